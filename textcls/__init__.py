@@ -1,0 +1,11 @@
+"""textcls: text classification in plain PyTorch, with hand-written loops."""
+
+from textcls.models.bert import Bert, BertClassifier, BertConfig
+from textcls.models.ensemble import LearnedEnsemble
+from textcls.models.lstm import BiLSTMClassifier
+from textcls.predictor import Predictor, load
+from textcls.pretrained import load_bert
+
+__version__ = "0.1.0"
+__all__ = ["Bert", "BertClassifier", "BertConfig", "BiLSTMClassifier", "LearnedEnsemble", "Predictor", "load",
+           "load_bert"]

@@ -1,0 +1,125 @@
+"""Run folders: what a run leaves on the disk, written atomically and read back strictly.
+
+    config.json      the settings, the backbone's shape, the labels, where the frozen weights came from
+    tokenizer.json   the word pieces
+    splits.npz       which documents were train, dev and test
+    metrics.jsonl    a line an epoch
+    best.pt          weights of the best epoch
+    last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
+    backbone/        the frozen backbone, where the run made it itself
+"""
+
+import json
+import pathlib
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+from textcls import files
+from textcls.errors import InputError
+
+FORMAT = 1  # of the run folder; raise it when an older reader would misread a newer folder
+
+
+class Run:
+    """A run folder. Reading raises InputError, in the user's words, for whatever is missing or damaged."""
+
+    def __init__(self, folder: str | pathlib.Path):
+        self.folder = pathlib.Path(folder)
+
+    def exists(self) -> bool:
+        return (self.folder / "config.json").exists()
+
+    def create(self, meta: dict, splits: dict[str, np.ndarray], tokenizer=None) -> None:
+        """Write what does not change during the run. config.json comes last: with it the run exists."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if tokenizer is not None:
+            tokenizer.save(self.folder)
+        with files.replacing(self.folder / "splits.npz") as file:
+            np.savez(file, **splits)
+        files.write_json(self.folder / "config.json", {"format": FORMAT, **meta})
+
+    def meta(self) -> dict:
+        path = self.folder / "config.json"
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: no such run folder")
+        try:
+            meta = json.loads(path.read_text("utf-8"))
+            version = meta["format"]
+        except FileNotFoundError:
+            raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged, or not written by textcls") from None
+        if version != FORMAT:
+            raise InputError(f"{path}: run folder of format {version}, this version of textcls reads format {FORMAT}")
+        return meta
+
+    def splits(self) -> dict[str, np.ndarray]:
+        """Document ids (uint64) of train, dev and test."""
+        path = self.folder / "splits.npz"
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                return dict(kept)
+        except Exception as error:  # zipfile, ValueError, OSError, …: all mean the same here
+            raise InputError(f"{path}: missing or damaged ({error})") from None
+
+    def save(self, name: str, content: dict) -> None:
+        with files.replacing(self.folder / name) as file:
+            torch.save({"format": FORMAT, **content}, file)
+
+    def load(self, name: str) -> dict:
+        """best.pt or last.pt, on the CPU. Only tensors and plain values are accepted: nothing is executed."""
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(f"{self.folder}: no {name} yet, training stopped before its first evaluation; "
+                             f"go on with: python train.py --resume {self.folder}")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{path}: not a checkpoint of format {FORMAT}")
+        return content
+
+    def write_metrics(self, history: list[dict]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in history)
+        files.write_text(self.folder / "metrics.jsonl", lines)
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that training changes: frozen parameters are left to their source."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    """The reverse of :func:`trainable_state`, strict in both directions."""
+    ours = trainable_state(model)
+    problems = [f"missing {name}" for name in ours.keys() - state.keys()]
+    problems += [f"unknown {name}" for name in state.keys() - ours.keys()]
+    problems += [f"{name} is {tuple(state[name].shape)}, expected {tuple(ours[name].shape)}"
+                 for name in ours.keys() & state.keys() if state[name].shape != ours[name].shape]
+    if problems:
+        raise InputError(f"{path}: does not fit the model: {'; '.join(sorted(problems))}")
+    model.load_state_dict(state, strict=False)
+
+
+def random_states() -> dict:
+    """Of every generator that training draws from: torch's, on the CPU and on each CUDA device."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_random_states(states: dict) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

@@ -1,0 +1,110 @@
+"""The settings of a run. A field is declared once, here; the command line is derived from it."""
+
+import argparse
+import dataclasses
+import types
+import typing
+
+from textcls.errors import InputError
+
+MODELS = ("bert", "bilstm")
+TASKS = ("classification",)
+DATA = ("20newsgroups", "pydocs")
+
+
+def option(default, help: str, choices: tuple | None = None):
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """Everything `train.py` can be told. None stands for the recipe's value, which `recipes.complete` fills in."""
+
+    model: str = option("bilstm", "what to train", MODELS)
+    task: str = option("classification", "what for", TASKS)
+    data: str = option("pydocs", "a built-in corpus, unless --train is given", DATA)
+    data_dir: str | None = option(None, "folder (or archive) that holds the corpus, instead of downloading it")
+    keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes")
+    train: str | None = option(None, "your own training file: .csv, .tsv or .jsonl")
+    dev: str = option("0.1", "a dev file, or the share of the training data to hold out")
+    test: str | None = option(None, "your own test file")
+    text_column: str = option("text", "name, or position from 1, of the text column; two with a comma for pairs")
+    label_column: str = option("label", "name, or position from 1, of the label column")
+    bert: str = option("nano", "backbone: a folder, a name on the hub, or nano (small, untrained, always there)")
+    out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)")
+    resume: str | None = option(None, "run folder to go on with; its settings are kept")
+    amp: str = option("auto", "mixed precision", ("auto", "off", "fp16", "bf16"))
+    batch_size: int | None = option(None, "documents in a micro-batch")
+    accumulate: int | None = option(None, "micro-batches in an optimiser step")
+    epochs: int | None = option(None, "passes over the training data")
+    lr: float | None = option(None, "peak learning rate")
+    weight_decay: float | None = option(None, "decoupled weight decay, except on biases and LayerNorms")
+    warmup: float | None = option(None, "share of the steps in which the learning rate rises")
+    clip: float = option(1.0, "largest norm of the gradient")
+    dropout: float | None = option(None, "dropout of the classifier")
+    hidden: int | None = option(None, "LSTM units per direction")
+    layers: int | None = option(None, "LSTM layers")
+    max_length: int | None = option(None, "longest input in tokens, [CLS] and [SEP] included")
+    truncate: str = option("head", "which end of a longer text is kept", ("head", "tail", "headtail"))
+    seed: int = option(1, "of initial weights, dropout, order and the dev split")
+    select: str = option("accuracy", "dev metric of the best epoch", ("accuracy", "macro_f1", "loss"))
+    patience: int | None = option(None, "stop after so many epochs without a better one; 0: never")
+    class_weights: str = option("none", "balanced: every class weighs the same in the loss", ("none", "balanced"))
+    label_smoothing: float = option(0.0, "share of probability spread over all classes")
+    save_every: int = option(500, "optimiser steps between saves inside an epoch; 0: only at its end")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    quiet: bool = option(False, "no progress bars")
+
+    @property
+    def dev_split(self) -> str | float:
+        """The dev file, or the share to hold out."""
+        try:
+            return float(self.dev)
+        except ValueError:
+            return self.dev
+
+    @property
+    def keep_parts(self) -> tuple[str, ...]:
+        return tuple(part for part in self.keep.split(",") if part)
+
+    def check(self) -> None:
+        """Raise InputError for a number out of its range."""
+        for name in ("batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise InputError(f"{flag(name)} {getattr(self, name)}: must be above 0")
+        for name in ("weight_decay", "patience", "save_every", "seed"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise InputError(f"{flag(name)} {getattr(self, name)}: must be 0 or more")
+        for name in ("warmup", "dropout", "label_smoothing"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{flag(name)} {getattr(self, name)}: must be at least 0 and below 1")
+        if self.max_length is not None and self.max_length < 8:
+            raise InputError(f"--max-length {self.max_length}: must be at least 8")
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with a flag for each field of TrainConfig. Flags that are not given are absent from its
+    result, so that it can be told what the user said from what is a default."""
+    result = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    hints = typing.get_type_hints(TrainConfig)
+    for field in dataclasses.fields(TrainConfig):
+        add_flag(result, field, hints[field.name])
+    return result
+
+
+def add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) -> None:
+    help, choices = field.metadata["help"], field.metadata["choices"]
+    if hint is bool:
+        parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=help)
+        return
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if field.default is not None and field.default != "":
+        help += f" (default: {field.default})"
+    metavar = None if choices else {int: "N", float: "X", str: "S"}[hint]
+    parser.add_argument(flag(field.name), type=hint, choices=choices, help=help.replace("%", "%%"), metavar=metavar)

@@ -1,0 +1,95 @@
+"""What every reader returns: labelled documents in three splits; and how dev is split off."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from textcls.errors import InputError
+
+
+@dataclasses.dataclass
+class Documents:
+    """N documents: `texts[i]` is a tuple of one text or two, `labels[i]` a class number (N,) int64.
+
+    `ids[i]` (uint64) names the document by the pool it was read from, its place there and its text, so that two runs
+    can tell whether one trained on what the other held out, even where two documents have the same text.
+    """
+
+    texts: list[tuple[str, ...]]
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> "Documents":
+        return Documents([self.texts[i] for i in rows], self.labels[rows], self.ids[rows])
+
+    @property
+    def empty(self) -> np.ndarray:
+        """(N,) bool: documents without a visible character."""
+        return np.array([not any(part.strip() for part in text) for text in self.texts], bool)
+
+
+@dataclasses.dataclass
+class Corpus:
+    """`description` is printed with every result, since one name can mean several benchmarks."""
+
+    name: str
+    description: str
+    labels: list[str]
+    train: Documents
+    dev: Documents
+    test: Documents | None
+
+
+def documents(pool: str, texts: Sequence[tuple[str, ...]], labels: Sequence[int]) -> Documents:
+    """Documents of one source; `pool` ("train", "test", …) tells apart the sources of one corpus."""
+    ids = [int.from_bytes(fingerprint(pool, str(i), *text)[:8], "little") for i, text in enumerate(texts)]
+    return Documents(list(texts), np.asarray(labels, np.int64), np.asarray(ids, np.uint64))
+
+
+def fingerprint(*parts: str) -> bytes:
+    """A digest of a list of strings; the lengths keep ("ab", "c") and ("a", "bc") apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Documents]:
+    """(train, dev): `share` of every class goes to dev, a pure function of (pool, seed).
+
+    Each class is shuffled and gives round(share * n) documents, at least one where it has two or more. Both splits
+    keep the order of the pool.
+    """
+    if not 0.0 < share < 1.0:
+        raise InputError(f"--dev {share:g}: a share must lie between 0 and 1")
+    random = np.random.default_rng(seed)
+    in_dev = np.zeros(len(pool), bool)
+    for label in np.unique(pool.labels):
+        rows = np.flatnonzero(pool.labels == label)
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        in_dev[random.permutation(rows)[:count]] = True
+    if not in_dev.any():
+        raise InputError(f"--dev {share:g} of {len(pool)} documents leaves no dev document; give a file with --dev FILE")
+    return pool.take(np.flatnonzero(~in_dev)), pool.take(np.flatnonzero(in_dev))
+
+
+def check(corpus: Corpus) -> Corpus:
+    """The checks that every corpus must pass, whatever it was read from."""
+    counts = np.bincount(corpus.train.labels, minlength=len(corpus.labels))
+    if len(corpus.labels) < 2:
+        names = ", ".join(map(repr, corpus.labels)) or "none"
+        raise InputError(f"{corpus.name}: classification needs at least 2 classes, the training data has only {names}")
+    missing = [name for name, count in zip(corpus.labels, counts, strict=True) if count == 0]
+    if missing:
+        raise InputError(f"{corpus.name}: no training document of class {', '.join(map(repr, missing))}")
+    for split in ("dev", "test"):
+        part = getattr(corpus, split)
+        if part is not None and not len(part):
+            raise InputError(f"{corpus.name}: the {split} split is empty")
+    return corpus

@@ -1,0 +1,121 @@
+"""20 Newsgroups, split by date (Lang, 1995; the "bydate" version of J. Rennie): 11,314 train and 7,532 test posts."""
+
+import gzip
+import pathlib
+import re
+import tarfile
+import zlib
+from collections.abc import Callable
+
+from textcls.data.cache import cache_folder
+from textcls.data.corpus import Corpus, check, documents, split_dev
+from textcls.data.download import download
+from textcls.errors import InputError, known
+
+ARCHIVE = "20news-bydate.tar.gz"
+URL = "https://ndownloader.figshare.com/files/5975967"
+SHA256 = "8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610"
+POST = re.compile(r"(?:.*/)?20news-bydate-(train|test)/([\w.-]+)/(\w+)")
+LARGEST_POST = 1 << 20  # bytes; the largest of the published ones has 160 KB
+PARTS = ("headers", "footers", "quotes")
+
+ATTRIBUTION = re.compile(r"writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>")
+
+
+def load(data_dir: str | None, keep: tuple[str, ...], seed: int, dev_share: float = 0.1, progress: Callable = iter,
+         quiet: bool = False) -> Corpus:
+    """The corpus from `data_dir` (a folder that holds the archive or its unpacked folders, or the archive itself),
+    else from the cache, else downloaded. `keep` names the parts that are left in: headers, footers, quotes."""
+    for part in keep:
+        if part not in PARTS:
+            raise known("part in --keep", part, PARTS)
+    posts = read_posts(find(data_dir, quiet), progress)
+    names = sorted({group for _, group, _ in posts})
+    pools = {}
+    for pool in ("train", "test"):
+        rows = [(strip(text, keep), names.index(group)) for split, group, text in posts if split == pool]
+        pools[pool] = documents(pool, [(text,) for text, _ in rows], [label for _, label in rows])
+    train, dev = split_dev(pools["train"], dev_share, seed)
+    return check(Corpus("20newsgroups", describe(keep), names, train, dev, pools["test"]))
+
+
+def describe(keep: tuple[str, ...]) -> str:
+    gone = [part for part in PARTS if part not in keep]
+    return f"20newsgroups by date, {', '.join(gone)} stripped" if gone else "20newsgroups by date, nothing stripped"
+
+
+def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
+    """The archive, or the folder that holds the two unpacked ones."""
+    if data_dir is None:
+        target = cache_folder() / ARCHIVE
+        return target if target.is_file() else download(URL, target, SHA256, "20newsgroups", "--data-dir", quiet)
+    path = pathlib.Path(data_dir)
+    if path.is_file():
+        return path
+    if (path / "20news-bydate-train").is_dir() and (path / "20news-bydate-test").is_dir():
+        return path
+    if (path / ARCHIVE).is_file():
+        return path / ARCHIVE
+    raise InputError(f"--data-dir {path}: neither {ARCHIVE} nor the folders 20news-bydate-train and "
+                     "20news-bydate-test are there")
+
+
+def read_posts(path: pathlib.Path, progress: Callable = iter) -> list[tuple[str, str, str]]:
+    """(split, group, text) of every post, sorted by split, group and file name."""
+    members = posts_in_folder(path) if path.is_dir() else posts_in_archive(path)
+    posts = []
+    for name, data in progress(members):
+        match = POST.fullmatch(name)
+        if match:
+            posts.append((*match.groups(), data.decode("latin-1")))
+    for split in ("train", "test"):
+        if not any(post[0] == split for post in posts):
+            raise InputError(f"{path}: holds no post under 20news-bydate-{split}/GROUP/")
+    return [(split, group, text) for split, group, _, text in sorted(posts, key=lambda post: post[:3])]
+
+
+def posts_in_archive(path: pathlib.Path):
+    """Posts are read straight out of the archive: nothing in it decides where anything is written."""
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                if member.isreg() and member.size <= LARGEST_POST:
+                    yield member.name, archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: the archive is damaged or cut short ({error}); delete it and fetch it again") from None
+
+
+def posts_in_folder(path: pathlib.Path):
+    for split in ("train", "test"):
+        for file in (path / f"20news-bydate-{split}").glob("*/*"):
+            if file.is_file() and file.stat().st_size <= LARGEST_POST:
+                yield file.relative_to(path).as_posix(), file.read_bytes()
+
+
+def strip(text: str, keep: tuple[str, ...] = ()) -> str:
+    """The post without headers, footers and quotes, in this order: scikit-learn's `remove=`, to the character."""
+    if "headers" not in keep:
+        text = without_headers(text)
+    if "footers" not in keep:
+        text = without_footer(text)
+    if "quotes" not in keep:
+        text = without_quotes(text)
+    return text
+
+
+def without_headers(text: str) -> str:
+    """What follows the first empty line; nothing where there is none."""
+    return text.partition("\n\n")[2]
+
+
+def without_footer(text: str) -> str:
+    """What precedes the last line that is blank or only dashes; all of it, untrimmed, where that is the first line or
+    there is none."""
+    lines = text.strip().split("\n")
+    last = next((i for i in reversed(range(len(lines))) if not lines[i].strip().strip("-")), 0)
+    return "\n".join(lines[:last]) if last > 0 else text
+
+
+def without_quotes(text: str) -> str:
+    """Without the lines that quote, or announce a quotation."""
+    return "\n".join(line for line in text.split("\n") if not ATTRIBUTION.search(line))

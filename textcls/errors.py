@@ -1,0 +1,54 @@
+"""The one exception whose message is meant for the user, and the wrapper that prints it."""
+
+import errno
+import functools
+import os
+import sys
+
+
+class InputError(Exception):
+    """Something the user gave (a flag, a file, a folder) is not usable. The message says what, where, what to do."""
+
+
+def known(kind: str, value: object, names) -> InputError:
+    """The error for a name that is not in a closed list: it lists the names that are."""
+    return InputError(f"unknown {kind} {str(value)!r}; known: {', '.join(sorted(map(str, names)))}")
+
+
+def exit_on_input_error(main):
+    """Turn `main` into a script entry point: user errors are one line on stderr and exit status 2, no traceback."""
+
+    @functools.wraps(main)
+    def entry(argv=None) -> int:
+        try:
+            return main(argv) or 0
+        except BrokenPipeError:
+            # The reader of our output (`| head`) went away: nothing is wrong. Python would complain once more when it
+            # flushes at exit, so give it a place to flush to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+        except OSError as error:
+            print(f"error: {explain_os_error(error)}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        return 2
+
+    return entry
+
+
+def explain_os_error(error: OSError) -> str:
+    """One line for an operating-system error: the path, what went wrong, what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = {
+        errno.ENOSPC: "free some space, or choose another folder with --out",
+        errno.EDQUOT: "the disk quota is used up: free some space, or choose another folder with --out",
+        errno.EFBIG: "the file-size limit was reached: choose another folder with --out",
+        errno.EACCES: "check the permissions, or choose another folder with --out",
+        errno.EPERM: "check the permissions, or choose another folder with --out",
+        errno.EROFS: "the file system is read-only: choose another folder with --out",
+    }.get(error.errno)
+    text = f"{where}{error.strerror or error}"
+    return f"{text}; {advice}" if advice else text

@@ -1,0 +1,98 @@
+"""Bidirectional LSTMs over sequences of unequal length, and the classifier over frozen BERT embeddings.
+
+Dimensions: B batch, T tokens, H input size, S LSTM units per direction, C classes.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from textcls.models.bert import BertConfig, Embeddings, initialise
+from textcls.models.dropout import Dropout, dropout
+from textcls.models.heads import AttentionPooling
+
+
+class BiLSTM(nn.LSTM):
+    """A bidirectional `nn.LSTM` (same weights, same names) that never reads padding.
+
+    (x (B, T, H), lengths (B,)) -> (B, T, 2S). Each row equals the LSTM run on that row alone at its true length;
+    outputs past a row's length are unspecified in the padded form and 0 in the packed form, so mask them.
+
+    Two exact forms. `packed` is `pack_padded_sequence`: on CUDA, cuDNN runs it natively. On the CPU torch runs packed
+    input one step after the other in native code, and only padded input reaches oneDNN's LSTM, so there `padded` runs
+    one forward LSTM over the padded batch and one over the batch reversed within each row's true length.
+    """
+
+    def __init__(self, input_size: int, units: int, layers: int = 1, dropout: float = 0.0):
+        super().__init__(input_size, units, layers, batch_first=True, bidirectional=True,
+                         dropout=dropout if layers > 1 else 0.0)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.padded(x, lengths) if x.device.type == "cpu" else self.packed(x, lengths)
+
+    def packed(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = super().forward(packed)
+        return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
+
+    def padded(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        reversal = reverse_index(lengths, x.shape[1])
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = dropout(x, self.dropout, self.training)
+            ahead = self._direction(x, f"l{layer}")
+            back = self._direction(take(x, reversal), f"l{layer}_reverse")
+            x = torch.cat([ahead, take(back, reversal)], dim=-1)  # (B, T, 2S)
+        return x
+
+    def _direction(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
+        weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
+        out, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
+        return out  # (B, T, S)
+
+
+def reverse_index(lengths: torch.Tensor, T: int) -> torch.Tensor:
+    """index[b, t] = lengths[b] - 1 - t on real steps and t on padding: its own inverse. (B,) -> (B, T)."""
+    steps = torch.arange(T, device=lengths.device)
+    mirrored = lengths[:, None] - 1 - steps
+    return torch.where(mirrored >= 0, mirrored, steps)
+
+
+def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """x[b, index[b, t]]: (B, T, S), (B, T) -> (B, T, S)."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+class BiLSTMClassifier(nn.Module):
+    """Frozen BERT embeddings -> BiLSTM -> attention pooling -> LayerNorm, Linear, GELU, dropout, Linear -> (B, C)."""
+
+    def __init__(self, config: BertConfig, num_labels: int, hidden: int = 384, layers: int = 2, dropout: float = 0.3):
+        super().__init__()
+        self.embeddings = Embeddings(config)
+        initialise(self.embeddings, config.initializer_range)
+        self.embeddings.requires_grad_(False)
+        self.lstm = BiLSTM(config.hidden_size, hidden, layers, dropout)
+        self.pooling = AttentionPooling(2 * hidden)
+        self.head = nn.Sequential(
+            nn.LayerNorm(2 * hidden),
+            nn.Linear(2 * hidden, hidden),
+            nn.GELU(),
+            Dropout(dropout),
+            nn.Linear(hidden, num_labels),
+        )
+        self.train()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.embeddings.eval()  # frozen: its dropout must not come alive with the rest
+        return self
+
+    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
+        with torch.no_grad():
+            x = self.embeddings(ids, segments)  # (B, T, H)
+        if mask is None:
+            lengths = torch.full(ids.shape[:1], ids.shape[1], device=ids.device)
+        else:
+            lengths = mask.sum(1)
+        return self.head(self.pooling(self.lstm(x, lengths), mask))

@@ -1,0 +1,167 @@
+"""A trained run, ready to predict: `textcls.load(run).predict(texts)`."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from textcls import backbone, files, recipes
+from textcls.batch import Batches
+from textcls.checkpoint import Run, load_trainable
+from textcls.config import TrainConfig
+from textcls.data.corpus import Documents
+from textcls.device import Precision, choose_device, choose_precision
+from textcls.errors import InputError
+from textcls.evaluation import collect_logits
+from textcls.metrics import log_softmax
+from textcls.models.bert import BertConfig
+from textcls.models.ensemble import LearnedEnsemble
+from textcls.text import WordPiece
+
+Text = str | tuple[str, ...]
+
+
+class Predictor:
+    """One trained model with its word pieces and labels. `columns` texts make one document."""
+
+    def __init__(self, run: Run, meta: dict, model: torch.nn.Module, tokenizer: WordPiece, device: torch.device,
+                 precision: Precision):
+        self.run, self.meta, self.labels = run, meta, meta["labels"]
+        self.config = TrainConfig(**meta["config"])
+        self.columns = len(self.config.text_column.split(",")) if self.config.train else 1
+        self.model, self.tokenizer = model.eval().to(device), tokenizer
+        self.device, self.precision = device, precision
+
+    def predict(self, texts: Sequence[Text]) -> tuple[list[str], np.ndarray]:
+        """(the most probable label of each text, probabilities (N, C) in the order of `labels`)."""
+        if not len(texts):
+            return [], np.zeros((0, len(self.labels)))
+        probabilities = np.exp(log_softmax(self.logits(texts)))
+        return [self.labels[i] for i in probabilities.argmax(1)], probabilities
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        """float32 (N, C)."""
+        sides = [self.tokenizer.encode(side) for side in zip(*map(self._parts, texts), strict=True)]
+        sequences = self.tokenizer.assemble(sides, self.config.max_length, self.config.truncate)
+        batches = Batches(sequences, np.zeros(len(texts), np.int64), 32, pad=self.tokenizer.pad)
+        return collect_logits(self.model, batches, self.device, self.precision, quiet)
+
+    def _parts(self, text: Text) -> tuple[str, ...]:
+        parts = (text,) if isinstance(text, str) else tuple(text)
+        if len(parts) != self.columns:
+            raise InputError(f"{self.run.folder} reads {self.columns} text(s) a document, got {len(parts)}")
+        return parts
+
+    def release(self) -> None:
+        """Move the model off the device, so that the next one has the memory."""
+        self.model.to("cpu")
+
+
+class EnsemblePredictor(Predictor):
+    """The learned ensemble: its members one after the other on the device, then the small network over them."""
+
+    def __init__(self, run: Run, meta: dict, model: LearnedEnsemble, members: list["MemberReference"],
+                 device: torch.device):
+        self.run, self.meta, self.labels = run, meta, meta["labels"]
+        self.model, self.members, self.device = model.eval(), members, device
+        self.columns = members[0].predictor.columns
+        self.config = members[0].predictor.config
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        return self.combine([member.logits(texts, quiet) for member in self.members])
+
+    @torch.no_grad()
+    def combine(self, members: list[np.ndarray]) -> np.ndarray:
+        """The members' logits (N, C) each -> the ensemble's."""
+        return self.model(member_probabilities(members)).numpy()
+
+    def release(self) -> None:
+        for member in self.members:
+            member.predictor.release()
+
+
+@dataclasses.dataclass
+class MemberReference:
+    """A member and where its labels stand among the ensemble's."""
+
+    predictor: Predictor
+    columns: list[int]
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        self.predictor.model.to(self.predictor.device)
+        logits = self.predictor.logits(texts, quiet)[:, self.columns]
+        self.predictor.release()
+        return logits
+
+
+def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
+    """Softmax outputs side by side: M arrays (N, C) -> (N, M * C)."""
+    return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
+
+
+def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None = None) -> Predictor:
+    """The best checkpoint of a run. `bert` says where the frozen backbone is now, if it has moved.
+
+    Raises InputError for a folder that is no run, is damaged, or is of another version.
+    """
+    run = Run(run_folder)
+    meta, content, where = run.meta(), run.load("best.pt"), choose_device(device)
+    try:
+        if "members" in meta:
+            return load_ensemble(run, meta, content, where, bert)
+        config, shape = TrainConfig(**meta["config"]), BertConfig(**meta["bert"])
+        model = recipes.build(config, shape, len(meta["labels"]))
+        recipe = recipes.choose(config)
+        if recipe["frozen"]:
+            recipe["share"](model, backbone.reload(meta["backbone"], run.folder, bert))
+        load_trainable(model, content["model"], run.folder / "best.pt")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None
+    precision = choose_precision(config.amp, where, recipe["amp"])
+    return Predictor(run, meta, model, WordPiece.from_folder(run.folder), where, precision)
+
+
+def load_ensemble(run: Run, meta: dict, content: dict, device: torch.device, bert: str | None) -> EnsemblePredictor:
+    members = []
+    for member in meta["members"]:
+        folder = pathlib.Path(member["path"])
+        folder = folder if folder.is_absolute() else run.folder / folder
+        if files.sha256(folder / "best.pt") != member["sha256"]:
+            raise InputError(f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again")
+        predictor = load(folder, str(device), bert)
+        members.append(MemberReference(predictor, label_columns(predictor, meta["labels"], folder)))
+    model = LearnedEnsemble(len(members), len(meta["labels"]))
+    load_trainable(model, content["model"], run.folder / "best.pt")
+    return EnsemblePredictor(run, meta, model, members, device)
+
+
+def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path) -> list[int]:
+    """Where each of `labels` stands among the predictor's. The two sets must be the same; the order need not be."""
+    if set(predictor.labels) != set(labels):
+        odd = sorted(set(predictor.labels) ^ set(labels))
+        raise InputError(f"{folder}: its labels are not those of the first member; they differ in {', '.join(odd[:10])}")
+    return [predictor.labels.index(label) for label in labels]
+
+
+def cached_logits(predictor: Predictor, part: Documents, quiet: bool = True) -> tuple[np.ndarray, float]:
+    """(logits (N, C), seconds they took) of `part`, kept in RUN/logits under the digests of checkpoint and data."""
+    digest = hashlib.sha256(files.sha256(predictor.run.folder / "best.pt").encode() + part.ids.tobytes())
+    path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if kept["logits"].shape == (len(part), len(predictor.labels)):
+                return kept["logits"], float(kept["seconds"])
+    except Exception:  # absent or damaged: it is made again
+        pass
+    start = time.perf_counter()
+    logits = predictor.logits(part.texts, quiet)
+    seconds = time.perf_counter() - start
+    path.parent.mkdir(exist_ok=True)
+    with files.replacing(path) as file:
+        np.savez(file, logits=logits, seconds=seconds)
+    return logits, seconds

@@ -1,0 +1,215 @@
+"""Text to ids: word pieces, and the [CLS] A [SEP] (B [SEP]) sequences that the models read.
+
+Tokenising itself is the `tokenizers` library's work. What is done here is to set it up exactly as BERT's own
+tokeniser (google-research/bert, tokenization.py) for a given vocabulary, and to keep its output in flat arrays.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from textcls.errors import InputError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TRUNCATIONS = ("head", "tail", "headtail")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """N texts as word pieces: text i is `tokens[offsets[i]:offsets[i + 1]]`. tokens int32, offsets int64 (N + 1,)."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def join(cls, rows: Sequence[Sequence[int]]) -> "Pieces":
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        tokens = np.concatenate([np.asarray(row, np.int32) for row in rows]) if rows else np.zeros(0, np.int32)
+        return cls(tokens, offsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """N documents as a model reads them. `first[i]` tokens of row i belong to segment 0, the rest to segment 1."""
+
+    rows: Pieces
+    first: np.ndarray
+    truncated: int  # documents that were cut
+
+
+class WordPiece:
+    """BERT's tokeniser for one vocabulary. `encode` gives no special tokens; `assemble` adds them."""
+
+    def __init__(self, tokenizer: Tokenizer, where: str = "vocabulary"):
+        # A published tokenizer.json may cut and pad by itself (MiniLM's does, at 128): lengths are decided here.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
+        if missing:
+            raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
+        self.tokenizer = tokenizer
+        self.pad, self.unk, self.cls, self.sep = (tokenizer.token_to_id(token) for token in SPECIAL[:4])
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "WordPiece":
+        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt (with tokenizer_config.json's casing where present)."""
+        whole, vocab = folder / "tokenizer.json", folder / "vocab.txt"
+        if whole.is_file():
+            try:
+                return cls(Tokenizer.from_file(str(whole)), str(whole))
+            except InputError:
+                raise
+            except Exception as error:  # the library raises bare Exception
+                raise InputError(f"{whole}: not a tokenizer file ({error})") from None
+        if vocab.is_file():
+            return cls.from_vocab(read_vocab(vocab), read_casing(folder / "tokenizer_config.json"), str(vocab))
+        raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
+
+    @classmethod
+    def from_vocab(cls, vocab: dict[str, int], casing: dict | None = None, where: str = "vocabulary") -> "WordPiece":
+        """A vocabulary {piece: id} with BERT's text rules. `casing`: lowercase, strip_accents, handle_chinese_chars."""
+        missing = [token for token in SPECIAL[:4] if token not in vocab]
+        if missing:
+            raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+        set_bert_rules(tokenizer, casing or {})
+        return cls(tokenizer, where)
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], vocab_size: int) -> "WordPiece":
+        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`."""
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+        set_bert_rules(tokenizer, {})
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocab_size, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer)
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    @property
+    def largest_id(self) -> int:
+        return max(self.tokenizer.get_vocab().values())
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything that decides the ids."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+    def save(self, folder: pathlib.Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
+        """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing)."""
+        parts: list[np.ndarray] = []
+        lengths: list[int] = []
+        for start in progress(range(0, len(texts), 512)):
+            chunk = [printable(text) for text in texts[start : start + 512]]
+            for encoding in self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
+                parts.append(np.asarray(encoding.ids, np.int32))
+                lengths.append(len(parts[-1]))
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return Pieces(np.concatenate(parts) if parts else np.zeros(0, np.int32), offsets)
+
+    def assemble(self, sides: Sequence[Pieces], max_length: int, truncate: str = "head") -> Sequences:
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], at most `max_length` tokens a row. `sides`: one Pieces, or two."""
+        rows, first, truncated = [], [], 0
+        room = max_length - 1 - len(sides)
+        if room < len(sides):
+            raise InputError(f"--max-length {max_length} leaves no room for the text; give at least 8")
+        for texts in zip(*sides, strict=True):
+            keeps = share_room([len(text) for text in texts], room)
+            truncated += any(keep < len(text) for keep, text in zip(keeps, texts, strict=True))
+            row = [self.cls]
+            for text, keep in zip(texts, keeps, strict=True):
+                row += [*cut(text, keep, truncate), self.sep]
+            rows.append(row)
+            first.append(keeps[0] + 2)
+        return Sequences(Pieces.join(rows), np.asarray(first, np.int64), truncated)
+
+
+def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=casing.get("tokenize_chinese_chars", True),
+        strip_accents=casing.get("strip_accents"),
+        lowercase=casing.get("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # As in the published tokenisers, a special token spelled out in a text is that token.
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+
+
+def read_vocab(path: pathlib.Path) -> dict[str, int]:
+    """vocab.txt: one piece a line, its id the line number. Errors name the line."""
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+    if lines and not lines[-1]:
+        lines.pop()
+    vocab: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        piece = line.rstrip("\r")
+        if piece in vocab:
+            raise InputError(f"{path}:{number + 1}: {piece!r} stands already on line {vocab[piece] + 1}")
+        vocab[piece] = number
+    return vocab
+
+
+def read_casing(path: pathlib.Path) -> dict:
+    """do_lower_case, strip_accents, tokenize_chinese_chars of a published tokenizer_config.json, where there is one."""
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return {k: values[k] for k in ("do_lower_case", "strip_accents", "tokenize_chinese_chars") if k in values}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a JSON object ({error})") from None
+
+
+def printable(text: str) -> str:
+    """Text with lone surrogates replaced: Python strings may hold them, UTF-8 (and the tokeniser) may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def share_room(lengths: Sequence[int], room: int) -> list[int]:
+    """Tokens that each text keeps of `room`: all, or the longer text gives way first until both are equal."""
+    if len(lengths) == 1:
+        return [min(lengths[0], room)]
+    first, second = lengths
+    if first + second <= room:
+        return [first, second]
+    keep = min(first, max(room - second, room - room // 2))
+    return [keep, room - keep]
+
+
+def cut(tokens: np.ndarray, keep: int, truncate: str) -> list[int]:
+    """`keep` tokens: the first, the last, or as many from either end (Sun et al., 2019, section 5.3.1)."""
+    if len(tokens) <= keep:
+        return tokens.tolist()
+    if truncate == "head":
+        return tokens[:keep].tolist()
+    if truncate == "tail":
+        return tokens[len(tokens) - keep :].tolist()
+    head = keep - keep // 2
+    return [*tokens[:head].tolist(), *tokens[len(tokens) - keep // 2 :].tolist()]

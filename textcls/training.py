@@ -1,0 +1,232 @@
+"""The loop. One for every task: what a task is, is in the loss function and the evaluation function it is given."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+
+import torch
+from tqdm import tqdm
+
+from textcls.batch import Batch, Batches
+from textcls.checkpoint import (Run, load_trainable, random_states, restore_random_states, trainable_state)
+from textcls.config import TrainConfig
+from textcls.device import Precision
+from textcls.errors import InputError
+from textcls.ledger import peak_memory
+from textcls.optim import build_optimizer, learning_rate, set_learning_rate
+
+LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
+
+
+@dataclasses.dataclass
+class State:
+    """Where the run is. With the tensors and the random states this is all that resuming needs."""
+
+    epoch: int = 0  # epochs finished
+    position: int = 0  # batches of the present epoch that are done
+    step: int = 0  # updates done; the learning rate is a function of it
+    skipped: int = 0  # updates that the GradScaler refused
+    best: float | None = None
+    best_epoch: int = 0
+    tally: dict = dataclasses.field(default_factory=dict)
+    history: list = dataclasses.field(default_factory=list)
+
+
+def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: Run, device: torch.device,
+          precision: Precision, last: dict | None = None) -> State:
+    """Train `model` (on `device`) and leave best.pt, last.pt and metrics.jsonl in `run`.
+
+    `loss_fn(model, batch, carry) -> ({name: summed loss}, carry)`; `evaluate(model) -> {metric: value}`. `last` is the
+    content of a last.pt to go on from: the result is then the one of the run that was never stopped, bit for bit on
+    the CPU. Raises InputError when a loss stops being finite.
+    """
+    optimizer = build_optimizer(model, config.lr, config.weight_decay)
+    scaler = precision.scaler(device)
+    state = restore(last, model, optimizer, scaler, run) if last else State()
+    total = config.epochs * math.ceil(len(batches) / config.accumulate)
+    tally = Tally(state, scaler, run)
+
+    def save():
+        tally.settle()  # never keep weights whose loss was not looked at
+        run.save("last.pt", {"model": trainable_state(model), "optimizer": optimizer.state_dict(),
+                             "scaler": scaler.state_dict(), "random": random_states(),
+                             "state": dataclasses.asdict(state)})
+
+    if last is None:
+        save()
+    with Interruption() as interruption:
+        while state.epoch < config.epochs and not out_of_patience(state, config):
+            model.train()
+            tally.begin()
+            order, carry = batches.order(state.epoch), None
+            bar = tqdm(total=len(order), initial=state.position, desc=f"epoch {state.epoch + 1}/{config.epochs}",
+                       unit="batch", leave=False, delay=2, disable=True if config.quiet else None)
+            while state.position < len(order):
+                rows = order[state.position : state.position + config.accumulate]
+                micro_batches = [batches.collate(r) for r in rows]
+                targets = count_targets(micro_batches)
+                lr = learning_rate(state.step, total, config.lr, config.warmup)
+                set_learning_rate(optimizer, lr)
+                for batch in micro_batches:
+                    batch = batch.to(device)
+                    with precision.autocast(device):
+                        losses, carry = loss_fn(model, batch, carry)
+                        loss = sum(losses[name] / targets[name] for name in losses)
+                    scaler.scale(loss).backward()
+                    tally.add(batch, losses)
+                scale = scaler.get_scale()
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad(set_to_none=True)
+                taken = scaler.get_scale() >= scale  # the scaler lowers its scale when it refuses a step
+                state.step += taken
+                state.skipped += not taken
+                state.position += len(rows)
+                bar.update(len(rows))
+                if (state.step + state.skipped) % LOG_EVERY == 0:
+                    bar.set_postfix(loss=f"{tally.settle():.3f}", lr=f"{lr:.1e}")
+                if config.save_every and (state.step + state.skipped) % config.save_every == 0:
+                    save()
+                if interruption.requested:
+                    save()
+                    raise InterruptedRun(run)
+            bar.close()
+            row = tally.close_epoch()
+            model.eval()
+            row |= {"epoch": state.epoch + 1, "dev": evaluate(model), "lr": lr, "step": state.step,
+                    "skipped": state.skipped, "memory": peak_memory(device)}
+            end_epoch(state, row, config.select)
+            if state.best_epoch == state.epoch:
+                run.save("best.pt", {"model": trainable_state(model), "epoch": state.epoch, "dev": row["dev"]})
+            save()
+            run.write_metrics(state.history)
+            print(epoch_line(row, config.epochs), flush=True)
+    return state
+
+
+def count_targets(micro_batches: list[Batch]) -> dict[str, int]:
+    """{loss name: targets in the whole step}; at least 1, so that a step without targets stays finite."""
+    names = {name for batch in micro_batches for name in batch.counts}
+    return {name: max(1, sum(batch.counts.get(name, 0) for batch in micro_batches)) for name in names}
+
+
+def restore(last: dict, model, optimizer, scaler, run: Run) -> State:
+    """Put the content of last.pt back."""
+    load_trainable(model, last["model"], run.folder / "last.pt")
+    try:
+        optimizer.load_state_dict(last["optimizer"])
+        scaler.load_state_dict(last["scaler"])
+        restore_random_states(last["random"])
+        state = State(**last["state"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{run.folder / 'last.pt'}: damaged, or of another version ({error})") from None
+    run.write_metrics(state.history)  # drop the lines of epochs that last.pt has not seen
+    return state
+
+
+def end_epoch(state: State, row: dict, select: str) -> None:
+    """Book a finished epoch, and whether it is the best so far by the dev metric `select`."""
+    value = row["dev"]["nll" if select == "loss" else select]
+    better = state.best is None or (value < state.best if select == "loss" else value > state.best)
+    state.epoch, state.position = state.epoch + 1, 0
+    if better:
+        state.best, state.best_epoch = value, state.epoch
+    state.history.append(row)
+
+
+def out_of_patience(state: State, config: TrainConfig) -> bool:
+    return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
+
+
+class Tally:
+    """What an epoch adds up to. Losses stay on the device until `settle` looks at them, all at once."""
+
+    def __init__(self, state: State, scaler, run: Run):
+        self.state, self.scaler, self.run = state, scaler, run
+        self.pending: list[tuple[Batch, dict[str, torch.Tensor]]] = []
+        self.start = time.perf_counter()
+
+    def begin(self) -> None:
+        """Start the clock: what went before (evaluation, checkpoints) is not training time."""
+        self.start = time.perf_counter()
+
+    def add(self, batch: Batch, losses: dict[str, torch.Tensor]) -> None:
+        self.pending.append((batch, {name: loss.detach() for name, loss in losses.items()}))
+        sums = self.state.tally
+        for name, value in (("documents", len(batch.rows)), ("tokens", batch.tokens), ("slots", batch.ids.numel())):
+            sums[name] = sums.get(name, 0) + value
+        for name, count in batch.counts.items():
+            sums["targets " + name] = sums.get("targets " + name, 0) + count
+
+    def settle(self) -> float:
+        """Add the pending losses up and check each. Returns the mean loss of the epoch so far."""
+        sums = self.state.tally
+        for batch, losses in self.pending:
+            for name, value in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
+                if not math.isfinite(value):
+                    raise InputError(self.explain(batch, name, value))
+                sums["loss " + name] = sums.get("loss " + name, 0.0) + value
+        self.pending.clear()
+        sums["seconds"] = sums.get("seconds", 0.0) + time.perf_counter() - self.start
+        self.start = time.perf_counter()
+        return sum(sums[key] / sums["targets " + key[5:]] for key in sums if key.startswith("loss "))
+
+    def explain(self, batch: Batch, name: str, value: float) -> str:
+        rows = ", ".join(map(str, batch.rows[:16].tolist())) + (", …" if len(batch.rows) > 16 else "")
+        return (f"the {name} loss became {value} at or shortly before step {self.state.step} (gradient scale "
+                f"{self.scaler.get_scale():g}, training documents {rows}). {self.run.folder / 'last.pt'} holds the last "
+                "good state; try a smaller --lr, or --amp off")
+
+    def close_epoch(self) -> dict:
+        loss = self.settle()
+        sums, self.state.tally = self.state.tally, {}
+        seconds = sums["seconds"]
+        return {"loss": loss, "seconds": seconds, "documents_per_s": sums["documents"] / seconds,
+                "tokens_per_s": sums["tokens"] / seconds, "padding": 1 - sums["tokens"] / sums["slots"]}
+
+
+def epoch_line(row: dict, epochs: int) -> str:
+    """What is printed of an epoch. metrics.jsonl holds the same numbers."""
+    dev = "  ".join(f"{name} {value:.4f}" for name, value in row["dev"].items())
+    memory = ", ".join(f"{name.replace('_', ' ')} {size / 2**30:.2f} GiB" for name, size in row["memory"].items())
+    skipped = f"  skipped steps {row['skipped']}" if row["skipped"] else ""
+    return (f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}  {row['documents_per_s']:.0f} documents/s"
+            f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch"
+            f"  peak {memory}{skipped}")
+
+
+class InterruptedRun(Exception):
+    """Ctrl-C, after everything was saved."""
+
+    def __init__(self, run: Run):
+        super().__init__(f"stopped and saved; go on with: python train.py --resume {run.folder}")
+
+
+class Interruption:
+    """Between `with` and its end, the first Ctrl-C (or SIGTERM) only sets `requested`, so that the loop can finish its
+    step and save; the second one stops at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.handle) for number in self.SIGNALS}
+        else:
+            self.before = {}
+        return self
+
+    def handle(self, number, frame):
+        self.requested = True
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,174 @@
+"""Train a text classifier.
+
+    python train.py --model bilstm                                  embedded data and backbone, no network
+    python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
+    python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
+    python train.py --resume runs/bilstm                            go on with a run that was stopped
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import textcls
+from textcls import backbone, data, losses, recipes, report
+from textcls.batch import Batches
+from textcls.checkpoint import Run, seed_everything
+from textcls.config import TrainConfig, parser
+from textcls.data.cache import encode
+from textcls.data.corpus import Corpus, Documents
+from textcls.device import choose_device, choose_precision, prepare_cpu
+from textcls.errors import InputError, exit_on_input_error
+from textcls.metrics import Scores, intervals
+from textcls.models.linear import svm_scores
+from textcls.predictor import cached_logits
+from textcls.text import WordPiece
+from textcls.training import InterruptedRun, train
+
+
+@exit_on_input_error
+def main(argv=None):
+    # ---- settings ---------------------------------------------------------------------------------------------------
+    config, run, last = settings(vars(parser(__doc__).parse_args(argv)))
+    recipe = recipes.choose(config)
+    device = choose_device(config.device)
+    precision = choose_precision(config.amp, device, recipe["amp"])
+    print(f"{config.model} on {device}, {precision.name} ({precision.why})")
+    if device.type == "cpu":
+        print(prepare_cpu())
+
+    # ---- text -------------------------------------------------------------------------------------------------------
+    corpus = data.load(config, bar("reading", config))
+    print(f"data: {corpus.description}; train {len(corpus.train)}, dev {len(corpus.dev)}, "
+          f"test {len(corpus.test) if corpus.test else 0}")
+    base = backbone.prepare(config.bert, [part for text in corpus.train.texts for part in text], config.seed)
+    print(f"backbone: {base.description}")
+    if config.max_length > base.bert.config.max_position_embeddings:
+        raise InputError(f"--max-length {config.max_length} is longer than the {base.bert.config.max_position_embeddings} "
+                         f"positions of {config.bert}")
+
+    # ---- tokens -----------------------------------------------------------------------------------------------------
+    batches = {name: tokenise(getattr(corpus, name), base.tokenizer, config, name) for name in ("train", "dev")}
+    show_example(corpus, batches["train"], base.tokenizer)
+
+    # ---- model ------------------------------------------------------------------------------------------------------
+    seed_everything(config.seed)
+    model = recipes.build(config, base.bert.config, len(corpus.labels))
+    recipe["share"](model, base.bert)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    print(f"model: {trainable:,} trainable + {total - trainable:,} frozen parameters")
+    begin(run, config, corpus, base, recipe, {"trainable": trainable, "total": total})
+
+    # ---- train ------------------------------------------------------------------------------------------------------
+    weights = None
+    if config.class_weights == "balanced":
+        weights = losses.balanced_weights(corpus.train.labels, len(corpus.labels))
+    loss_fn = recipe["loss"](weights, config.label_smoothing)
+    evaluate = recipe["evaluate"](batches["dev"], device, precision, config.quiet)
+    try:
+        state = train(model.to(device), batches["train"], loss_fn, evaluate, config, run, device, precision, last)
+    except InterruptedRun as stop:
+        print(stop)
+        return 130
+    print(f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates"
+          + (f", {state.skipped} skipped by the gradient scaler" if state.skipped else ""))
+
+    # ---- test -------------------------------------------------------------------------------------------------------
+    if corpus.test is None:
+        print(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
+    else:
+        test(run, config, corpus, state)
+
+
+def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
+    """(complete settings, run folder, what to resume from) for the flags that were given."""
+    if "resume" not in given:
+        config = recipes.complete(TrainConfig(**given))
+        run = Run(config.out or free_folder(config.model))
+        if run.exists():
+            raise InputError(f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
+                             f"--resume {run.folder}")
+        return dataclasses.replace(config, out=str(run.folder)), run, None
+    changeable = {"resume", "device", "quiet", "data_dir"}
+    if given.keys() - changeable:
+        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given.keys() - changeable))
+        raise InputError(f"--resume keeps the settings of its run; leave out {flags}")
+    run = Run(given["resume"])
+    meta = run.meta()
+    if "members" in meta:
+        raise InputError(f"{run.folder}: an ensemble; fit it again with ensemble.py")
+    try:
+        config = TrainConfig(**(meta["config"] | {name: given[name] for name in given if name != "resume"}))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
+    last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
+    return dataclasses.replace(config, resume=str(run.folder)), run, last
+
+
+def free_folder(model: str) -> pathlib.Path:
+    """runs/MODEL, or the first of runs/MODEL-2, runs/MODEL-3, … that does not exist."""
+    number, folder = 1, pathlib.Path("runs") / model
+    while folder.exists():
+        number += 1
+        folder = pathlib.Path("runs") / f"{model}-{number}"
+    return folder
+
+
+def bar(what: str, config: TrainConfig):
+    """A progress bar around an iterable, shown after two seconds on a terminal."""
+    return lambda items: tqdm(items, desc=what, leave=False, delay=2, disable=True if config.quiet else None)
+
+
+def tokenise(part: Documents, tokenizer: WordPiece, config: TrainConfig, name: str) -> Batches:
+    sides = [encode(tokenizer, side, bar(f"tokenising {name}", config)) for side in zip(*part.texts, strict=True)]
+    sequences = tokenizer.assemble(sides, config.max_length, config.truncate)
+    print(f"{name}: {len(part)} documents, {sequences.truncated / len(part):.1%} longer than {config.max_length} tokens "
+          f"(cut: {config.truncate})")
+    return Batches(sequences, part.labels, config.batch_size, config.seed, tokenizer.pad)
+
+
+def show_example(corpus: Corpus, batches: Batches, tokenizer: WordPiece) -> None:
+    """What the model is about to see."""
+    ids = batches.sequences.rows[0][:16].tolist()
+    pieces = " ".join(tokenizer.tokenizer.id_to_token(i) for i in ids)
+    print(f"first document: {pieces} … -> {corpus.labels[corpus.train.labels[0]]}")
+
+
+def begin(run: Run, config: TrainConfig, corpus: Corpus, base: backbone.Backbone, recipe: dict, parameters: dict):
+    """Make the run folder, or check that a resumed run sees the data it began with."""
+    splits = {name: getattr(corpus, name).ids for name in ("train", "dev", "test") if getattr(corpus, name) is not None}
+    if config.resume:
+        before = run.splits()
+        changed = [name for name in splits if not np.array_equal(splits[name], before.get(name))]
+        if changed:
+            raise InputError(f"{run.folder}: the {', '.join(changed)} documents are not those the run began with")
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if recipe["frozen"] and base.source["name"] == "nano":
+        backbone.keep_in_run(base, run.folder)
+    run.create({"textcls": textcls.__version__, "config": dataclasses.asdict(config), "labels": corpus.labels,
+                "data": corpus.description, "bert": vars(base.bert.config), "backbone": base.source,
+                "parameters": parameters}, splits, base.tokenizer)
+
+
+def test(run: Run, config: TrainConfig, corpus: Corpus, state) -> None:
+    """Accuracy of the best epoch on the test split, beside the linear reference."""
+    predictor = textcls.load(run.folder, config.device)
+    logits, _ = cached_logits(predictor, corpus.test, config.quiet)
+    results, scores = intervals(logits, corpus.test.labels), Scores(logits, corpus.test.labels)
+    print(f"\ntest: {corpus.description}")
+    print("\n".join(report.summary(results, scores.correct, corpus.test.empty)))
+    joined = {name: [" ".join(text) for text in getattr(corpus, name).texts] for name in ("train", "test")}
+    linear = svm_scores(joined["train"], torch.from_numpy(corpus.train.labels), len(corpus.labels), joined["test"])
+    accuracy = (linear.argmax(1).numpy() == corpus.test.labels).mean()
+    print(f"linear     {accuracy:.4f} accuracy of a bag of words (TF-IDF, linear SVM) trained on the same documents")
+    print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
