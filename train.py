@@ -1,13 +1,12 @@
 """Train a text classifier.
 
-    python train.py --model bilstm                                  embedded data and backbone, no network
-    python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
-    python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
-    python train.py --resume runs/bilstm                            go on with a run that was stopped
+python train.py --model bilstm                                  embedded data and backbone, no network
+python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
+python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
+python train.py --resume runs/bilstm                            go on with a run that was stopped
 """
 
 import dataclasses
-import pathlib
 import sys
 
 import numpy as np
@@ -17,7 +16,7 @@ from tqdm import tqdm
 import textcls
 from textcls import backbone, data, losses, recipes, report
 from textcls.batch import Batches
-from textcls.checkpoint import Run, seed_everything
+from textcls.checkpoint import Run, free_folder, seed_everything
 from textcls.config import TrainConfig, parser
 from textcls.data.cache import encode
 from textcls.data.corpus import Corpus, Documents
@@ -43,13 +42,17 @@ def main(argv=None):
 
     # ---- text -------------------------------------------------------------------------------------------------------
     corpus = data.load(config, bar("reading", config))
-    print(f"data: {corpus.description}; train {len(corpus.train)}, dev {len(corpus.dev)}, "
-          f"test {len(corpus.test) if corpus.test else 0}")
+    print(
+        f"data: {corpus.description}; train {len(corpus.train)}, dev {len(corpus.dev)}, "
+        f"test {len(corpus.test) if corpus.test else 0}"
+    )
     base = backbone.prepare(config.bert, [part for text in corpus.train.texts for part in text], config.seed)
     print(f"backbone: {base.description}")
     if config.max_length > base.bert.config.max_position_embeddings:
-        raise InputError(f"--max-length {config.max_length} is longer than the {base.bert.config.max_position_embeddings} "
-                         f"positions of {config.bert}")
+        raise InputError(
+            f"--max-length {config.max_length} is longer than the {base.bert.config.max_position_embeddings} "
+            f"positions of {config.bert}"
+        )
 
     # ---- tokens -----------------------------------------------------------------------------------------------------
     batches = {name: tokenise(getattr(corpus, name), base.tokenizer, config, name) for name in ("train", "dev")}
@@ -62,7 +65,13 @@ def main(argv=None):
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     print(f"model: {trainable:,} trainable + {total - trainable:,} frozen parameters")
-    begin(run, config, corpus, base, recipe, {"trainable": trainable, "total": total})
+    begin(
+        run,
+        config,
+        corpus,
+        base,
+        {"parameters": {"trainable": trainable, "total": total}, "device": str(device), "precision": precision.name},
+    )
 
     # ---- train ------------------------------------------------------------------------------------------------------
     weights = None
@@ -75,8 +84,10 @@ def main(argv=None):
     except InterruptedRun as stop:
         print(stop)
         return 130
-    print(f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates"
-          + (f", {state.skipped} skipped by the gradient scaler" if state.skipped else ""))
+    print(
+        f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates"
+        + (f", {state.skipped} skipped by the gradient scaler" if state.skipped else "")
+    )
 
     # ---- test -------------------------------------------------------------------------------------------------------
     if corpus.test is None:
@@ -91,8 +102,10 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
         config = recipes.complete(TrainConfig(**given))
         run = Run(config.out or free_folder(config.model))
         if run.exists():
-            raise InputError(f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
-                             f"--resume {run.folder}")
+            raise InputError(
+                f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
+                f"--resume {run.folder}"
+            )
         return dataclasses.replace(config, out=str(run.folder)), run, None
     changeable = {"resume", "device", "quiet", "data_dir"}
     if given.keys() - changeable:
@@ -110,15 +123,6 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
     return dataclasses.replace(config, resume=str(run.folder)), run, last
 
 
-def free_folder(model: str) -> pathlib.Path:
-    """runs/MODEL, or the first of runs/MODEL-2, runs/MODEL-3, … that does not exist."""
-    number, folder = 1, pathlib.Path("runs") / model
-    while folder.exists():
-        number += 1
-        folder = pathlib.Path("runs") / f"{model}-{number}"
-    return folder
-
-
 def bar(what: str, config: TrainConfig):
     """A progress bar around an iterable, shown after two seconds on a terminal."""
     return lambda items: tqdm(items, desc=what, leave=False, delay=2, disable=True if config.quiet else None)
@@ -127,8 +131,10 @@ def bar(what: str, config: TrainConfig):
 def tokenise(part: Documents, tokenizer: WordPiece, config: TrainConfig, name: str) -> Batches:
     sides = [encode(tokenizer, side, bar(f"tokenising {name}", config)) for side in zip(*part.texts, strict=True)]
     sequences = tokenizer.assemble(sides, config.max_length, config.truncate)
-    print(f"{name}: {len(part)} documents, {sequences.truncated / len(part):.1%} longer than {config.max_length} tokens "
-          f"(cut: {config.truncate})")
+    print(
+        f"{name}: {len(part)} documents, {sequences.truncated / len(part):.1%} longer than {config.max_length} tokens "
+        f"(cut: {config.truncate})"
+    )
     return Batches(sequences, part.labels, config.batch_size, config.seed, tokenizer.pad)
 
 
@@ -139,21 +145,35 @@ def show_example(corpus: Corpus, batches: Batches, tokenizer: WordPiece) -> None
     print(f"first document: {pieces} … -> {corpus.labels[corpus.train.labels[0]]}")
 
 
-def begin(run: Run, config: TrainConfig, corpus: Corpus, base: backbone.Backbone, recipe: dict, parameters: dict):
-    """Make the run folder, or check that a resumed run sees the data it began with."""
+def begin(run: Run, config: TrainConfig, corpus: Corpus, base: backbone.Backbone, facts: dict) -> None:
+    """Make the run folder, or check that a resumed run sees the data it began with. `facts` join its config.json."""
     splits = {name: getattr(corpus, name).ids for name in ("train", "dev", "test") if getattr(corpus, name) is not None}
     if config.resume:
         before = run.splits()
         changed = [name for name in splits if not np.array_equal(splits[name], before.get(name))]
         if changed:
             raise InputError(f"{run.folder}: the {', '.join(changed)} documents are not those the run began with")
+        if WordPiece.from_folder(run.folder).digest != base.tokenizer.digest:
+            raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
+        if recipes.choose(config)["frozen"]:
+            backbone.reload(run.meta()["backbone"], run.folder)
         return
     run.folder.mkdir(parents=True, exist_ok=True)
-    if recipe["frozen"] and base.source["name"] == "nano":
+    if recipes.choose(config)["frozen"] and base.source["name"] == "nano":
         backbone.keep_in_run(base, run.folder)
-    run.create({"textcls": textcls.__version__, "config": dataclasses.asdict(config), "labels": corpus.labels,
-                "data": corpus.description, "bert": vars(base.bert.config), "backbone": base.source,
-                "parameters": parameters}, splits, base.tokenizer)
+    run.create(
+        {
+            "textcls": textcls.__version__,
+            "config": dataclasses.asdict(config),
+            "labels": corpus.labels,
+            "data": corpus.description,
+            "bert": vars(base.bert.config),
+            "backbone": base.source,
+            **facts,
+        },
+        splits,
+        base.tokenizer,
+    )
 
 
 def test(run: Run, config: TrainConfig, corpus: Corpus, state) -> None:

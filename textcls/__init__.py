@@ -7,5 +7,13 @@ from textcls.predictor import Predictor, load
 from textcls.pretrained import load_bert
 
 __version__ = "0.1.0"
-__all__ = ["Bert", "BertClassifier", "BertConfig", "BiLSTMClassifier", "LearnedEnsemble", "Predictor", "load",
-           "load_bert"]
+__all__ = [
+    "Bert",
+    "BertClassifier",
+    "BertConfig",
+    "BiLSTMClassifier",
+    "LearnedEnsemble",
+    "Predictor",
+    "load",
+    "load_bert",
+]

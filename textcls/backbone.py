@@ -12,7 +12,13 @@ from textcls.errors import InputError
 from textcls.models.bert import Bert, BertConfig
 from textcls.text import WordPiece
 
-NANO = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
+NANO = {
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "initializer_range": 0.05,
+}
 NANO_PIECES = 8000
 
 
@@ -30,23 +36,40 @@ def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
     """The backbone called `name`. For `nano` the word pieces are learned from `texts` and the weights are random."""
     if name == "nano":
         tokenizer = WordPiece.learn(texts, NANO_PIECES)
-        torch.manual_seed(seed)
-        bert = Bert(BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad, **NANO)).eval()
-        description = (f"nano: 2 layers, hidden 128, untrained; {len(tokenizer)} word pieces learned from the "
-                       "training texts (--bert NAME for a pretrained one)")
-        return Backbone(bert, tokenizer, {"name": "nano", "path": "backbone"}, description)
+        shape = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad, **NANO)
+        description = (
+            f"nano: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, untrained; {len(tokenizer)} word "
+            "pieces learned from the training texts (a pretrained one: --bert FOLDER or NAME)"
+        )
+        return Backbone(untrained(shape, seed), tokenizer, {"name": "nano", "path": "backbone"}, description)
     folder = pretrained.find_folder(name)
     bert = pretrained.load_bert(folder)
     tokenizer = WordPiece.from_folder(folder)
     if tokenizer.largest_id >= bert.config.vocab_size:
-        raise InputError(f"{folder}: word piece {tokenizer.largest_id} is outside the {bert.config.vocab_size} "
-                         "embeddings; vocabulary and weights do not belong together")
+        raise InputError(
+            f"{folder}: word piece {tokenizer.largest_id} is outside the {bert.config.vocab_size} "
+            "embeddings; vocabulary and weights do not belong together"
+        )
     weights = pretrained.weights_file(folder)
-    source = {"name": os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name,
-              "path": str(folder.resolve()), "sha256": files.sha256(weights)}
+    source = {
+        "name": os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name,
+        "path": str(folder.resolve()),
+        "sha256": files.sha256(weights),
+    }
     shape = bert.config
     description = f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, {len(tokenizer)} word pieces"
     return Backbone(bert, tokenizer, source, description)
+
+
+def untrained(shape: BertConfig, seed: int) -> Bert:
+    """Random weights. Positions and token types are drawn ten times smaller than words: at equal size they are half of
+    what the frozen embeddings say, and a BiLSTM on them got 0.61 of pydocs right instead of 0.75."""
+    torch.manual_seed(seed)
+    bert = Bert(shape).eval()
+    with torch.no_grad():
+        bert.embeddings.position_embeddings.weight.mul_(0.1)
+        bert.embeddings.token_type_embeddings.weight.mul_(0.1)
+    return bert
 
 
 def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
@@ -60,11 +83,15 @@ def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) 
     """The frozen backbone of a run, from where it was or from `override`; its digest must be the one noted."""
     folder = pathlib.Path(override) if override else run_folder / source["path"]
     if not folder.is_dir():
-        raise InputError(f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
-                         "say where it is with --bert FOLDER")
+        raise InputError(
+            f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
+            "say where it is with --bert FOLDER"
+        )
     weights = pretrained.weights_file(folder)
     found = files.sha256(weights)
     if found != source["sha256"]:
-        raise InputError(f"{weights}: sha256 {found[:16]}… is not that of the backbone this run was trained on "
-                         f"({source['sha256'][:16]}…)")
+        raise InputError(
+            f"{weights}: sha256 {found[:16]}… is not that of the backbone this run was trained on "
+            f"({source['sha256'][:16]}…)"
+        )
     return pretrained.load_bert(folder)

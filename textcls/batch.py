@@ -29,8 +29,12 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         moved = {
             name: value if value is None else value.to(device, non_blocking=True)
-            for name, value in (("ids", self.ids), ("mask", self.mask), ("segments", self.segments),
-                                ("labels", self.labels))
+            for name, value in (
+                ("ids", self.ids),
+                ("mask", self.mask),
+                ("segments", self.segments),
+                ("labels", self.labels),
+            )
         }
         return dataclasses.replace(self, **moved)
 

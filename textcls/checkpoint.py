@@ -1,12 +1,12 @@
 """Run folders: what a run leaves on the disk, written atomically and read back strictly.
 
-    config.json      the settings, the backbone's shape, the labels, where the frozen weights came from
-    tokenizer.json   the word pieces
-    splits.npz       which documents were train, dev and test
-    metrics.jsonl    a line an epoch
-    best.pt          weights of the best epoch
-    last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
-    backbone/        the frozen backbone, where the run made it itself
+config.json      the settings, the backbone's shape, the labels, where the frozen weights came from
+tokenizer.json   the word pieces
+splits.npz       which documents were train, dev and test
+metrics.jsonl    a line an epoch
+best.pt          weights of the best epoch
+last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
+backbone/        the frozen backbone, where the run made it itself
 """
 
 import json
@@ -66,20 +66,30 @@ class Run:
             raise InputError(f"{path}: missing or damaged ({error})") from None
 
     def save(self, name: str, content: dict) -> None:
-        with files.replacing(self.folder / name) as file:
-            torch.save({"format": FORMAT, **content}, file)
+        path = self.folder / name
+        with files.replacing(path) as file:
+            try:
+                torch.save({"format": FORMAT, **content}, file)
+            except RuntimeError as error:
+                # When a write fails, torch's zip writer stumbles over the missing bytes and hides why they are missing.
+                cause = error.__context__
+                if isinstance(cause, OSError):
+                    raise OSError(cause.errno, cause.strerror, str(path)) from None
+                raise
 
     def load(self, name: str) -> dict:
         """best.pt or last.pt, on the CPU. Only tensors and plain values are accepted: nothing is executed."""
         path = self.folder / name
         if not path.exists():
-            raise InputError(f"{self.folder}: no {name} yet, training stopped before its first evaluation; "
-                             f"go on with: python train.py --resume {self.folder}")
+            raise InputError(
+                f"{self.folder}: no {name} yet, training stopped before its first evaluation; "
+                f"go on with: python train.py --resume {self.folder}"
+            )
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
+        except PermissionError:
             raise
-        except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
+        except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -89,6 +99,15 @@ class Run:
     def write_metrics(self, history: list[dict]) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in history)
         files.write_text(self.folder / "metrics.jsonl", lines)
+
+
+def free_folder(name: str) -> pathlib.Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist."""
+    number, folder = 1, pathlib.Path("runs") / name
+    while folder.exists():
+        number += 1
+        folder = pathlib.Path("runs") / f"{name}-{number}"
+    return folder
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -101,8 +120,11 @@ def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathl
     ours = trainable_state(model)
     problems = [f"missing {name}" for name in ours.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - ours.keys()]
-    problems += [f"{name} is {tuple(state[name].shape)}, expected {tuple(ours[name].shape)}"
-                 for name in ours.keys() & state.keys() if state[name].shape != ours[name].shape]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(ours[name].shape)}"
+        for name in ours.keys() & state.keys()
+        if state[name].shape != ours[name].shape
+    ]
     if problems:
         raise InputError(f"{path}: does not fit the model: {'; '.join(sorted(problems))}")
     model.load_state_dict(state, strict=False)

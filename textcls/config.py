@@ -50,7 +50,7 @@ class TrainConfig:
     select: str = option("accuracy", "dev metric of the best epoch", ("accuracy", "macro_f1", "loss"))
     patience: int | None = option(None, "stop after so many epochs without a better one; 0: never")
     class_weights: str = option("none", "balanced: every class weighs the same in the loss", ("none", "balanced"))
-    label_smoothing: float = option(0.0, "share of probability spread over all classes")
+    label_smoothing: float | None = option(None, "share of probability spread over all classes")
     save_every: int = option(500, "optimiser steps between saves inside an epoch; 0: only at its end")
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     quiet: bool = option(False, "no progress bars")
@@ -89,8 +89,12 @@ def flag(name: str) -> str:
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with a flag for each field of TrainConfig. Flags that are not given are absent from its
     result, so that it can be told what the user said from what is a default."""
-    result = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    result = argparse.ArgumentParser(
+        description=description,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     hints = typing.get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
         add_flag(result, field, hints[field.name])

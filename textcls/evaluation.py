@@ -12,8 +12,9 @@ from textcls.metrics import Scores
 
 
 @torch.no_grad()
-def collect_logits(model, batches: Batches, device: torch.device, precision: Precision,
-                   quiet: bool = True) -> np.ndarray:
+def collect_logits(
+    model, batches: Batches, device: torch.device, precision: Precision, quiet: bool = True
+) -> np.ndarray:
     """Logits of all N documents in their order, float32 (N, C). The model must be in eval mode."""
     assert not model.training
     parts, order = [], batches.sorted_order()

@@ -17,7 +17,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019), in torch's fused form: one pass over the memory instead of one an operation."""
+    """AdamW (Loshchilov and Hutter, 2019), in torch's fused form: one pass over the memory, not one an operation."""
     return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 

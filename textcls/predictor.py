@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import time
@@ -23,14 +24,22 @@ from textcls.models.bert import BertConfig
 from textcls.models.ensemble import LearnedEnsemble
 from textcls.text import WordPiece
 
+BATCH = 32  # documents predicted at once
 Text = str | tuple[str, ...]
 
 
 class Predictor:
     """One trained model with its word pieces and labels. `columns` texts make one document."""
 
-    def __init__(self, run: Run, meta: dict, model: torch.nn.Module, tokenizer: WordPiece, device: torch.device,
-                 precision: Precision):
+    def __init__(
+        self,
+        run: Run,
+        meta: dict,
+        model: torch.nn.Module,
+        tokenizer: WordPiece,
+        device: torch.device,
+        precision: Precision,
+    ):
         self.run, self.meta, self.labels = run, meta, meta["labels"]
         self.config = TrainConfig(**meta["config"])
         self.columns = len(self.config.text_column.split(",")) if self.config.train else 1
@@ -48,7 +57,8 @@ class Predictor:
         """float32 (N, C)."""
         sides = [self.tokenizer.encode(side) for side in zip(*map(self._parts, texts), strict=True)]
         sequences = self.tokenizer.assemble(sides, self.config.max_length, self.config.truncate)
-        batches = Batches(sequences, np.zeros(len(texts), np.int64), 32, pad=self.tokenizer.pad)
+        batches = Batches(sequences, np.zeros(len(texts), np.int64), BATCH, pad=self.tokenizer.pad)
+        self.model.to(self.device)  # it may have been released
         return collect_logits(self.model, batches, self.device, self.precision, quiet)
 
     def _parts(self, text: Text) -> tuple[str, ...]:
@@ -65,8 +75,9 @@ class Predictor:
 class EnsemblePredictor(Predictor):
     """The learned ensemble: its members one after the other on the device, then the small network over them."""
 
-    def __init__(self, run: Run, meta: dict, model: LearnedEnsemble, members: list["MemberReference"],
-                 device: torch.device):
+    def __init__(
+        self, run: Run, meta: dict, model: LearnedEnsemble, members: list["MemberReference"], device: torch.device
+    ):
         self.run, self.meta, self.labels = run, meta, meta["labels"]
         self.model, self.members, self.device = model.eval(), members, device
         self.columns = members[0].predictor.columns
@@ -79,6 +90,16 @@ class EnsemblePredictor(Predictor):
     def combine(self, members: list[np.ndarray]) -> np.ndarray:
         """The members' logits (N, C) each -> the ensemble's."""
         return self.model(member_probabilities(members)).numpy()
+
+    def combine_cached(self, part: Documents, quiet: bool = True) -> tuple[np.ndarray, float]:
+        """(logits, seconds) from the members' own cached logits."""
+        logits, seconds = [], 0.0
+        for member in self.members:
+            found, spent = cached_logits(member.predictor, part, quiet)
+            member.predictor.release()
+            logits.append(found[:, member.columns])
+            seconds += spent
+        return self.combine(logits), seconds
 
     def release(self) -> None:
         for member in self.members:
@@ -93,7 +114,6 @@ class MemberReference:
     columns: list[int]
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
-        self.predictor.model.to(self.predictor.device)
         logits = self.predictor.logits(texts, quiet)[:, self.columns]
         self.predictor.release()
         return logits
@@ -132,7 +152,9 @@ def load_ensemble(run: Run, meta: dict, content: dict, device: torch.device, ber
         folder = pathlib.Path(member["path"])
         folder = folder if folder.is_absolute() else run.folder / folder
         if files.sha256(folder / "best.pt") != member["sha256"]:
-            raise InputError(f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again")
+            raise InputError(
+                f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again"
+            )
         predictor = load(folder, str(device), bert)
         members.append(MemberReference(predictor, label_columns(predictor, meta["labels"], folder)))
     model = LearnedEnsemble(len(members), len(meta["labels"]))
@@ -144,7 +166,9 @@ def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path)
     """Where each of `labels` stands among the predictor's. The two sets must be the same; the order need not be."""
     if set(predictor.labels) != set(labels):
         odd = sorted(set(predictor.labels) ^ set(labels))
-        raise InputError(f"{folder}: its labels are not those of the first member; they differ in {', '.join(odd[:10])}")
+        raise InputError(
+            f"{folder}: its labels are not those of the first member; they differ in {', '.join(odd[:10])}"
+        )
     return [predictor.labels.index(label) for label in labels]
 
 
@@ -158,10 +182,41 @@ def cached_logits(predictor: Predictor, part: Documents, quiet: bool = True) -> 
                 return kept["logits"], float(kept["seconds"])
     except Exception:  # absent or damaged: it is made again
         pass
-    start = time.perf_counter()
-    logits = predictor.logits(part.texts, quiet)
-    seconds = time.perf_counter() - start
+    if isinstance(predictor, EnsemblePredictor):
+        logits, seconds = predictor.combine_cached(part, quiet)
+    else:
+        start = time.perf_counter()
+        logits = predictor.logits(part.texts, quiet)
+        seconds = time.perf_counter() - start
     path.parent.mkdir(exist_ok=True)
     with files.replacing(path) as file:
         np.savez(file, logits=logits, seconds=seconds)
     return logits, seconds
+
+
+def properties(predictor: Predictor) -> dict[str, str]:
+    """What a report says about a model before its results."""
+    meta = predictor.meta
+    counts = {
+        "parameters total": f"{meta['parameters']['total']:,}",
+        "parameters trainable": f"{meta['parameters']['trainable']:,}",
+    }
+    if isinstance(predictor, EnsemblePredictor):
+        members = ", ".join(member.predictor.config.model for member in predictor.members)
+        return counts | {
+            "backbone": members,
+            "sequence modelling": "meta-MLP on probabilities",
+            "pooling": "none",
+            "precision": "fp32",
+            "training": meta["training"],
+        }
+    history = [json.loads(line) for line in open(predictor.run.folder / "metrics.jsonl", encoding="utf-8")]
+    recipe = recipes.choose(predictor.config)
+    seconds = sorted(row["seconds"] for row in history)
+    frozen = "frozen embeddings of " if recipe["frozen"] else ""
+    return counts | {
+        "backbone": frozen + meta["backbone"]["name"],
+        **recipe["about"],
+        "precision": meta["precision"],
+        "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.0f} s/epoch on {meta['device']}",
+    }

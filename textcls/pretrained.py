@@ -16,8 +16,14 @@ import torch
 from textcls.errors import InputError
 from textcls.models.bert import Bert, BertConfig
 
-FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json",
-         "tokenizer_config.json")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
 
 # safetensors dtype -> (torch dtype, bytes)
@@ -61,8 +67,10 @@ def fetch_from_hub(name: str) -> pathlib.Path:
         return pathlib.Path(snapshot_download(name, allow_patterns=list(FILES[:2] + FILES[3:])))
     except Exception as error:  # whatever the HTTP client of this version raises
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"--bert {name}: neither a folder nor to be had from the hub ({reason}). Without a network: "
-                         f"put {FILES[0]}, {FILES[1]} and {FILES[3]} into a folder and give it with --bert") from None
+        raise InputError(
+            f"--bert {name}: neither a folder nor to be had from the hub ({reason}). Without a network: "
+            f"put {FILES[0]}, {FILES[1]} and {FILES[3]} into a folder and give it with --bert"
+        ) from None
 
 
 def weights_file(folder: pathlib.Path) -> pathlib.Path:
@@ -131,7 +139,9 @@ def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, … for damaged files
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{path}: not a readable weights file, or one that holds more than tensors ({reason})") from None
+        raise InputError(
+            f"{path}: not a readable weights file, or one that holds more than tensors ({reason})"
+        ) from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise InputError(f"{path}: expected a dictionary of tensors")
     return tensors
@@ -223,4 +233,3 @@ def write_safetensors(tensors: dict[str, torch.Tensor], path: pathlib.Path) -> N
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-

@@ -1,11 +1,11 @@
 """The table of what there is: (model, task) -> how it is built, its loss, its evaluation, its defaults.
 
-    build     (settings, shape of the backbone, number of labels) -> model
-    share     (model, Bert) -> None: give the model the backbone's weights
-    frozen    whether the backbone is not trained, and so not stored in the run's checkpoints
-    amp       mixed precision on CUDA when --amp is auto
-    defaults  settings that the user did not give
-    untrained the defaults that differ when the backbone has not been pre-trained
+build     (settings, shape of the backbone, number of labels) -> model
+share     (model, Bert) -> None: give the model the backbone's weights
+frozen    whether the backbone is not trained, and so not stored in the run's checkpoints
+amp       mixed precision on CUDA when --amp is auto
+defaults  settings that the user did not give
+untrained the defaults that differ when the backbone has not been pre-trained
 """
 
 import dataclasses
@@ -25,9 +25,19 @@ RECIPES = {
         "loss": losses.classification,
         "evaluate": evaluation.classification,
         "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
-        "defaults": {"lr": 2e-5, "batch_size": 16, "accumulate": 2, "epochs": 4, "warmup": 0.1, "weight_decay": 0.01,
-                     "dropout": 0.3, "max_length": 256, "patience": 0},
-        "untrained": {"lr": 1e-3, "accumulate": 1, "epochs": 20, "max_length": 128},
+        "defaults": {
+            "lr": 2e-5,
+            "batch_size": 16,
+            "accumulate": 2,
+            "epochs": 4,
+            "warmup": 0.1,
+            "weight_decay": 0.01,
+            "dropout": 0.3,
+            "max_length": 256,
+            "patience": 0,
+            "label_smoothing": 0.0,
+        },
+        "untrained": {"lr": 1e-3, "batch_size": 32, "accumulate": 1, "epochs": 10, "max_length": 128},
     },
     ("bilstm", "classification"): {
         "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout),
@@ -37,9 +47,21 @@ RECIPES = {
         "loss": losses.classification,
         "evaluate": evaluation.classification,
         "about": {"sequence modelling": "BiLSTM", "pooling": "attention"},
-        "defaults": {"lr": 1e-3, "batch_size": 32, "accumulate": 1, "epochs": 10, "warmup": 0.1, "weight_decay": 0.01,
-                     "dropout": 0.3, "max_length": 256, "patience": 3, "hidden": 384, "layers": 2},
-        "untrained": {"epochs": 15, "hidden": 128, "max_length": 128, "patience": 0},
+        "defaults": {
+            "lr": 1e-3,
+            "batch_size": 32,
+            "accumulate": 1,
+            "epochs": 10,
+            "warmup": 0.1,
+            "weight_decay": 0.01,
+            "dropout": 0.3,
+            "max_length": 256,
+            "patience": 3,
+            "label_smoothing": 0.0,
+            "hidden": 384,
+            "layers": 2,
+        },
+        "untrained": {"lr": 3e-3, "hidden": 128, "layers": 1, "max_length": 128, "patience": 0, "label_smoothing": 0.1},
     },
 }
 

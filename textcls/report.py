@@ -19,7 +19,9 @@ def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
     lines = []
     for number, row in enumerate(rows):
         cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        cells += [
+            cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+        ]
         lines.append("  ".join(cells).rstrip())
         if number == 0:
             lines.append("  ".join("-" * width for width in widths))
@@ -30,8 +32,9 @@ def per_class(scores: Scores, labels: Sequence[str]) -> str:
     parts = scores.per_class()
     rows = [["class", "precision", "recall", "F1", "documents"]]
     for i, label in enumerate(labels):
-        rows.append([label, *(f"{parts[name][i]:.3f}" for name in ("precision", "recall", "f1")),
-                     str(int(parts["support"][i]))])
+        rows.append(
+            [label, *(f"{parts[name][i]:.3f}" for name in ("precision", "recall", "f1")), str(int(parts["support"][i]))]
+        )
     return table(rows)
 
 
@@ -45,6 +48,8 @@ def summary(results: dict[str, Interval], correct: np.ndarray, empty: np.ndarray
     """A line a metric, with accuracy on the non-empty documents where some are empty."""
     lines = [f"{TITLES[name]:<10} {interval(value)}" for name, value in results.items()]
     if empty.any():
-        lines.insert(1, f"{'non-empty':<10} {correct[~empty].mean():.4f} ({int(empty.sum())} of {len(empty)} documents "
-                        "are empty)")
+        lines.insert(
+            1,
+            f"{'non-empty':<10} {correct[~empty].mean():.4f} ({int(empty.sum())} of {len(empty)} documents are empty)",
+        )
     return lines

@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -16,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from textcls.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-TRUNCATIONS = ("head", "tail", "headtail")
+LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +93,25 @@ class WordPiece:
         return cls(tokenizer, where)
 
     @classmethod
-    def learn(cls, texts: Iterable[str], vocab_size: int) -> "WordPiece":
-        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`."""
+    def learn(cls, texts: Sequence[str], vocab_size: int) -> "WordPiece":
+        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`, the same on every run."""
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         set_bert_rules(tokenizer, {})
+        letters = Counter(letter for text in texts for letter in tokenizer.normalizer.normalize_str(printable(text)))
+        alphabet = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[:LARGEST_ALPHABET])
+        # The trainer numbers the pieces "##x" in the order of a hash table and breaks ties by number. Given first, as
+        # if they were special, they have the same numbers every time.
+        inner = ["##" + letter for letter in alphabet if not letter.isspace()]
         trainer = trainers.WordPieceTrainer(
-            vocab_size=vocab_size, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+            vocab_size=max(vocab_size, len(SPECIAL) + len(alphabet) + len(inner)),
+            min_frequency=2,
+            special_tokens=[*SPECIAL, *inner],
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
+            show_progress=False,
         )
-        tokenizer.train_from_iterator(texts, trainer)
-        return cls(tokenizer)
+        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        return cls.from_vocab(tokenizer.get_vocab())
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()

@@ -6,11 +6,12 @@ import signal
 import threading
 import time
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from textcls.batch import Batch, Batches
-from textcls.checkpoint import (Run, load_trainable, random_states, restore_random_states, trainable_state)
+from textcls.checkpoint import Run, load_trainable, random_states, restore_random_states, trainable_state
 from textcls.config import TrainConfig
 from textcls.device import Precision
 from textcls.errors import InputError
@@ -34,8 +35,17 @@ class State:
     history: list = dataclasses.field(default_factory=list)
 
 
-def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: Run, device: torch.device,
-          precision: Precision, last: dict | None = None) -> State:
+def train(
+    model,
+    batches: Batches,
+    loss_fn,
+    evaluate,
+    config: TrainConfig,
+    run: Run,
+    device: torch.device,
+    precision: Precision,
+    last: dict | None = None,
+) -> State:
     """Train `model` (on `device`) and leave best.pt, last.pt and metrics.jsonl in `run`.
 
     `loss_fn(model, batch, carry) -> ({name: summed loss}, carry)`; `evaluate(model) -> {metric: value}`. `last` is the
@@ -50,9 +60,16 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
 
     def save():
         tally.settle()  # never keep weights whose loss was not looked at
-        run.save("last.pt", {"model": trainable_state(model), "optimizer": optimizer.state_dict(),
-                             "scaler": scaler.state_dict(), "random": random_states(),
-                             "state": dataclasses.asdict(state)})
+        run.save(
+            "last.pt",
+            {
+                "model": trainable_state(model),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "random": random_states(),
+                "state": dataclasses.asdict(state),
+            },
+        )
 
     if last is None:
         save()
@@ -61,14 +78,12 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
             model.train()
             tally.begin()
             order, carry = batches.order(state.epoch), None
-            bar = tqdm(total=len(order), initial=state.position, desc=f"epoch {state.epoch + 1}/{config.epochs}",
-                       unit="batch", leave=False, delay=2, disable=True if config.quiet else None)
+            bar = epoch_bar(state, len(order), config)
             while state.position < len(order):
                 rows = order[state.position : state.position + config.accumulate]
                 micro_batches = [batches.collate(r) for r in rows]
                 targets = count_targets(micro_batches)
-                lr = learning_rate(state.step, total, config.lr, config.warmup)
-                set_learning_rate(optimizer, lr)
+                set_learning_rate(optimizer, learning_rate(state.step, total, config.lr, config.warmup))
                 for batch in micro_batches:
                     batch = batch.to(device)
                     with precision.autocast(device):
@@ -78,7 +93,7 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
                     tally.add(batch, losses)
                 scale = scaler.get_scale()
                 scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+                tally.add_norm(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip))
                 scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad(set_to_none=True)
@@ -88,7 +103,7 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
                 state.position += len(rows)
                 bar.update(len(rows))
                 if (state.step + state.skipped) % LOG_EVERY == 0:
-                    bar.set_postfix(loss=f"{tally.settle():.3f}", lr=f"{lr:.1e}")
+                    bar.set_postfix(loss=f"{tally.settle():.3f}")
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save()
                 if interruption.requested:
@@ -97,8 +112,14 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
             bar.close()
             row = tally.close_epoch()
             model.eval()
-            row |= {"epoch": state.epoch + 1, "dev": evaluate(model), "lr": lr, "step": state.step,
-                    "skipped": state.skipped, "memory": peak_memory(device)}
+            row |= {
+                "epoch": state.epoch + 1,
+                "dev": evaluate(model),
+                "lr": learning_rate(state.step, total, config.lr, config.warmup),
+                "step": state.step,
+                "skipped": state.skipped,
+                "memory": peak_memory(device),
+            }
             end_epoch(state, row, config.select)
             if state.best_epoch == state.epoch:
                 run.save("best.pt", {"model": trainable_state(model), "epoch": state.epoch, "dev": row["dev"]})
@@ -106,6 +127,19 @@ def train(model, batches: Batches, loss_fn, evaluate, config: TrainConfig, run: 
             run.write_metrics(state.history)
             print(epoch_line(row, config.epochs), flush=True)
     return state
+
+
+def epoch_bar(state: State, batches: int, config: TrainConfig) -> tqdm:
+    """A progress bar over one epoch, shown after two seconds and only on a terminal."""
+    return tqdm(
+        total=batches,
+        initial=state.position,
+        desc=f"epoch {state.epoch + 1}/{config.epochs}",
+        unit="batch",
+        leave=False,
+        delay=2,
+        disable=True if config.quiet else None,
+    )
 
 
 def count_targets(micro_batches: list[Batch]) -> dict[str, int]:
@@ -147,7 +181,7 @@ class Tally:
 
     def __init__(self, state: State, scaler, run: Run):
         self.state, self.scaler, self.run = state, scaler, run
-        self.pending: list[tuple[Batch, dict[str, torch.Tensor]]] = []
+        self.pending: list[tuple[str, torch.Tensor, np.ndarray]] = []  # what, value on the device, documents
         self.start = time.perf_counter()
 
     def begin(self) -> None:
@@ -155,38 +189,51 @@ class Tally:
         self.start = time.perf_counter()
 
     def add(self, batch: Batch, losses: dict[str, torch.Tensor]) -> None:
-        self.pending.append((batch, {name: loss.detach() for name, loss in losses.items()}))
+        self.pending += [(f"loss {name}", loss.detach(), batch.rows) for name, loss in losses.items()]
         sums = self.state.tally
-        for name, value in (("documents", len(batch.rows)), ("tokens", batch.tokens), ("slots", batch.ids.numel())):
+        counts = {f"targets {name}": count for name, count in batch.counts.items()}
+        counts |= {"documents": len(batch.rows), "tokens": batch.tokens, "slots": batch.ids.numel()}
+        for name, value in counts.items():
             sums[name] = sums.get(name, 0) + value
-        for name, count in batch.counts.items():
-            sums["targets " + name] = sums.get("targets " + name, 0) + count
+
+    def add_norm(self, norm: torch.Tensor) -> None:
+        """The gradient's norm is only looked at for being finite. A scaler does that itself, and skips the step."""
+        if not self.scaler.is_enabled():
+            self.pending.append(("gradient norm", norm, self.pending[-1][2]))
 
     def settle(self) -> float:
-        """Add the pending losses up and check each. Returns the mean loss of the epoch so far."""
+        """Add the pending losses up, checking each value. Returns the mean loss of the epoch so far."""
         sums = self.state.tally
-        for batch, losses in self.pending:
-            for name, value in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
-                if not math.isfinite(value):
-                    raise InputError(self.explain(batch, name, value))
-                sums["loss " + name] = sums.get("loss " + name, 0.0) + value
+        values = torch.stack([value.float() for _, value, _ in self.pending]).tolist() if self.pending else []
+        for (name, _, rows), value in zip(self.pending, values, strict=True):
+            if not math.isfinite(value):
+                raise InputError(self.explain(name, value, rows))
+            if name.startswith("loss "):
+                sums[name] = sums.get(name, 0.0) + value
         self.pending.clear()
         sums["seconds"] = sums.get("seconds", 0.0) + time.perf_counter() - self.start
         self.start = time.perf_counter()
         return sum(sums[key] / sums["targets " + key[5:]] for key in sums if key.startswith("loss "))
 
-    def explain(self, batch: Batch, name: str, value: float) -> str:
-        rows = ", ".join(map(str, batch.rows[:16].tolist())) + (", …" if len(batch.rows) > 16 else "")
-        return (f"the {name} loss became {value} at or shortly before step {self.state.step} (gradient scale "
-                f"{self.scaler.get_scale():g}, training documents {rows}). {self.run.folder / 'last.pt'} holds the last "
-                "good state; try a smaller --lr, or --amp off")
+    def explain(self, name: str, value: float, rows: np.ndarray) -> str:
+        documents = ", ".join(map(str, rows[:16].tolist())) + (", …" if len(rows) > 16 else "")
+        return (
+            f"{name} became {value} at or shortly before step {self.state.step} (gradient scale "
+            f"{self.scaler.get_scale():g}, training documents {documents}). {self.run.folder / 'last.pt'} holds the "
+            "last good state; try a smaller --lr, or --amp off"
+        )
 
     def close_epoch(self) -> dict:
         loss = self.settle()
         sums, self.state.tally = self.state.tally, {}
         seconds = sums["seconds"]
-        return {"loss": loss, "seconds": seconds, "documents_per_s": sums["documents"] / seconds,
-                "tokens_per_s": sums["tokens"] / seconds, "padding": 1 - sums["tokens"] / sums["slots"]}
+        return {
+            "loss": loss,
+            "seconds": seconds,
+            "documents_per_s": sums["documents"] / seconds,
+            "tokens_per_s": sums["tokens"] / seconds,
+            "padding": 1 - sums["tokens"] / sums["slots"],
+        }
 
 
 def epoch_line(row: dict, epochs: int) -> str:
@@ -194,9 +241,11 @@ def epoch_line(row: dict, epochs: int) -> str:
     dev = "  ".join(f"{name} {value:.4f}" for name, value in row["dev"].items())
     memory = ", ".join(f"{name.replace('_', ' ')} {size / 2**30:.2f} GiB" for name, size in row["memory"].items())
     skipped = f"  skipped steps {row['skipped']}" if row["skipped"] else ""
-    return (f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}  {row['documents_per_s']:.0f} documents/s"
-            f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch"
-            f"  peak {memory}{skipped}")
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}  {row['documents_per_s']:.0f} documents/s"
+        f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch"
+        f"  peak {memory}{skipped}"
+    )
 
 
 class InterruptedRun(Exception):

@@ -75,7 +75,9 @@ def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Docu
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         in_dev[random.permutation(rows)[:count]] = True
     if not in_dev.any():
-        raise InputError(f"--dev {share:g} of {len(pool)} documents leaves no dev document; give a file with --dev FILE")
+        raise InputError(
+            f"--dev {share:g} of {len(pool)} documents leaves no dev document; give a file with --dev FILE"
+        )
     return pool.take(np.flatnonzero(~in_dev)), pool.take(np.flatnonzero(in_dev))
 
 

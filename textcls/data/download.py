@@ -21,12 +21,16 @@ def download(url: str, target: pathlib.Path, sha256: str, what: str, flag: str, 
         fetch(url, part, what, quiet)
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
-        raise InputError(f"{what} could not be fetched from {url} ({reason}). Without a network: put {target.name} into "
-                         f"{target.parent}, or give its folder with {flag}") from None
+        raise InputError(
+            f"{what} could not be fetched from {url} ({reason}). Without a network: put {target.name} into "
+            f"{target.parent}, or give its folder with {flag}"
+        ) from None
     found = files.sha256(part)
     if found != sha256:
         part.unlink()
-        raise InputError(f"{what} from {url}: sha256 is {found}, expected {sha256}; the download was deleted, try again")
+        raise InputError(
+            f"{what} from {url}: sha256 is {found}, expected {sha256}; the download was deleted, try again"
+        )
     os.replace(part, target)
     return target
 
@@ -52,4 +56,3 @@ def fetch(url: str, part: pathlib.Path, what: str, quiet: bool) -> None:
                 bar.update(len(chunk))
     if total is not None and part.stat().st_size < total:
         raise ConnectionError(f"the transfer stopped at {part.stat().st_size} of {total} bytes; run it again to go on")
-

@@ -22,8 +22,14 @@ PARTS = ("headers", "footers", "quotes")
 ATTRIBUTION = re.compile(r"writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>")
 
 
-def load(data_dir: str | None, keep: tuple[str, ...], seed: int, dev_share: float = 0.1, progress: Callable = iter,
-         quiet: bool = False) -> Corpus:
+def load(
+    data_dir: str | None,
+    keep: tuple[str, ...],
+    seed: int,
+    dev_share: float = 0.1,
+    progress: Callable = iter,
+    quiet: bool = False,
+) -> Corpus:
     """The corpus from `data_dir` (a folder that holds the archive or its unpacked folders, or the archive itself),
     else from the cache, else downloaded. `keep` names the parts that are left in: headers, footers, quotes."""
     for part in keep:
@@ -56,8 +62,9 @@ def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
         return path
     if (path / ARCHIVE).is_file():
         return path / ARCHIVE
-    raise InputError(f"--data-dir {path}: neither {ARCHIVE} nor the folders 20news-bydate-train and "
-                     "20news-bydate-test are there")
+    raise InputError(
+        f"--data-dir {path}: neither {ARCHIVE} nor the folders 20news-bydate-train and 20news-bydate-test are there"
+    )
 
 
 def read_posts(path: pathlib.Path, progress: Callable = iter) -> list[tuple[str, str, str]]:
@@ -82,7 +89,9 @@ def posts_in_archive(path: pathlib.Path):
                 if member.isreg() and member.size <= LARGEST_POST:
                     yield member.name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: the archive is damaged or cut short ({error}); delete it and fetch it again") from None
+        raise InputError(
+            f"{path}: the archive is damaged or cut short ({error}); delete it and fetch it again"
+        ) from None
 
 
 def posts_in_folder(path: pathlib.Path):

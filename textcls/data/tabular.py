@@ -36,8 +36,10 @@ def encode_labels(pool: str, rows: list, labels: list[str]) -> Documents:
     numbers = {name: i for i, name in enumerate(labels)}
     for where, _, label in rows:
         if label not in numbers:
-            raise InputError(f"{where}: label {label!r} does not occur in the training data; "
-                             f"its labels: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}")
+            raise InputError(
+                f"{where}: label {label!r} does not occur in the training data; "
+                f"its labels: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+            )
     return documents(pool, [text for _, text, _ in rows], [numbers[label] for _, _, label in rows])
 
 
@@ -65,8 +67,10 @@ def decoded_lines(path: pathlib.Path) -> Iterator[str]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
-                                 "UTF-8; convert the file (for Latin-1: iconv -f latin1 -t utf-8)") from None
+                raise InputError(
+                    f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
+                    "UTF-8; convert the file (for Latin-1: iconv -f latin1 -t utf-8)"
+                ) from None
             yield text
 
 
@@ -108,8 +112,10 @@ def pick(where: str, header: list[str], columns: list[str], by_position: bool) -
         return places
     for column in columns:
         if column not in header:
-            raise InputError(f"{where}: no column {column!r}; the columns are {', '.join(map(repr, header))} "
-                             "(choose with --text-column and --label-column, by name or by position from 1)")
+            raise InputError(
+                f"{where}: no column {column!r}; the columns are {', '.join(map(repr, header))} "
+                "(choose with --text-column and --label-column, by name or by position from 1)"
+            )
     return [header.index(column) for column in columns]
 
 

@@ -46,8 +46,14 @@ class BertConfig:
                 object.__setattr__(self, name, value := float(value))
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
-        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size",
-                     "max_position_embeddings", "type_vocab_size"):
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.hidden_size % self.num_attention_heads:

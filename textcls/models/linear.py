@@ -4,6 +4,7 @@ Dimensions: N documents, V vocabulary, C classes.
 """
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ WORD = re.compile(r"\w\w+")
 
 class TfIdf:
     """Words of two or more characters, lower-cased. A document's vector is (1 + ln count) * idf, L2-normalised, with
-    idf = ln((1 + N) / (1 + documents with the word)) + 1 (Manning et al., 2008, ch. 6; the smoothing is scikit-learn's).
+    idf = ln((1 + N) / (1 + documents with the word)) + 1 (Manning et al., 2008, ch. 6; smoothed as scikit-learn does).
     """
 
     def __init__(self, texts: Sequence[str]):
@@ -41,8 +42,15 @@ class TfIdf:
             rows.append(rows[-1] + len(known) + 1)
         if not counts:
             return torch.zeros(0, bias + 1).to_sparse_csr()
-        return torch.sparse_csr_tensor(torch.tensor(rows), torch.cat(columns), torch.cat(values),
-                                       size=(len(counts), bias + 1), check_invariants=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            return torch.sparse_csr_tensor(
+                torch.tensor(rows),
+                torch.cat(columns),
+                torch.cat(values),
+                size=(len(counts), bias + 1),
+                check_invariants=True,
+            )
 
 
 def words(text: str) -> list[str]:

@@ -24,8 +24,9 @@ class BiLSTM(nn.LSTM):
     """
 
     def __init__(self, input_size: int, units: int, layers: int = 1, dropout: float = 0.0):
-        super().__init__(input_size, units, layers, batch_first=True, bidirectional=True,
-                         dropout=dropout if layers > 1 else 0.0)
+        super().__init__(
+            input_size, units, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
+        )
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return self.padded(x, lengths) if x.device.type == "cpu" else self.packed(x, lengths)
@@ -47,9 +48,16 @@ class BiLSTM(nn.LSTM):
 
     def _direction(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
-        out, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
+        with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm()):
+            x = x.to(torch.promote_types(x.dtype, weights[0].dtype))
+            zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
+            out, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
         return out  # (B, T, S)
+
+
+def has_bf16_lstm() -> bool:
+    """Whether oneDNN has a bf16 LSTM for this processor; where it has none, autocast would make torch.lstm fail."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def reverse_index(lengths: torch.Tensor, T: int) -> torch.Tensor:

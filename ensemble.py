@@ -1,0 +1,186 @@
+"""Combine trained classifiers: average their probabilities, and fit a small network over them.
+
+    python ensemble.py runs/bert runs/bilstm
+
+The members' logits are computed one member at a time and kept in RUN/logits. The network is fitted on the dev
+documents, which no member was trained on; the test documents are looked at once, at the end.
+"""
+
+import argparse
+import copy
+import os
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import textcls
+from textcls import data, files, metrics, report
+from textcls.checkpoint import Run, free_folder, trainable_state
+from textcls.config import TrainConfig
+from textcls.data.corpus import Corpus, Documents
+from textcls.device import prepare_cpu
+from textcls.errors import InputError, exit_on_input_error
+from textcls.models.ensemble import LearnedEnsemble
+from textcls.predictor import Predictor, cached_logits, label_columns, member_probabilities
+
+EPOCHS, PATIENCE, INNER_SHARE = 500, 50, 0.2
+
+
+@exit_on_input_error
+def main(argv=None):
+    # ---- settings ---------------------------------------------------------------------------------------------------
+    arguments = parse(argv)
+    prepare_cpu()
+    run = Run(arguments.out)
+    if run.exists():
+        raise InputError(f"--out {run.folder} already holds a run; choose another folder")
+
+    # ---- members ----------------------------------------------------------------------------------------------------
+    corpus, labels = None, []
+    dev, test, facts = [], [], []
+    for folder in arguments.runs:
+        member = textcls.load(folder, arguments.device, arguments.bert)
+        if "members" in member.meta:
+            raise InputError(f"{folder}: an ensemble cannot be a member")
+        if corpus is None:
+            corpus, labels = load_corpus(member, arguments.data_dir), member.labels
+        columns = label_columns(member, labels, pathlib.Path(folder))
+        check_out_of_sample(member, corpus, arguments.in_sample)
+        dev.append(cached_logits(member, corpus.dev, arguments.quiet)[0][:, columns])
+        test.append(cached_logits(member, corpus.test, arguments.quiet)[0][:, columns])
+        member.release()
+        facts.append(
+            {
+                "path": os.path.relpath(folder, run.folder),
+                "sha256": files.sha256(member.run.folder / "best.pt"),
+                "parameters": member.meta["parameters"]["total"],
+            }
+        )
+
+    # ---- fit --------------------------------------------------------------------------------------------------------
+    torch.manual_seed(arguments.seed)
+    model = LearnedEnsemble(len(dev), len(labels))
+    epochs, seconds = fit(model, member_probabilities(dev), torch.from_numpy(corpus.dev.labels), arguments.seed)
+    size = sum(p.numel() for p in model.parameters())
+    training = f"{epochs} epochs on {len(corpus.dev)} dev documents, {seconds / epochs:.3f} s/epoch on cpu"
+    print(f"learned ensemble: {size:,} parameters; {training}")
+    save(run, model, corpus, labels, facts, training)
+
+    # ---- test -------------------------------------------------------------------------------------------------------
+    with torch.no_grad():
+        learned = model.eval()(member_probabilities(test)).numpy()
+    show(corpus.test, corpus.description, [*map(str, arguments.runs)], test, learned)
+    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(map(str, arguments.runs))} {run.folder}")
+
+
+def parse(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more run folders, as left by train.py")
+    parser.add_argument("--out", metavar="S", help="run folder to make (default: the first free runs/ensemble[-N])")
+    parser.add_argument(
+        "--in-sample",
+        action="store_true",
+        help="fit even on documents that a member was trained on (its logits are too good there)",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, dropout and the inner split")
+    parser.add_argument("--data-dir", metavar="S", help="where the members' corpus is now")
+    parser.add_argument("--bert", metavar="FOLDER", help="where the members' frozen backbone is now")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    arguments = parser.parse_args(argv)
+    if len(arguments.runs) < 2:
+        parser.error("give two or more runs")
+    arguments.out = arguments.out or free_folder("ensemble")
+    return arguments
+
+
+def load_corpus(member: Predictor, data_dir: str | None) -> Corpus:
+    config = TrainConfig(**vars(member.config))
+    corpus = data.load(config if data_dir is None else TrainConfig(**(vars(config) | {"data_dir": data_dir})))
+    if corpus.test is None:
+        raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
+    return corpus
+
+
+def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> None:
+    """Refuse to fit on documents that the member was trained on, and to compare on a test split that is not its own."""
+    splits = member.run.splits()
+    if not np.array_equal(splits.get("test"), corpus.test.ids):
+        raise InputError(f"{member.run.folder}: its test documents are not those of the first member")
+    seen = int(np.isin(corpus.dev.ids, splits["train"]).sum())
+    if seen and not in_sample:
+        raise InputError(
+            f"{member.run.folder} was trained on {seen} of the {len(corpus.dev)} dev documents of the first "
+            "member, where its logits are too good to learn from; train it with the same --seed and --dev, "
+            "or insist with --in-sample"
+        )
+
+
+def fit(model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[int, float]:
+    """Full-batch AdamW; the epoch with the lowest loss on an inner fifth wins. Returns (epochs, seconds)."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
+    held = max(1, round(INNER_SHARE * len(order)))
+    inner, outer = order[:held], order[held:]
+    if not len(outer):
+        raise InputError(f"{len(labels)} dev document(s) are too few to fit an ensemble on")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    best, best_epoch, best_state, start = float("inf"), 0, copy.deepcopy(model.state_dict()), time.perf_counter()
+    for epoch in range(1, EPOCHS + 1):
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(probabilities[outer]), labels[outer]).backward()
+        optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            loss = F.cross_entropy(model(probabilities[inner]), labels[inner]).item()
+        if loss < best:
+            best, best_epoch, best_state = loss, epoch, copy.deepcopy(model.state_dict())
+        if epoch - best_epoch >= PATIENCE:
+            break
+    model.load_state_dict(best_state)
+    return epoch, time.perf_counter() - start
+
+
+def save(
+    run: Run, model: LearnedEnsemble, corpus: Corpus, labels: list[str], members: list[dict], training: str
+) -> None:
+    size = sum(p.numel() for p in model.parameters())
+    total = size + sum(member["parameters"] for member in members)
+    run.create(
+        {
+            "textcls": textcls.__version__,
+            "members": members,
+            "labels": labels,
+            "data": corpus.description,
+            "parameters": {"trainable": size, "total": total},
+            "training": training,
+        },
+        {"train": corpus.dev.ids, "test": corpus.test.ids},
+    )
+    run.save("best.pt", {"model": trainable_state(model)})
+
+
+def show(test: Documents, description: str, names: list[str], members: list[np.ndarray], learned: np.ndarray) -> None:
+    """Every member, the plain average and the learned ensemble, and the best member against the learned ensemble."""
+    average = np.log(np.mean([np.exp(metrics.log_softmax(logits)) for logits in members], axis=0))
+    rows = [["", "accuracy", "macro-F1", "NLL", "ECE"]]
+    correct = []
+    for name, logits in zip([*names, "average", "learned ensemble"], [*members, average, learned], strict=True):
+        values = metrics.intervals(logits, test.labels)
+        rows.append([name, *(report.interval(values[key]) for key in report.TITLES)])
+        correct.append(logits.argmax(1) == test.labels)
+    print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{report.table(rows)}")
+    best = max(range(len(members)), key=lambda i: correct[i].mean())
+    only_ensemble, only_member, p = metrics.mcnemar(correct[-1], correct[best])
+    print(
+        f"\nMcNemar, learned ensemble against {names[best]}: {only_ensemble} documents only the ensemble has right, "
+        f"{only_member} only {names[best]}; exact two-sided p = {p:.2g}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from tests.conftest import batch_of
+from textcls import Bert, BertClassifier, BertConfig
+from textcls.models import bert as bert_module
+from textcls.models.bert import attention_bias, attention_fused, attention_written_out
+
+
+def count(model, trainable=None):
+    return sum(p.numel() for p in model.parameters() if trainable is None or p.requires_grad == trainable)
+
+
+def test_parameter_counts_without_weights():
+    with torch.device("meta"):
+        assert count(Bert(BertConfig())) == 109_482_240
+        assert count(BertClassifier(BertConfig(), 20), trainable=True) == 109_497_620
+        large = BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+        assert count(Bert(large)) == 335_141_888
+
+
+def reference(model: Bert, ids: list[int], segments: list[int]):
+    """The forward pass of one unpadded text in float64, written with loops over heads, from the paper's equations."""
+    p = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    config = model.config
+    D = config.hidden_size // config.num_attention_heads
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdim=True)
+        scale = torch.sqrt((centred**2).mean(-1, keepdim=True) + config.layer_norm_eps)
+        return centred / scale * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+    x = torch.stack(
+        [
+            p["embeddings.word_embeddings.weight"][w]
+            + p["embeddings.position_embeddings.weight"][t]
+            + p["embeddings.token_type_embeddings.weight"][s]
+            for t, (w, s) in enumerate(zip(ids, segments, strict=True))
+        ]
+    )
+    x = norm(x, "embeddings.LayerNorm")
+    for i in range(config.num_hidden_layers):
+        layer = f"encoder.layer.{i}"
+        q, k, v = (linear(x, f"{layer}.attention.self.{part}") for part in ("query", "key", "value"))
+        heads = []
+        for n in range(config.num_attention_heads):
+            at = slice(n * D, (n + 1) * D)
+            heads.append(torch.softmax(q[:, at] @ k[:, at].T / math.sqrt(D), -1) @ v[:, at])
+        x = norm(
+            x + linear(torch.cat(heads, -1), f"{layer}.attention.output.dense"), f"{layer}.attention.output.LayerNorm"
+        )
+        inner = linear(x, f"{layer}.intermediate.dense")
+        inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
+        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
+    return x, torch.tanh(linear(x[0], "pooler.dense"))
+
+
+def spread_out(model):
+    """Random weights large enough for differences to show."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+def test_forward_is_the_papers(tiny_shape):
+    model = spread_out(Bert(tiny_shape))
+    ids, segments = [5, 9, 3, 44, 17], [0, 0, 0, 1, 1]
+    hidden, pooled = model(torch.tensor([ids]), None, torch.tensor([segments]))
+    expected_hidden, expected_pooled = reference(model, ids, segments)
+    assert (hidden[0] - expected_hidden).abs().max() < 1e-5
+    assert (pooled[0] - expected_pooled).abs().max() < 1e-5
+
+
+def test_equals_hugging_face(tiny_shape):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.BertModel(transformers.BertConfig(**dataclasses.asdict(tiny_shape))).eval()
+    ours = Bert(tiny_shape).eval()
+    ours.load_state_dict(spread_out(theirs).state_dict())
+    ids, mask = batch_of([7, 3, 12], tiny_shape.vocab_size)
+    segments = (torch.arange(12) > 4).long().expand_as(ids)
+    hidden, pooled = ours(ids, mask, segments)
+    expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=segments)
+    assert (hidden - expected.last_hidden_state)[mask.bool()].abs().max() < 1e-5
+    assert (pooled - expected.pooler_output).abs().max() < 1e-5
+
+
+def test_padding_and_order_never_change_a_logit(tiny_shape):
+    model = spread_out(BertClassifier(tiny_shape, 3))
+    lengths = [9, 2, 30, 17]
+    ids, mask = batch_of(lengths, tiny_shape.vocab_size)
+    together = model(ids, mask)
+    for i, length in enumerate(lengths):
+        alone = model(ids[i : i + 1, :length])
+        assert (together[i] - alone[0]).abs().max() < 1e-5
+    order = torch.tensor([2, 0, 3, 1])
+    assert (model(ids[order], mask[order]) - together[order]).abs().max() < 1e-5
+    noise = torch.where(mask == 0, 7, ids)
+    assert torch.equal(model(noise, mask), together)
+
+
+def test_both_attentions_agree_in_value_and_gradient():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    bias = attention_bias(torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]), torch.float64)
+    outputs = [attention(query, key, value, bias, 0.0) for attention in (attention_written_out, attention_fused)]
+    assert (outputs[0] - outputs[1]).abs().max() < 1e-12
+    gradients = [torch.autograd.grad(out.sin().sum(), (query, key, value)) for out in outputs]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours - theirs).abs().max() < 1e-12
+
+
+def test_training_mode_uses_dropout_in_attention(tiny_shape, monkeypatch):
+    """With every other dropout off, attention dropout alone makes two passes differ; in eval mode none do."""
+    shape = dataclasses.replace(tiny_shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    model = spread_out(Bert(shape))
+    ids, mask = batch_of([8, 8], shape.vocab_size)
+    assert torch.equal(model(ids, mask)[0], model(ids, mask)[0])
+    model.train()
+    assert not torch.equal(model(ids, mask)[0], model(ids, mask)[0])
+
+
+def test_too_long_an_input_says_both_numbers(tiny_shape):
+    with pytest.raises(ValueError, match="33 tokens .* 32 positions"):
+        Bert(tiny_shape)(torch.zeros(1, 33, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("hidden_size", 10, "not a multiple"),
+        ("hidden_act", "swish", "gelu_new, relu"),
+        ("vocab_size", 0, "at least 1"),
+        ("num_hidden_layers", "six", "must be int"),
+        ("layer_norm_eps", None, "must be float"),
+    ],
+)
+def test_impossible_shapes_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig(**{field: value})
+
+
+def test_mask_in_autocast_stays_finite(tiny_shape):
+    model = spread_out(Bert(tiny_shape))
+    ids, mask = batch_of([3, 9], tiny_shape.vocab_size)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden, _ = model(ids, mask)
+    exact, _ = model(ids, mask)
+    assert torch.isfinite(hidden).all()
+    assert (hidden - exact)[mask.bool()].abs().mean() < 0.05
+
+
+def test_initial_weights_follow_the_config():
+    model = Bert(
+        BertConfig(
+            vocab_size=2000,
+            hidden_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=256,
+            initializer_range=0.05,
+        )
+    )
+    assert model.embeddings.word_embeddings.weight.std().item() == pytest.approx(0.05, rel=0.02)
+    assert model.encoder.layer[0].intermediate.dense.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert not model.pooler.dense.bias.any()
+    assert bert_module.ACTIVATIONS.keys() == {"gelu", "gelu_new", "relu"}

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from textcls import device as module
+from textcls.device import choose_device, choose_precision, matmul_error, prepare_cpu
+from textcls.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def test_devices():
+    assert choose_device("cpu") == CPU
+    for name in ("tpu", "mps", "cuda:99", "cuda:x"):
+        with pytest.raises(InputError, match=f"--device {name}"):
+            choose_device(name)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_on_the_cpu_is_bf16_only_where_it_is_native(monkeypatch, native):
+    monkeypatch.setattr(module, "native_bf16", lambda: native)
+    precision = choose_precision("auto", CPU, "fp16")
+    assert precision.dtype == (torch.bfloat16 if native else None)
+    assert "native" in precision.why
+    assert choose_precision("auto", CPU, "off").dtype is None
+    asked = choose_precision("bf16", CPU, "fp16")
+    assert asked.dtype == torch.bfloat16 and ("emulates" in asked.why) == (not native)
+
+
+def test_choices():
+    assert choose_precision("off", CPU, "fp16").name == "fp32"
+    with pytest.raises(InputError, match="--amp fp16 needs a CUDA device"):
+        choose_precision("fp16", CPU, "fp16")
+    cuda = torch.device("cuda")
+    assert choose_precision("auto", cuda, "fp16").dtype == torch.float16
+    assert choose_precision("auto", cuda, "off").dtype is None
+    assert choose_precision("fp16", cuda, "off").name == "fp16 AMP"
+    assert not choose_precision("off", CPU, "fp16").scaler(CPU).is_enabled()
+
+
+def test_native_bf16_is_what_the_processor_says(monkeypatch):
+    for capabilities, expected in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c)
+        assert module.native_bf16() == expected
+
+
+def test_faster_products_only_where_they_are_as_exact(monkeypatch):
+    before = torch.get_float32_matmul_precision()
+    try:
+        assert "oneDNN" in prepare_cpu() or "BLAS" in prepare_cpu()
+        assert matmul_error() < 1e-6
+        monkeypatch.setattr(module, "matmul_error", lambda: 1e-3)
+        assert "BLAS" in prepare_cpu()
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)

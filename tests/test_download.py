@@ -1,0 +1,84 @@
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from textcls.data.download import download
+from textcls.errors import InputError
+
+CONTENT = bytes(range(256)) * 2000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT, with ranges unless told otherwise; can break off after some bytes."""
+
+    ranges, break_after, requests = True, None, []
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        type(self).requests.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start:][: self.break_after])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    Server.ranges, Server.break_after, Server.requests = True, None, []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/x"
+    server.shutdown()
+    server.server_close()
+
+
+def get(url, target, sha256=SHA256):
+    return download(url, target, sha256, "the corpus", "--data-dir", quiet=True)
+
+
+def test_whole(server, tmp_path):
+    assert get(server, tmp_path / "deep" / "x").read_bytes() == CONTENT
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_goes_on_after_a_broken_transfer(server, tmp_path, ranges):
+    Server.break_after, Server.ranges = 100_000, ranges
+    with pytest.raises(InputError, match="stopped at 100000 of 512000 bytes"):
+        get(server, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    Server.break_after = None
+    assert get(server, tmp_path / "x").read_bytes() == CONTENT
+    assert Server.requests == [None, "bytes=100000-"]
+
+
+def test_a_whole_part_that_was_not_renamed(server, tmp_path):
+    (tmp_path / "x.part").write_bytes(CONTENT)
+    assert get(server, tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_wrong_content_is_refused_and_deleted(server, tmp_path):
+    with pytest.raises(InputError, match=f"sha256 is {SHA256}, expected 0000"):
+        get(server, tmp_path / "x", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_offline_says_where_to_put_the_file(tmp_path):
+    with pytest.raises(InputError) as error:
+        get("http://127.0.0.1:9/x", tmp_path / "20news.tar.gz")
+    for part in (
+        "the corpus could not be fetched from http://127.0.0.1:9/x",
+        f"put 20news.tar.gz into {tmp_path}",
+        "--data-dir",
+    ):
+        assert part in str(error.value)

@@ -1,0 +1,44 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from textcls.losses import balanced_weights, classification
+
+
+def summed(logits, labels, **options):
+    batch = SimpleNamespace(ids=None, mask=None, segments=None, labels=torch.tensor(labels))
+    sums, carry = classification(**options)(lambda *_: torch.tensor(logits), batch, "carry")
+    assert carry == "carry"
+    return sums["label"].item()
+
+
+LOGITS, LABELS = [[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [1, 0]
+
+
+def logs():
+    return [[x - math.log(sum(map(math.exp, row))) for x in row] for row in LOGITS]
+
+
+def test_sum_of_cross_entropies():
+    assert summed(LOGITS, LABELS) == pytest.approx(-logs()[0][1] - logs()[1][0])
+
+
+def test_class_weights():
+    expected = -0.5 * logs()[0][1] - 2 * logs()[1][0]
+    assert summed(LOGITS, LABELS, weights=torch.tensor([2.0, 0.5, 9.0])) == pytest.approx(expected)
+
+
+def test_label_smoothing():
+    expected = sum(-0.7 * row[y] - 0.3 / 3 * sum(row) for row, y in zip(logs(), LABELS, strict=True))
+    assert summed(LOGITS, LABELS, smoothing=0.3) == pytest.approx(expected)
+
+
+def test_balanced_weights_give_every_class_the_same_total():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    weights = balanced_weights(labels, 3)
+    totals = [weights[c].item() * (labels == c).sum() for c in range(3)]
+    assert totals == pytest.approx([10 / 3] * 3)
+    assert weights[torch.from_numpy(labels)].mean().item() == pytest.approx(1.0)

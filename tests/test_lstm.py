@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from tests.conftest import batch_of
+from textcls import BertConfig, BiLSTMClassifier
+from textcls.models.heads import AttentionPooling
+from textcls.models.lstm import BiLSTM, reverse_index
+
+LENGTHS = [9, 3, 1, 7, 3]
+
+
+def lstm(dropout=0.0, layers=2):
+    torch.manual_seed(0)
+    return BiLSTM(6, 5, layers, dropout).double().eval()
+
+
+def step_by_step(model: BiLSTM, x: torch.Tensor) -> torch.Tensor:
+    """One sequence (T, H) through the LSTM equations (Hochreiter and Schmidhuber, 1997), gate by gate -> (T, 2S)."""
+    S = model.hidden_size
+    for layer in range(model.num_layers):
+        both = []
+        for suffix, steps in ((f"l{layer}", range(len(x))), (f"l{layer}_reverse", reversed(range(len(x))))):
+            wx, wh, bx, bh = (getattr(model, f"{n}_{suffix}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h, c = torch.zeros(S, dtype=x.dtype), torch.zeros(S, dtype=x.dtype)
+            out = [None] * len(x)
+            for t in steps:
+                i, f, g, o = (wx @ x[t] + bx + wh @ h + bh).split(S)
+                c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+                h = torch.sigmoid(o) * torch.tanh(c)
+                out[t] = h
+            both.append(torch.stack(out))
+        x = torch.cat(both, -1)
+    return x
+
+
+def test_both_forms_equal_each_sequence_alone():
+    model, x = lstm(), torch.randn(5, 9, 6, dtype=torch.float64)
+    lengths = torch.tensor(LENGTHS)
+    for form in (model.padded, model.packed):
+        out = form(x, lengths)
+        for i, length in enumerate(LENGTHS):
+            assert (out[i, :length] - step_by_step(model, x[i, :length])).abs().max() < 1e-12
+
+
+def test_both_forms_have_the_same_gradients():
+    model, lengths = lstm(), torch.tensor(LENGTHS)
+    x = torch.randn(5, 9, 6, dtype=torch.float64, requires_grad=True)
+    mask = (torch.arange(9) < lengths[:, None])[:, :, None]
+    gradients = []
+    for form in (model.padded, model.packed):
+        loss = (form(x, lengths) * mask).sin().sum()
+        gradients.append(torch.autograd.grad(loss, [x, *model.parameters()]))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours - theirs).abs().max() < 1e-12
+    assert gradients[0][0][~mask.expand_as(x)].abs().max() == 0  # padding gets no gradient
+
+
+def test_single_precision_stays_close():
+    model, x = lstm().float(), torch.randn(5, 9, 6)
+    lengths = torch.tensor(LENGTHS)
+    real = torch.arange(9) < lengths[:, None]
+    assert (model.padded(x, lengths) - model.packed(x, lengths))[real].abs().max() < 1e-6
+
+
+def test_dropout_between_layers_only_while_training():
+    model, x = lstm(dropout=0.5), torch.randn(5, 9, 6, dtype=torch.float64)
+    lengths = torch.tensor(LENGTHS)
+    assert torch.equal(model.padded(x, lengths), model.padded(x, lengths))
+    model.train()
+    assert not torch.equal(model.padded(x, lengths), model.padded(x, lengths))
+    single = lstm(dropout=0.5, layers=1).train()
+    assert torch.equal(single.padded(x, lengths), single.padded(x, lengths))
+
+
+def test_reverse_index_is_its_own_inverse():
+    index = reverse_index(torch.tensor([4, 1, 0]), 4)
+    assert index.tolist() == [[3, 2, 1, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_parameter_counts_without_weights():
+    with torch.device("meta"):
+        model = BiLSTMClassifier(BertConfig(), 20)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 7_395_477
+    assert sum(p.numel() for p in model.parameters() if not p.requires_grad) == 23_837_184
+
+
+def test_attention_pooling_is_a_weighted_mean_of_the_real_steps():
+    torch.manual_seed(0)
+    pooling, x = AttentionPooling(4).double(), torch.randn(2, 5, 4, dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    pooled = pooling(x, mask)
+    for b, length in enumerate((5, 2)):
+        scores = [(pooling.score.weight[0] @ x[b, t] + pooling.score.bias[0]).item() for t in range(length)]
+        weights = torch.tensor(scores, dtype=torch.float64).exp()
+        expected = sum(w * x[b, t] for t, w in enumerate(weights / weights.sum()))
+        assert (pooled[b] - expected).abs().max() < 1e-6  # the softmax itself is taken in float32
+
+
+def test_padding_and_order_never_change_a_logit(tiny_shape):
+    torch.manual_seed(0)
+    model = BiLSTMClassifier(tiny_shape, 3, hidden=8).eval()
+    lengths = [9, 1, 30, 17]
+    ids, mask = batch_of(lengths, tiny_shape.vocab_size)
+    together = model(ids, mask)
+    for i, length in enumerate(lengths):
+        assert (together[i] - model(ids[i : i + 1, :length])[0]).abs().max() < 1e-5
+    order = torch.tensor([2, 0, 3, 1])
+    assert (model(ids[order], mask[order]) - together[order]).abs().max() < 1e-5
+
+
+def test_frozen_embeddings_stay_in_eval_mode_and_without_gradient(tiny_shape):
+    model = BiLSTMClassifier(tiny_shape, 3, hidden=8)
+    ids, mask = batch_of([5, 8], tiny_shape.vocab_size)
+    for mode in (True, False):
+        model.train(mode)
+        assert not model.embeddings.training and not model.embeddings.dropout.training
+        assert model.lstm.training == mode
+    model.train()
+    assert torch.equal(model.embeddings(ids), model.embeddings(ids))
+    model(ids, mask).sum().backward()
+    assert all(p.grad is None for p in model.embeddings.parameters())
+    assert all(p.grad is not None for p in model.lstm.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_cpu(tiny_shape):
+    model = BiLSTMClassifier(tiny_shape, 3, hidden=8).eval()
+    ids, mask = batch_of([9, 1, 30], tiny_shape.vocab_size)
+    on_cpu = model(ids, mask)
+    on_cuda = model.cuda()(ids.cuda(), mask.cuda()).cpu()
+    assert (on_cpu - on_cuda).abs().max() < 1e-5

@@ -1,0 +1,154 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from textcls.data import newsgroups
+from textcls.errors import InputError
+
+POST = """From: someone@example.com
+Subject: a question
+
+In article <1@x> another@example.com writes:
+> quoted words
+| more quoted words
+An answer of my own.
+
+Yes.
+--
+Someone, somewhere
+"""
+
+
+def test_strip_each_part():
+    body = POST.partition("\n\n")[2]
+    assert newsgroups.without_headers(POST) == body
+    assert newsgroups.without_footer(body).endswith("Yes.")
+    assert "quoted" not in newsgroups.without_quotes(body)
+    assert newsgroups.strip(POST) == "An answer of my own.\n\nYes."
+    assert newsgroups.strip(POST, ("headers", "footers", "quotes")) == POST
+    assert newsgroups.strip(POST, ("quotes",)).startswith("In article")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("one\ntwo", "one\ntwo"),
+        ("one\n--\ntwo", "one"),
+        ("one\n\ntwo\n  -- \nthree", "one\n\ntwo"),
+        ("", ""),
+        ("\n\n", "\n\n"),
+        ("---\nonly", "---\nonly"),
+        ("  a\n\n", "  a\n\n"),
+        ("a\n\n\n", "a\n\n\n"),
+        ("x\n-\n-\ny", "x\n-"),
+    ],
+)
+def test_footer_by_hand(text, expected):
+    assert newsgroups.without_footer(text) == expected
+
+
+def random_posts(count: int) -> list[str]:
+    """Texts made of the very things the rules look at."""
+    random = np.random.default_rng(0)
+    bits = [
+        "\n",
+        "\n\n",
+        "--",
+        " ",
+        "- -",
+        "> q",
+        "| q",
+        "words",
+        "In article x",
+        "he writes:",
+        "she said:",
+        "wrote: x",
+        "Quoted from y",
+        "\t",
+        "writes in z",
+        "Subject: s",
+    ]
+    return ["".join(random.choice(bits, random.integers(0, 15))) for _ in range(count)]
+
+
+def test_strip_equals_scikit_learn():
+    theirs = pytest.importorskip("sklearn.datasets._twenty_newsgroups")
+    for text in random_posts(5000):
+        assert newsgroups.without_headers(text) == theirs.strip_newsgroup_header(text), repr(text)
+        assert newsgroups.without_footer(text) == theirs.strip_newsgroup_footer(text), repr(text)
+        assert newsgroups.without_quotes(text) == theirs.strip_newsgroup_quoting(text), repr(text)
+
+
+def archive(path, files: dict[str, bytes]):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def posts() -> dict[str, bytes]:
+    return {
+        f"20news-bydate-{split}/{group}/{n}": f"S: x\n\n{group} caf\xe9 {split} {n}".encode("latin-1")
+        for split in ("train", "test")
+        for group in ("rec.autos", "sci.space")
+        for n in range(101, 106)
+    }
+
+
+def test_archive_and_folders_give_the_same_corpus(tmp_path):
+    archive(tmp_path / newsgroups.ARCHIVE, posts())
+    packed = newsgroups.load(str(tmp_path), (), seed=3)
+    for name, content in posts().items():
+        (tmp_path / "plain" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plain" / name).write_bytes(content)
+    plain = newsgroups.load(str(tmp_path / "plain"), (), seed=3)
+    for split in ("train", "dev", "test"):
+        assert getattr(packed, split).texts == getattr(plain, split).texts
+        assert np.array_equal(getattr(packed, split).ids, getattr(plain, split).ids)
+    assert packed.labels == ["rec.autos", "sci.space"]
+    assert (len(packed.train), len(packed.dev), len(packed.test)) == (8, 2, 10)
+    assert packed.test.texts[0] == ("rec.autos caf\xe9 test 101",)
+    assert packed.description == "20newsgroups by date, headers, footers, quotes stripped"
+    kept = newsgroups.load(str(tmp_path), ("headers", "quotes"), seed=3)
+    assert kept.test.texts[0][0].startswith("S: x") and kept.description.endswith("date, footers stripped")
+
+
+def test_nothing_in_an_archive_is_ever_written(tmp_path):
+    """Members that climb out, links and devices are neither unpacked nor followed."""
+    path = tmp_path / "in" / newsgroups.ARCHIVE
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (posts() | {"../escaped": b"x", "/tmp/textcls-escaped": b"x"}).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("20news-bydate-train/rec.autos/999")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        huge = tarfile.TarInfo("20news-bydate-train/rec.autos/998")
+        huge.size = newsgroups.LARGEST_POST + 1
+        tar.addfile(huge, io.BytesIO(bytes(huge.size)))
+    before = {p for p in tmp_path.rglob("*")}
+    corpus = newsgroups.load(str(path.parent), (), seed=0)
+    assert len(corpus.train) + len(corpus.dev) == 10
+    assert {p for p in tmp_path.rglob("*")} == before
+
+
+def test_damaged_archives_say_so(tmp_path):
+    path = archive(tmp_path / newsgroups.ARCHIVE, posts())
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"not an archive", b"", whole[:200] + b"\xff" * 50 + whole[250:]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="damaged or cut short|holds no post"):
+            newsgroups.load(str(tmp_path), (), seed=0)
+
+
+def test_missing_data_and_unknown_parts(tmp_path):
+    with pytest.raises(InputError, match="neither 20news-bydate.tar.gz nor the folders"):
+        newsgroups.load(str(tmp_path), (), seed=0)
+    with pytest.raises(InputError, match="'signatures'; known: footers, headers, quotes"):
+        newsgroups.load(str(tmp_path), ("signatures",), seed=0)

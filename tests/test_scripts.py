@@ -1,0 +1,546 @@
+"""The three scripts as a user runs them: in a process of their own, on small files."""
+
+import importlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import textcls
+from tests.conftest import ROOT, TOPICS, make_rows, write_csv
+from tests.test_training import equal, without_clock
+from textcls.checkpoint import Run
+
+SMALL = ("--max-length", "24", "--epochs", "3", "--seed", "3", "--quiet")
+SMALL_LSTM = (*SMALL, "--hidden", "12", "--lr", "0.01")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with train.csv, test.csv and the runs bilstm, bert and ensemble, with what each command printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_csv(folder / "train.csv", make_rows(240))
+    write_csv(folder / "test.csv", make_rows(60, seed=1))
+    files = ("--train", "train.csv", "--test", "test.csv")
+    printed = {
+        "bilstm": run(folder, "train.py", "--model", "bilstm", *files, *SMALL_LSTM, "--epochs", "6").stdout,
+        "bert": run(folder, "train.py", "--model", "bert", *files, *SMALL, "--epochs", "6").stdout,
+        "ensemble": run(folder, "ensemble.py", "runs/bert", "runs/bilstm").stdout,
+    }
+    return folder, printed
+
+
+def environment(folder, **more):
+    return os.environ | {"TEXTCLS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | more
+
+
+def run(folder, script, *arguments, stdin=None, check=0, **more):
+    """Run a script in `folder`; its exit status must be `check`, and status 2 must come with one clean line."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        timeout=300,
+        env=environment(folder, **more),
+        text=not isinstance(stdin, bytes),
+    )
+    assert result.returncode == check, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    if check == 2:
+        assert "Traceback" not in str(result.stderr), result.stderr
+        errors = result.stderr if isinstance(result.stderr, str) else result.stderr.decode()
+        assert errors.count("error: ") == 1, errors
+    return result
+
+
+def refuse(folder, monkeypatch, capsys, script, *arguments) -> str:
+    """The same in this process, which is quicker, for commands that must end with status 2 and one line on stderr."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    main = importlib.import_module(script.removesuffix(".py")).main
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    errors = capsys.readouterr().err
+    assert status == 2 and errors.count("error: ") == 1, (status, errors)
+    return errors
+
+
+def accuracy(text: str, name: str = "accuracy") -> float:
+    return float(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name).split()[0])
+
+
+# ---- train ----------------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_and_leaves_what_it_says(trained):
+    folder, printed = trained
+    for name in ("bilstm", "bert"):
+        text = printed[name]
+        assert accuracy(text) > 0.8
+        for part in (
+            "fp32",
+            "train.csv (3 classes)",
+            "train 216, dev 24, test 60",
+            "untrained",
+            "trainable +",
+            "longer than 24 tokens",
+            "[CLS]",
+            "documents/s",
+            "padding",
+            "s/epoch",
+            "peak rss",
+            "best epoch",
+            "linear ",
+            f"next: python evaluate.py runs/{name}",
+        ):
+            assert part in text, part
+        names = {path.name for path in (folder / "runs" / name).iterdir()}
+        assert {"config.json", "metrics.jsonl", "best.pt", "last.pt", "tokenizer.json", "splits.npz"} <= names
+        rows = [json.loads(line) for line in open(folder / "runs" / name / "metrics.jsonl", encoding="utf-8")]
+        assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_frozen_run_stores_no_frozen_weights(trained):
+    folder, _ = trained
+    state = Run(folder / "runs" / "bilstm").load("best.pt")["model"]
+    assert not any("embeddings" in name for name in state)
+    source = Run(folder / "runs" / "bilstm").meta()["backbone"]
+    assert source["path"] == "backbone" and len(source["sha256"]) == 64
+
+
+def test_the_same_command_gives_the_same_run(tmp_path, trained):
+    folder, _ = trained
+    for name in ("a", "b"):
+        run(folder, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1", "--out", tmp_path / name)
+    a, b = (Run(tmp_path / name).load("last.pt") for name in ("a", "b"))
+    assert equal(without_clock(a), without_clock(b))
+
+
+def test_a_second_run_does_not_touch_the_first(trained, monkeypatch, capsys):
+    folder, _ = trained
+    before = (folder / "runs" / "bilstm" / "best.pt").read_bytes()
+    text = run(folder, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1").stdout
+    assert "evaluate.py runs/bilstm-2 --test FILE" in text
+    errors = refuse(folder, monkeypatch, capsys, "train.py", "--train", "train.csv", "--out", "runs/bilstm")
+    assert "--out runs/bilstm already holds a run" in errors
+    assert (folder / "runs" / "bilstm" / "best.pt").read_bytes() == before
+    shutil.rmtree(folder / "runs" / "bilstm-2")
+
+
+def test_options_of_the_loss_and_of_the_data(trained, tmp_path):
+    folder, _ = trained
+    rows = [{"a": text, "b": "and more", "gold": label} for text, label in make_rows(60)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    run(
+        folder,
+        "train.py",
+        "--train",
+        tmp_path / "pairs.jsonl",
+        "--text-column",
+        "a,b",
+        "--label-column",
+        "gold",
+        *SMALL,
+        "--hidden",
+        "8",
+        "--class-weights",
+        "balanced",
+        "--label-smoothing",
+        "0.1",
+        "--select",
+        "loss",
+        "--truncate",
+        "headtail",
+        "--amp",
+        "bf16",
+        "--out",
+        tmp_path / "run",
+    )
+    predictor = textcls.load(tmp_path / "run")
+    labels, probabilities = predictor.predict([("star planet", "and more"), ("oven flour", "")])
+    assert len(labels) == 2 and probabilities.shape == (2, 3)
+    with pytest.raises(textcls.predictor.InputError, match=r"reads 2 text\(s\) a document, got 1"):
+        predictor.predict(["one text"])
+
+
+# ---- kill and resume ------------------------------------------------------------------------------------------------
+
+
+def steps_done(folder: pathlib.Path) -> int:
+    try:
+        return Run(folder).load("last.pt")["state"]["step"]
+    except Exception:
+        return -1
+
+
+@pytest.mark.parametrize("model", ["bilstm", "bert"])
+def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model):
+    folder, _ = trained
+    small = SMALL_LSTM if model == "bilstm" else SMALL
+    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "4", "--save-every", "1")
+    run(folder, "train.py", *command, "--out", tmp_path / "whole")
+    arguments = [*command, "--out", str(tmp_path / "cut")]
+    killed = 0
+    for target in (0, 20, 70, 130):
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(folder),
+        )
+        while steps_done(tmp_path / "cut") < target and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stderr.close()
+        arguments = ["--resume", str(tmp_path / "cut")]
+        assert steps_done(tmp_path / "cut") >= target
+    assert killed >= 3
+    run(folder, "train.py", *arguments)
+    whole, cut = Run(tmp_path / "whole"), Run(tmp_path / "cut")
+    assert equal(without_clock(whole.load("last.pt")), without_clock(cut.load("last.pt")))
+    assert equal(whole.load("best.pt"), cut.load("best.pt"))
+
+
+def test_ctrl_c(trained, tmp_path):
+    folder, _ = trained
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "--train",
+            "train.csv",
+            *SMALL_LSTM,
+            "--epochs",
+            "500",
+            "--save-every",
+            "1",
+            "--out",
+            str(tmp_path / "run"),
+        ],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+    )
+    while steps_done(tmp_path / "run") < 3 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"go on with: python train.py --resume {tmp_path / 'run'}" in output
+    assert "Traceback" not in errors
+
+
+def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    run(folder, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1", "--out", tmp_path / "run")
+    for arguments, message in (
+        (("--resume", tmp_path / "none"), "no such run folder"),
+        (("--resume", tmp_path), "not a run folder"),
+        (("--resume", tmp_path / "run", "--lr", "1"), "leave out --lr"),
+        (("--resume", folder / "runs" / "ensemble"), "an ensemble"),
+    ):
+        assert message in refuse(folder, monkeypatch, capsys, "train.py", *arguments)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    write_csv(moved / "train.csv", make_rows(240, seed=9))
+    assert "not those the run began with" in refuse(
+        moved, monkeypatch, capsys, "train.py", "--resume", tmp_path / "run"
+    )
+    (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
+    assert "not a readable" in refuse(folder, monkeypatch, capsys, "train.py", "--resume", tmp_path / "run")
+
+
+# ---- evaluate and predict -------------------------------------------------------------------------------------------
+
+
+def test_evaluate_one_run(trained):
+    folder, printed = trained
+    text = run(folder, "evaluate.py", "runs/bilstm").stdout
+    assert accuracy(text) == accuracy(printed["bilstm"])
+    for part in (
+        "train.csv (3 classes): 60 documents",
+        "macro-F1",
+        "NLL",
+        "ECE",
+        "precision",
+        "documents/s on cpu",
+        *TOPICS,
+    ):
+        assert part in text
+    result = json.loads(run(folder, "evaluate.py", "runs/bilstm", "--json").stdout)
+    assert round(result["metrics"]["accuracy"]["value"], 4) == accuracy(text)
+    assert set(result["per_class"]) == set(TOPICS)
+    assert result["metrics"]["nll"]["low"] < result["metrics"]["nll"]["value"] < result["metrics"]["nll"]["high"]
+
+
+def test_evaluate_several_runs_side_by_side(trained):
+    folder, printed = trained
+    text = run(folder, "evaluate.py", "runs/bert", "runs/bilstm", "runs/ensemble").stdout
+    head = text.splitlines()[0].split()
+    assert head == ["runs/bert", "runs/bilstm", "runs/ensemble"]
+    for part in (
+        "parameters total",
+        "parameters trainable",
+        "backbone",
+        "sequence modelling",
+        "pooling",
+        "precision",
+        "s/epoch on cpu",
+        "test accuracy",
+        "95 % interval",
+        "frozen embeddings of nano",
+        "[CLS] pooler",
+    ):
+        assert part in text, part
+    row = next(line for line in text.splitlines() if line.startswith("test accuracy")).split()
+    assert [float(x) for x in row[2:4]] == [accuracy(printed["bert"]), accuracy(printed["bilstm"])]
+    results = json.loads(run(folder, "evaluate.py", "runs/bert", "runs/ensemble", "--json").stdout)
+    assert [result["run"] for result in results] == ["runs/bert", "runs/ensemble"]
+
+
+def test_evaluate_on_another_file(trained, tmp_path):
+    folder, _ = trained
+    other = write_csv(tmp_path / "other.csv", make_rows(9, seed=7))
+    assert "other.csv: 9 documents" in run(folder, "evaluate.py", "runs/bilstm", "--test", other).stdout
+
+
+def test_predict_lines_and_json_lines(trained, tmp_path):
+    folder, _ = trained
+    texts = [" ".join(TOPICS[label].split()[:4]) for label in sorted(TOPICS)]
+    lines = run(
+        folder, "evaluate.py", "runs/bilstm", "--predict", "-", stdin="\n".join(texts) + "\n\n"
+    ).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines[:3]] == sorted(TOPICS)
+    assert len(lines) == 4  # an empty line is a text too
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    rows = [
+        json.loads(line)
+        for line in run(
+            folder, "evaluate.py", "runs/ensemble", "--predict", tmp_path / "x.jsonl", "--top-k", "2"
+        ).stdout.splitlines()
+    ]
+    assert [row["labels"][0] for row in rows] == sorted(TOPICS)
+    assert all(len(row["probabilities"]) == 2 and row["probabilities"][0] >= row["probabilities"][1] for row in rows)
+    assert run(folder, "evaluate.py", "runs/bilstm", "--predict", "-", stdin="").stdout == ""
+
+
+def test_prediction_does_not_depend_on_its_neighbours(trained):
+    folder, _ = trained
+    predictor = textcls.load(folder / "runs" / "bert")
+    texts = [text for text, _ in make_rows(80, seed=5)] + ["", "star " * 100]
+    labels, together = predictor.predict(texts)
+    assert together.sum(1) == pytest.approx(np.ones(len(texts)))
+    assert labels == [predictor.labels[i] for i in together.argmax(1)]
+    for i in (0, 40, 80, 81):
+        assert np.abs(predictor.predict([texts[i]])[1][0] - together[i]).max() < 1e-5
+    assert predictor.predict([])[1].shape == (0, 3)
+
+
+def test_output_that_nobody_reads_is_no_error(trained):
+    folder, _ = trained
+    command = f"yes star | head -2000 | {sys.executable} {ROOT / 'evaluate.py'} runs/bilstm --predict - | head -1"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment(folder)
+    )
+    assert result.stdout.startswith("astronomy") and result.stderr == ""
+
+
+# ---- ensemble -------------------------------------------------------------------------------------------------------
+
+
+def test_ensemble(trained):
+    folder, printed = trained
+    text = printed["ensemble"]
+    for part in (
+        "learned ensemble: 219 parameters",
+        "runs/bert",
+        "runs/bilstm",
+        "average",
+        "McNemar",
+        "exact two-sided p",
+    ):
+        assert part in text, part
+    assert accuracy(text, "learned ensemble ") > 0.8
+    assert (folder / "runs" / "ensemble" / "best.pt").stat().st_size < 100_000
+    assert len(list((folder / "runs" / "bert" / "logits").iterdir())) == 2
+    labels, probabilities = textcls.load(folder / "runs" / "ensemble").predict(
+        ["star comet orbit", "oven flour butter"]
+    )
+    assert labels == ["astronomy", "cooking"] and probabilities.shape == (2, 3)
+    again = run(folder, "ensemble.py", "runs/bert", "runs/bilstm", "--out", "runs/again").stdout
+    assert again.split("\ntest:")[1].split("run folder")[0] == text.split("\ntest:")[1].split("run folder")[0]
+
+
+def test_ensemble_refuses_logits_of_documents_its_members_trained_on(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    other = (
+        "--train",
+        "train.csv",
+        "--test",
+        "test.csv",
+        *SMALL_LSTM,
+        "--seed",
+        "4",
+        "--epochs",
+        "1",
+        "--out",
+        tmp_path / "other",
+    )
+    run(folder, "train.py", *other)
+    members = (folder / "runs" / "bilstm", tmp_path / "other")
+    errors = refuse(folder, monkeypatch, capsys, "ensemble.py", *members, "--out", tmp_path / "e")
+    assert "of the 24 dev documents" in errors and "--in-sample" in errors
+    assert not (tmp_path / "e").exists()
+    assert "learned ensemble" in run(folder, "ensemble.py", *members, "--out", tmp_path / "e", "--in-sample").stdout
+
+
+def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    (tmp_path / "runs").mkdir()
+    for name in ("bert", "bilstm", "ensemble"):
+        shutil.copytree(folder / "runs" / name, tmp_path / "runs" / name)
+    assert textcls.load(tmp_path / "runs" / "ensemble").predict(["star"])[0] == ["astronomy"]
+    run(
+        folder,
+        "train.py",
+        "--train",
+        "train.csv",
+        "--test",
+        "test.csv",
+        *SMALL_LSTM,
+        "--epochs",
+        "1",
+        "--out",
+        tmp_path / "x",
+    )
+    shutil.copy(tmp_path / "x" / "best.pt", tmp_path / "runs" / "bilstm" / "best.pt")
+    assert "has changed since" in refuse(folder, monkeypatch, capsys, "evaluate.py", tmp_path / "runs" / "ensemble")
+    rows = [(text, {"astronomy": "sky"}.get(label, label)) for text, label in make_rows(240)]
+    write_csv(tmp_path / "renamed.csv", rows)
+    run(
+        tmp_path,
+        "train.py",
+        "--train",
+        "renamed.csv",
+        "--test",
+        "renamed.csv",
+        *SMALL_LSTM,
+        "--epochs",
+        "1",
+        "--out",
+        "y",
+    )
+    for other, message in ((tmp_path / "y", "they differ in astronomy, sky"), ("runs/ensemble", "cannot be a member")):
+        assert message in refuse(
+            folder, monkeypatch, capsys, "ensemble.py", "runs/bert", other, "--out", tmp_path / "e"
+        )
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--model", "gpt"), "invalid choice: 'gpt' (choose from"),
+        (("--data", "imdb"), "invalid choice: 'imdb'"),
+        (("--train", "none.csv"), "none.csv: no such file"),
+        (("--train", "empty.csv"), "empty.csv: the file holds no rows"),
+        (("--train", "one.csv"), "at least 2 classes, the training data has only 'x'"),
+        (
+            ("--train", "train.csv", "--test", "new.csv"),
+            "new.csv:2: label 'unseen' does not occur in the training data",
+        ),
+        (("--train", "ragged.csv"), "ragged.csv:3: 3 columns, expected 2"),
+        (("--train", "train.csv", "--text-column", "body"), "no column 'body'; the columns are 'text', 'label'"),
+        (("--train", "latin1.csv"), "latin1.csv:2: byte 0xe9"),
+        (("--train", "train.csv", "--max-length", "600"), "--max-length 600 is longer than the 512 positions"),
+        (("--train", "train.csv", "--bert", "./nowhere"), "--bert ./nowhere: no such folder"),
+        (("--train", "train.csv", "--bert", "no-such/model"), "neither a folder nor to be had from the hub"),
+        (("--train", "train.csv", "--bert", "damaged"), "model.safetensors"),
+        (("--train", "train.csv", "--out", "train.csv/run"), "Not a directory"),
+        (("--train", "train.csv", "--lr", "-1"), "--lr -1.0: must be above 0"),
+        (("--train", "train.csv", "--dev", "2"), "a share must lie between 0 and 1"),
+        (("--train", "train.csv", "--amp", "fp16", "--device", "cpu"), "--amp fp16 needs a CUDA device"),
+        (("--train", "train.csv", "--device", "tpu"), "known are auto, cpu, cuda"),
+        (("--data", "20newsgroups", "--data-dir", "nowhere"), "neither 20news-bydate.tar.gz nor the folders"),
+        (("--data", "20newsgroups", "--keep", "all"), "unknown part in --keep 'all'; known: footers, headers, quotes"),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_2(trained, monkeypatch, capsys, arguments, message):
+    folder, _ = trained
+    (folder / "empty.csv").write_text("")
+    (folder / "one.csv").write_text("text,label\na,x\nb,x\n")
+    (folder / "new.csv").write_text("text,label\na,unseen\n")
+    (folder / "ragged.csv").write_text("text,label\na,x\nb,y,z\n")
+    (folder / "latin1.csv").write_bytes(b"text,label\ncaf\xe9,x\n")
+    (folder / "damaged").mkdir(exist_ok=True)
+    (folder / "damaged" / "config.json").write_text("{}")
+    (folder / "damaged" / "model.safetensors").write_bytes(b"\xff" * 64)
+    before = sorted((folder / "runs").iterdir())
+    assert message in refuse(folder, monkeypatch, capsys, "train.py", *arguments)
+    assert sorted((folder / "runs").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "script, arguments, message",
+    [
+        ("evaluate.py", ("runs/none",), "runs/none: no such run folder"),
+        ("evaluate.py", ("runs/bert", "runs/bilstm", "--predict", "-"), "--predict takes one run"),
+        ("evaluate.py", ("runs/bert", "--predict", "none.txt"), "none.txt: No such file"),
+        ("evaluate.py", ("runs/bert", "--top-k", "0"), "--top-k 0: must be at least 1"),
+        ("evaluate.py", ("runs/bert", "--test", "train.py"), "unknown file type '.py'"),
+        ("ensemble.py", ("runs/bert",), "give two or more runs"),
+        ("ensemble.py", ("runs/bert", "runs/none"), "no such run folder"),
+    ],
+)
+def test_bad_input_of_the_other_scripts(trained, monkeypatch, capsys, script, arguments, message):
+    folder, _ = trained
+    assert message in refuse(folder, monkeypatch, capsys, script, *arguments)
+
+
+def test_no_traceback_in_a_process_of_its_own(trained):
+    folder, _ = trained
+    run(folder, "train.py", "--train", "none.csv", check=2)
+    run(folder, "train.py", "--train", "train.csv", "--max-length", "600", check=2)
+
+
+def test_bad_bytes_on_standard_input(trained):
+    folder, _ = trained
+    result = run(folder, "evaluate.py", "runs/bilstm", "--predict", "-", stdin=b"good\nb\xe9d\n", check=2)
+    assert b"standard input:2: byte 0xe9 at column 2 is not UTF-8" in result.stderr
+
+
+def test_a_damaged_run_folder(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    shutil.copytree(folder / "runs" / "bilstm", tmp_path / "run")
+    for name, content, message in (
+        ("best.pt", b"PK\x03\x04", "not a readable checkpoint"),
+        ("tokenizer.json", b"{", "not a tokenizer file"),
+        ("backbone/model.safetensors", b"x" * 100, "is not that of the backbone"),
+        ("config.json", b'{"format": 1}', "config.json"),
+        ("config.json", b'{"format": 7}', "run folder of format 7"),
+    ):
+        keep = (tmp_path / "run" / name).read_bytes()
+        (tmp_path / "run" / name).write_bytes(content)
+        assert message in refuse(folder, monkeypatch, capsys, "evaluate.py", tmp_path / "run")
+        (tmp_path / "run" / name).write_bytes(keep)
+    torch.save({"format": 1, "model": {"w": torch.zeros(1)}}, tmp_path / "run" / "best.pt")
+    assert "does not fit the model: missing head.0.bias" in refuse(
+        folder, monkeypatch, capsys, "evaluate.py", tmp_path / "run"
+    )
