@@ -67,6 +67,21 @@ def test_numbers_out_of_range(change, message):
         recipes.complete(TrainConfig(**change))
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"test": "x.csv"}, "--test goes with --train"),
+        ({"text_column": "body"}, "--text-column goes with --train"),
+        ({"dev": "dev.csv"}, "--dev dev.csv: the built-in corpora take a share"),
+        ({"keep": "headers"}, "--keep goes with --data 20newsgroups"),
+        ({"train": "x.csv", "data_dir": "x"}, "--data-dir goes with --data 20newsgroups"),
+    ],
+)
+def test_flags_that_would_be_ignored(change, message):
+    with pytest.raises(InputError, match=message):
+        recipes.complete(TrainConfig(**change))
+
+
 def test_the_table_covers_every_pair_and_fills_every_gap():
     for model in MODELS:
         for task in TASKS:

@@ -129,3 +129,17 @@ def test_cuda_equals_cpu(tiny_shape):
     on_cpu = model(ids, mask)
     on_cuda = model.cuda()(ids.cuda(), mask.cuda()).cpu()
     assert (on_cpu - on_cuda).abs().max() < 1e-5
+
+
+def test_autocast_on_any_processor(tiny_shape):
+    """Where oneDNN has no bf16 LSTM the recurrence stays in float32, instead of failing."""
+    torch.manual_seed(0)
+    model = BiLSTMClassifier(tiny_shape, 3, hidden=8).eval()
+    ids, mask = batch_of([5, 8], tiny_shape.vocab_size)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(ids, mask)
+    assert (mixed.float() - model(ids, mask)).abs().max() < 0.05
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(ids, mask).float().sum().backward()
+    assert torch.isfinite(model.lstm.weight_hh_l1.grad).all()

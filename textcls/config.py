@@ -68,7 +68,16 @@ class TrainConfig:
         return tuple(part for part in self.keep.split(",") if part)
 
     def check(self) -> None:
-        """Raise InputError for a number out of its range."""
+        """Raise InputError for flags that do not go together, and for a number out of its range."""
+        if self.train is None:
+            for name in ("test", "text_column", "label_column"):
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    raise InputError(f"{flag(name)} goes with --train, your own data")
+            if isinstance(self.dev_split, str):
+                raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+        for name in ("data_dir", "keep"):
+            if getattr(self, name) and (self.train is not None or self.data != "20newsgroups"):
+                raise InputError(f"{flag(name)} goes with --data 20newsgroups")
         for name in ("batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} {getattr(self, name)}: must be above 0")

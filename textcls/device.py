@@ -1,9 +1,7 @@
 """Which device, which precision, and how the CPU is set up. Every choice comes with the reason that is printed."""
 
 import contextlib
-import ctypes
 import dataclasses
-import sys
 
 import torch
 
@@ -79,7 +77,6 @@ def prepare_cpu() -> str:
     Matrix products: `medium` sends float32 products to oneDNN, often faster than MKL. On processors where that setting
     really computes in lower precision the check below sees it, and it is taken back.
     """
-    keep_freed_memory()
     torch.set_float32_matmul_precision("medium")
     error = matmul_error()
     if error < 1e-6:
@@ -94,15 +91,3 @@ def matmul_error() -> float:
     a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()
     return float(((a @ b).double() - exact).norm() / exact.norm())
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc's malloc to keep freed blocks. By default each large activation is mapped, zeroed page by page and
-    unmapped again at every step; keeping them made steps of 16 x 256 tokens about a quarter faster."""
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
