@@ -26,6 +26,7 @@ from textcls.device import prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.models.ensemble import LearnedEnsemble
 from textcls.predictor import Predictor, cached_logits, label_columns, member_probabilities
+from textcls.progress import through
 
 EPOCHS, PATIENCE, INNER_SHARE = 500, 50, 0.2
 
@@ -47,7 +48,7 @@ def main(argv=None):
         if "members" in member.meta:
             raise InputError(f"{folder}: an ensemble cannot be a member")
         if corpus is None:
-            corpus, labels = load_corpus(member, arguments.data_dir), member.labels
+            corpus, labels = load_corpus(member, arguments.data_dir, arguments.quiet), member.labels
         columns = label_columns(member, labels, pathlib.Path(folder))
         check_out_of_sample(member, corpus, arguments.in_sample)
         dev.append(cached_logits(member, corpus.dev, arguments.quiet)[0][:, columns])
@@ -98,9 +99,11 @@ def parse(argv) -> argparse.Namespace:
     return arguments
 
 
-def load_corpus(member: Predictor, data_dir: str | None) -> Corpus:
+def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     config = TrainConfig(**vars(member.config))
-    corpus = data.load(config if data_dir is None else TrainConfig(**(vars(config) | {"data_dir": data_dir})))
+    if data_dir is not None:
+        config.data_dir = data_dir
+    corpus = data.load(config, through("reading", quiet))
     if corpus.test is None:
         raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
     return corpus

@@ -21,6 +21,7 @@ from textcls.data.corpus import Documents
 from textcls.device import prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.predictor import Predictor, cached_logits, properties
+from textcls.progress import through
 
 CHUNK = 64  # texts that are predicted together when reading a stream
 
@@ -104,7 +105,7 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Documents]:
         columns = [*config.text_column.split(","), config.label_column]
         rows = list(tabular.read(pathlib.Path(arguments.test), columns))
         return pathlib.Path(arguments.test).name, tabular.encode_labels("test", rows, predictor.labels)
-    corpus = data.load(config)
+    corpus = data.load(config, through("reading", arguments.quiet))
     if corpus.test is None:
         raise InputError(f"{predictor.run.folder} was trained without a test split; give one with --test FILE")
     if not np.array_equal(corpus.test.ids, predictor.run.splits().get("test")):

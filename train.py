@@ -11,7 +11,6 @@ import sys
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import textcls
 from textcls import backbone, data, losses, recipes, report
@@ -25,6 +24,7 @@ from textcls.errors import InputError, exit_on_input_error
 from textcls.metrics import Scores, intervals
 from textcls.models.linear import svm_scores
 from textcls.predictor import cached_logits
+from textcls.progress import through
 from textcls.text import WordPiece
 from textcls.training import InterruptedRun, train
 
@@ -41,7 +41,7 @@ def main(argv=None):
         print(prepare_cpu())
 
     # ---- text -------------------------------------------------------------------------------------------------------
-    corpus = data.load(config, bar("reading", config))
+    corpus = data.load(config, through("reading", config.quiet))
     print(
         f"data: {corpus.description}; train {len(corpus.train)}, dev {len(corpus.dev)}, "
         f"test {len(corpus.test) if corpus.test else 0}"
@@ -65,13 +65,10 @@ def main(argv=None):
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     print(f"model: {trainable:,} trainable + {total - trainable:,} frozen parameters")
-    begin(
-        run,
-        config,
-        corpus,
-        base,
-        {"parameters": {"trainable": trainable, "total": total}, "device": str(device), "precision": precision.name},
-    )
+    parameters = {"trainable": trainable, "total": total}
+    facts = {"parameters": parameters, "device": str(device), "precision": precision.name}
+    begin(run, config, corpus, base, facts)
+    print(f"run folder: {run.folder}")
 
     # ---- train ------------------------------------------------------------------------------------------------------
     weights = None
@@ -123,13 +120,10 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
     return dataclasses.replace(config, resume=str(run.folder)), run, last
 
 
-def bar(what: str, config: TrainConfig):
-    """A progress bar around an iterable, shown after two seconds on a terminal."""
-    return lambda items: tqdm(items, desc=what, leave=False, delay=2, disable=True if config.quiet else None)
-
-
 def tokenise(part: Documents, tokenizer: WordPiece, config: TrainConfig, name: str) -> Batches:
-    sides = [encode(tokenizer, side, bar(f"tokenising {name}", config)) for side in zip(*part.texts, strict=True)]
+    sides = [
+        encode(tokenizer, side, through(f"tokenising {name}", config.quiet)) for side in zip(*part.texts, strict=True)
+    ]
     sequences = tokenizer.assemble(sides, config.max_length, config.truncate)
     print(
         f"{name}: {len(part)} documents, {sequences.truncated / len(part):.1%} longer than {config.max_length} tokens "
@@ -184,10 +178,11 @@ def test(run: Run, config: TrainConfig, corpus: Corpus, state) -> None:
     print(f"\ntest: {corpus.description}")
     print("\n".join(report.summary(results, scores.correct, corpus.test.empty)))
     joined = {name: [" ".join(text) for text in getattr(corpus, name).texts] for name in ("train", "test")}
-    linear = svm_scores(joined["train"], torch.from_numpy(corpus.train.labels), len(corpus.labels), joined["test"])
+    labels, progress = torch.from_numpy(corpus.train.labels), through("linear reference", config.quiet)
+    linear = svm_scores(joined["train"], labels, len(corpus.labels), joined["test"], progress)
     accuracy = (linear.argmax(1).numpy() == corpus.test.labels).mean()
     print(f"linear     {accuracy:.4f} accuracy of a bag of words (TF-IDF, linear SVM) trained on the same documents")
-    print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+    print(f"\nnext: python evaluate.py {run.folder}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import os
 import pathlib
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -39,12 +37,6 @@ def write_csv(path: pathlib.Path, rows) -> pathlib.Path:
 
 
 @pytest.fixture
-def corpus_files(tmp_path):
-    """(train.csv, test.csv) of a toy problem with three classes."""
-    return write_csv(tmp_path / "train.csv", make_rows(90)), write_csv(tmp_path / "test.csv", make_rows(30, seed=1))
-
-
-@pytest.fixture
 def tiny_shape():
     from textcls import BertConfig
 
@@ -63,35 +55,6 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("TEXTCLS_CACHE", str(folder))
     return folder
-
-
-@pytest.fixture
-def run_script(tmp_path):
-    """run_script("train.py", "--model", "bilstm", …) -> CompletedProcess, in a folder of its own, without a network."""
-
-    def run(script, *arguments, stdin=None, check=0, timeout=240, **environment):
-        variables = os.environ | {
-            "TEXTCLS_CACHE": str(tmp_path / "cache"),
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        }
-        result = subprocess.run(
-            [sys.executable, str(ROOT / script), *map(str, arguments)],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=not isinstance(stdin, bytes),
-            timeout=timeout,
-            env=variables,
-        )
-        assert result.returncode == check, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
-        if check == 2:
-            assert "Traceback" not in result.stderr, result.stderr
-        return result
-
-    return run
 
 
 def batch_of(lengths, vocab: int, seed: int = 0, dtype=np.int64):

@@ -6,7 +6,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent
 
 LADDER = [
-    {"errors", "files"},
+    {"errors", "files", "progress"},
     {"config", "text", "metrics", "batch"},
     {"data"},
     {"models"},

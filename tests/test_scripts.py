@@ -550,6 +550,6 @@ def test_a_damaged_run_folder(trained, tmp_path, monkeypatch, capsys):
         assert message in refuse(folder, monkeypatch, capsys, "evaluate.py", tmp_path / "run")
         (tmp_path / "run" / name).write_bytes(keep)
     torch.save({"format": 1, "model": {"w": torch.zeros(1)}}, tmp_path / "run" / "best.pt")
-    assert "does not fit the model: missing head.0.bias" in refuse(
+    assert "the weights do not fit the model: missing head.0.bias" in refuse(
         folder, monkeypatch, capsys, "evaluate.py", tmp_path / "run"
     )

@@ -12,6 +12,7 @@ backbone/        the frozen backbone, where the run made it itself
 import json
 import pathlib
 import random
+import warnings
 
 import numpy as np
 import torch
@@ -85,13 +86,7 @@ class Run:
                 f"{self.folder}: no {name} yet, training stopped before its first evaluation; "
                 f"go on with: python train.py --resume {self.folder}"
             )
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except PermissionError:
-            raise
-        except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+        content = load_tensors(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path}: not a checkpoint of format {FORMAT}")
         return content
@@ -110,6 +105,19 @@ def free_folder(name: str) -> pathlib.Path:
     return folder
 
 
+def load_tensors(path: pathlib.Path):
+    """What `torch.save` wrote, on the CPU, if it is tensors and plain values. Nothing in the file is executed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of files that it goes on to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+
+
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors that training changes: frozen parameters are left to their source."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -117,17 +125,21 @@ def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathlib.Path) -> None:
     """The reverse of :func:`trainable_state`, strict in both directions."""
-    ours = trainable_state(model)
-    problems = [f"missing {name}" for name in ours.keys() - state.keys()]
-    problems += [f"unknown {name}" for name in state.keys() - ours.keys()]
+    check_fit(trainable_state(model), state, path)
+    model.load_state_dict(state, strict=False)
+
+
+def check_fit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    """Raise InputError naming every tensor that is missing, unknown or of another shape."""
+    problems = [f"missing {name}" for name in wanted.keys() - given.keys()]
+    problems += [f"unknown {name}" for name in given.keys() - wanted.keys()]
     problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(ours[name].shape)}"
-        for name in ours.keys() & state.keys()
-        if state[name].shape != ours[name].shape
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
     ]
     if problems:
-        raise InputError(f"{path}: does not fit the model: {'; '.join(sorted(problems))}")
-    model.load_state_dict(state, strict=False)
+        raise InputError(f"{path}: the weights do not fit the model: {'; '.join(sorted(problems))}")
 
 
 def random_states() -> dict:

@@ -1,14 +1,12 @@
 """(model, batches) -> logits and metrics. The training loop and evaluate.py call the same function."""
 
-import time
-
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from textcls.batch import Batches
 from textcls.device import Precision
 from textcls.metrics import Scores
+from textcls.progress import through
 
 
 @torch.no_grad()
@@ -18,7 +16,7 @@ def collect_logits(
     """Logits of all N documents in their order, float32 (N, C). The model must be in eval mode."""
     assert not model.training
     parts, order = [], batches.sorted_order()
-    for rows in tqdm(order, desc="evaluating", unit="batch", leave=False, delay=2, disable=True if quiet else None):
+    for rows in through("evaluating", quiet)(order):
         batch = batches.collate(rows).to(device)
         with precision.autocast(device):
             parts.append(model(batch.ids, batch.mask, batch.segments).float())
@@ -36,10 +34,3 @@ def classification(batches: Batches, device: torch.device, precision: Precision,
         return {"accuracy": scores.accuracy(), "macro_f1": scores.macro_f1(), "nll": scores.nll()}
 
     return evaluate
-
-
-def timed(function, *arguments):
-    """(result, seconds)."""
-    start = time.perf_counter()
-    result = function(*arguments)
-    return result, time.perf_counter() - start

@@ -1,5 +1,6 @@
 """A trained run, ready to predict: `textcls.load(run).predict(texts)`."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,6 +23,7 @@ from textcls.evaluation import collect_logits
 from textcls.metrics import log_softmax
 from textcls.models.bert import BertConfig
 from textcls.models.ensemble import LearnedEnsemble
+from textcls.progress import through
 from textcls.text import WordPiece
 
 BATCH = 32  # documents predicted at once
@@ -55,7 +57,8 @@ class Predictor:
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""
-        sides = [self.tokenizer.encode(side) for side in zip(*map(self._parts, texts), strict=True)]
+        tokenising = through("tokenising", quiet)
+        sides = [self.tokenizer.encode(side, tokenising) for side in zip(*map(self._parts, texts), strict=True)]
         sequences = self.tokenizer.assemble(sides, self.config.max_length, self.config.truncate)
         batches = Batches(sequences, np.zeros(len(texts), np.int64), BATCH, pad=self.tokenizer.pad)
         self.model.to(self.device)  # it may have been released
@@ -188,9 +191,10 @@ def cached_logits(predictor: Predictor, part: Documents, quiet: bool = True) -> 
         start = time.perf_counter()
         logits = predictor.logits(part.texts, quiet)
         seconds = time.perf_counter() - start
-    path.parent.mkdir(exist_ok=True)
-    with files.replacing(path) as file:
-        np.savez(file, logits=logits, seconds=seconds)
+    with contextlib.suppress(OSError):  # a run folder that may not be written can still be evaluated
+        path.parent.mkdir(exist_ok=True)
+        with files.replacing(path) as file:
+            np.savez(file, logits=logits, seconds=seconds)
     return logits, seconds
 
 

@@ -13,6 +13,7 @@ import re
 import numpy as np
 import torch
 
+from textcls.checkpoint import check_fit, load_tensors
 from textcls.errors import InputError
 from textcls.models.bert import Bert, BertConfig
 
@@ -118,15 +119,7 @@ def our_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def load_strictly(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:
     """Give `model` (on any device, `meta` too) these tensors as float32; names and shapes must agree both ways."""
     wanted = model.state_dict()
-    problems = [f"missing {name}" for name in wanted.keys() - tensors.keys()]
-    problems += [f"unknown {name}" for name in tensors.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & tensors.keys()
-        if tensors[name].shape != wanted[name].shape
-    ]
-    if problems:
-        raise InputError(f"{path}: the weights do not fit the model: {'; '.join(sorted(problems))}")
+    check_fit(wanted, tensors, path)
     # Copies: the tensors may lie in a read-only memory map.
     model.load_state_dict({name: tensors[name].to(torch.float32, copy=True) for name in wanted}, assign=True)
 
@@ -135,13 +128,7 @@ def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
     """{name: tensor} of a .safetensors or .bin file. Nothing in the file is ever executed."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, … for damaged files
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"{path}: not a readable weights file, or one that holds more than tensors ({reason})"
-        ) from None
+    tensors = load_tensors(path)
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise InputError(f"{path}: expected a dictionary of tensors")
     return tensors

@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from textcls.batch import Batch, Batches
 from textcls.checkpoint import Run, load_trainable, random_states, restore_random_states, trainable_state
@@ -17,6 +16,7 @@ from textcls.device import Precision
 from textcls.errors import InputError
 from textcls.ledger import peak_memory
 from textcls.optim import build_optimizer, learning_rate, set_learning_rate
+from textcls.progress import bar
 
 LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
 
@@ -78,7 +78,8 @@ def train(
             model.train()
             tally.begin()
             order, carry = batches.order(state.epoch), None
-            bar = epoch_bar(state, len(order), config)
+            what = f"epoch {state.epoch + 1}/{config.epochs}"
+            progress = bar(what, config.quiet, total=len(order), initial=state.position, unit="batch")
             while state.position < len(order):
                 rows = order[state.position : state.position + config.accumulate]
                 micro_batches = [batches.collate(r) for r in rows]
@@ -101,15 +102,15 @@ def train(
                 state.step += taken
                 state.skipped += not taken
                 state.position += len(rows)
-                bar.update(len(rows))
+                progress.update(len(rows))
                 if (state.step + state.skipped) % LOG_EVERY == 0:
-                    bar.set_postfix(loss=f"{tally.settle():.3f}")
+                    progress.set_postfix(loss=f"{tally.settle():.3f}")
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save()
                 if interruption.requested:
                     save()
                     raise InterruptedRun(run)
-            bar.close()
+            progress.close()
             row = tally.close_epoch()
             model.eval()
             row |= {
@@ -127,19 +128,6 @@ def train(
             run.write_metrics(state.history)
             print(epoch_line(row, config.epochs), flush=True)
     return state
-
-
-def epoch_bar(state: State, batches: int, config: TrainConfig) -> tqdm:
-    """A progress bar over one epoch, shown after two seconds and only on a terminal."""
-    return tqdm(
-        total=batches,
-        initial=state.position,
-        desc=f"epoch {state.epoch + 1}/{config.epochs}",
-        unit="batch",
-        leave=False,
-        delay=2,
-        disable=True if config.quiet else None,
-    )
 
 
 def count_targets(micro_batches: list[Batch]) -> dict[str, int]:

@@ -5,10 +5,9 @@ import pathlib
 import urllib.error
 import urllib.request
 
-from tqdm import tqdm
-
 from textcls import files
 from textcls.errors import InputError
+from textcls.progress import bar
 
 CHUNK = 1 << 16
 
@@ -49,10 +48,10 @@ def fetch(url: str, part: pathlib.Path, what: str, quiet: bool) -> None:
             start = 0  # the server sends the whole file again
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=what, disable=quiet)
-        with open(part, "ab" if start else "wb") as file, bar:
+        progress = bar(what, quiet, total=total, initial=start, unit="B", unit_scale=True)
+        with open(part, "ab" if start else "wb") as file, progress:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-                bar.update(len(chunk))
+                progress.update(len(chunk))
     if total is not None and part.stat().st_size < total:
         raise ConnectionError(f"the transfer stopped at {part.stat().st_size} of {total} bytes; run it again to go on")

@@ -6,7 +6,7 @@ Dimensions: N documents, V vocabulary, C classes.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -18,8 +18,8 @@ class TfIdf:
     idf = ln((1 + N) / (1 + documents with the word)) + 1 (Manning et al., 2008, ch. 6; smoothed as scikit-learn does).
     """
 
-    def __init__(self, texts: Sequence[str]):
-        counts = [Counter(words(text)) for text in texts]
+    def __init__(self, texts: Sequence[str], progress: Callable = iter):
+        counts = [Counter(words(text)) for text in progress(texts)]
         documents = Counter(word for count in counts for word in count)
         self.vocabulary = {word: i for i, word in enumerate(sorted(documents))}
         frequency = torch.tensor([documents[word] for word in self.vocabulary], dtype=torch.float32)
@@ -57,7 +57,7 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def fit_svm(x: torch.Tensor, labels: torch.Tensor, num_labels: int, c: float = 1.0) -> torch.Tensor:
+def fit_svm(x: torch.Tensor, labels: torch.Tensor, num_labels: int, c: float = 1.0, progress: Callable = iter):
     """One-against-rest linear SVMs with squared hinge loss: weights (V + 1, C).
 
     Minimises sum |w|^2 / 2 + c * sum max(0, 1 - y w.x)^2 by L-BFGS: LIBLINEAR's L2-loss SVM (Fan et al., 2008), bias
@@ -67,7 +67,7 @@ def fit_svm(x: torch.Tensor, labels: torch.Tensor, num_labels: int, c: float = 1
     signs[torch.arange(len(labels)), labels] = 1.0
     transposed = x.to_sparse_coo().t().coalesce().to_sparse_csr()
     weights = torch.zeros(x.shape[1], num_labels, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=5, history_size=10, line_search_fn="strong_wolfe")
 
     @torch.no_grad()
     def closure():
@@ -75,11 +75,14 @@ def fit_svm(x: torch.Tensor, labels: torch.Tensor, num_labels: int, c: float = 1
         weights.grad = weights - 2 * c * (transposed @ (signs * slack))
         return weights.square().sum() / 2 + c * slack.square().sum()
 
-    optimizer.step(closure)
+    for _ in progress(range(20)):
+        optimizer.step(closure)
     return weights.detach()
 
 
-def svm_scores(texts: Sequence[str], labels: torch.Tensor, num_labels: int, others: Sequence[str]) -> torch.Tensor:
+def svm_scores(
+    texts: Sequence[str], labels: torch.Tensor, num_labels: int, others: Sequence[str], progress: Callable = iter
+) -> torch.Tensor:
     """Train on `texts`, score `others`: (M, C), the largest being the prediction."""
-    features = TfIdf(texts)
-    return features(others) @ fit_svm(features.train, labels, num_labels)
+    features = TfIdf(texts, progress)
+    return features(others) @ fit_svm(features.train, labels, num_labels, progress=progress)
