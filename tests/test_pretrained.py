@@ -315,6 +315,13 @@ def test_fetched_from_the_hub_once_then_from_its_cache(tmp_path, hub, bert):
     assert again.stdout == first.stdout
 
 
+def test_repositories_that_hold_only_the_pickled_form(tmp_path, hub, bert, tiny_shape):
+    folder = save(tmp_path / "binary", bert.state_dict(), tiny_shape, binary=True)
+    Hub.files = {p.name: p.read_bytes() for p in folder.iterdir()}
+    result = fetch("tiny/bert", tmp_path / "home", HF_ENDPOINT=hub)
+    assert float(result.stdout) == pytest.approx(bert.pooler.dense.weight.sum().item()), result.stderr
+
+
 def test_no_network_says_where_to_put_the_files(tmp_path):
     result = fetch("bert-base-uncased", tmp_path / "home", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert result.returncode == 2

@@ -139,7 +139,7 @@ def test_the_same_command_gives_the_same_run(tmp_path, trained):
 def test_a_second_run_does_not_touch_the_first(trained, monkeypatch, capsys):
     folder, _ = trained
     before = (folder / "runs" / "bilstm" / "best.pt").read_bytes()
-    text = run(folder, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1").stdout
+    text = call(folder, monkeypatch, capsys, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1")
     assert "evaluate.py runs/bilstm-2 --test FILE" in text
     errors = refuse(folder, monkeypatch, capsys, "train.py", "--train", "train.csv", "--out", "runs/bilstm")
     assert "--out runs/bilstm already holds a run" in errors
@@ -147,12 +147,14 @@ def test_a_second_run_does_not_touch_the_first(trained, monkeypatch, capsys):
     shutil.rmtree(folder / "runs" / "bilstm-2")
 
 
-def test_options_of_the_loss_and_of_the_data(trained, tmp_path):
+def test_options_of_the_loss_and_of_the_data(trained, tmp_path, monkeypatch, capsys):
     folder, _ = trained
     rows = [{"a": text, "b": "and more", "gold": label} for text, label in make_rows(60)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    run(
+    call(
         folder,
+        monkeypatch,
+        capsys,
         "train.py",
         "--train",
         tmp_path / "pairs.jsonl",
@@ -197,11 +199,11 @@ def steps_done(folder: pathlib.Path) -> int:
 def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model):
     folder, _ = trained
     small = SMALL_LSTM if model == "bilstm" else SMALL
-    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "4", "--save-every", "1")
+    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "8", "--save-every", "1")
     run(folder, "train.py", *command, "--out", tmp_path / "whole")
     arguments = [*command, "--out", str(tmp_path / "cut")]
     killed = 0
-    for target in (0, 20, 110):
+    for target in (0, 10, 50):
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
             cwd=folder,
@@ -210,7 +212,7 @@ def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model
             env=environment(folder),
         )
         while steps_done(tmp_path / "cut") < target and process.poll() is None:
-            time.sleep(0.01)
+            time.sleep(0.03)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         process.stderr.close()
@@ -256,7 +258,19 @@ def test_ctrl_c(trained, tmp_path):
 
 def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
     folder, _ = trained
-    run(folder, "train.py", "--train", "train.csv", *SMALL_LSTM, "--epochs", "1", "--out", tmp_path / "run")
+    call(
+        folder,
+        monkeypatch,
+        capsys,
+        "train.py",
+        "--train",
+        "train.csv",
+        *SMALL_LSTM,
+        "--epochs",
+        "1",
+        "--out",
+        tmp_path / "run",
+    )
     for arguments, message in (
         (("--resume", tmp_path / "none"), "no such run folder"),
         (("--resume", tmp_path), "not a run folder"),
@@ -372,7 +386,7 @@ def test_output_that_nobody_reads_is_no_error(trained):
 # ---- ensemble -------------------------------------------------------------------------------------------------------
 
 
-def test_ensemble(trained):
+def test_ensemble(trained, monkeypatch, capsys):
     folder, printed = trained
     text = printed["ensemble"]
     for part in (
@@ -391,7 +405,7 @@ def test_ensemble(trained):
         ["star comet orbit", "oven flour butter"]
     )
     assert labels == ["astronomy", "cooking"] and probabilities.shape == (2, 3)
-    again = run(folder, "ensemble.py", "runs/bert", "runs/bilstm", "--out", "runs/again").stdout
+    again = call(folder, monkeypatch, capsys, "ensemble.py", "runs/bert", "runs/bilstm", "--out", "runs/again")
     assert again.split("\ntest:")[1].split("run folder")[0] == text.split("\ntest:")[1].split("run folder")[0]
 
 
@@ -410,12 +424,14 @@ def test_ensemble_refuses_logits_of_documents_its_members_trained_on(trained, tm
         "--out",
         tmp_path / "other",
     )
-    run(folder, "train.py", *other)
+    call(folder, monkeypatch, capsys, "train.py", *other)
     members = (folder / "runs" / "bilstm", tmp_path / "other")
     errors = refuse(folder, monkeypatch, capsys, "ensemble.py", *members, "--out", tmp_path / "e")
     assert "of the 24 dev documents" in errors and "--in-sample" in errors
     assert not (tmp_path / "e").exists()
-    assert "learned ensemble" in run(folder, "ensemble.py", *members, "--out", tmp_path / "e", "--in-sample").stdout
+    assert "learned ensemble" in call(
+        folder, monkeypatch, capsys, "ensemble.py", *members, "--out", tmp_path / "e", "--in-sample"
+    )
 
 
 def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, monkeypatch, capsys):
@@ -424,8 +440,10 @@ def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, 
     for name in ("bert", "bilstm", "ensemble"):
         shutil.copytree(folder / "runs" / name, tmp_path / "runs" / name)
     assert textcls.load(tmp_path / "runs" / "ensemble").predict(["star"])[0] == ["astronomy"]
-    run(
+    call(
         folder,
+        monkeypatch,
+        capsys,
         "train.py",
         "--train",
         "train.csv",
@@ -441,8 +459,10 @@ def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, 
     assert "has changed since" in refuse(folder, monkeypatch, capsys, "evaluate.py", tmp_path / "runs" / "ensemble")
     rows = [(text, {"astronomy": "sky"}.get(label, label)) for text, label in make_rows(240)]
     write_csv(tmp_path / "renamed.csv", rows)
-    run(
+    call(
         tmp_path,
+        monkeypatch,
+        capsys,
         "train.py",
         "--train",
         "renamed.csv",
@@ -525,7 +545,6 @@ def test_bad_input_of_the_other_scripts(trained, monkeypatch, capsys, script, ar
 
 def test_no_traceback_in_a_process_of_its_own(trained):
     folder, _ = trained
-    run(folder, "train.py", "--train", "none.csv", check=2)
     run(folder, "train.py", "--train", "train.csv", "--max-length", "600", check=2)
 
 

@@ -13,10 +13,10 @@ from textcls.models.bert import Bert, BertConfig
 from textcls.text import WordPiece
 
 NANO = {
-    "hidden_size": 128,
+    "hidden_size": 192,
     "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 512,
+    "num_attention_heads": 3,
+    "intermediate_size": 768,
     "initializer_range": 0.05,
 }
 NANO_PIECES = 8000

@@ -45,7 +45,7 @@ class Predictor:
         self.run, self.meta, self.labels = run, meta, meta["labels"]
         self.config = TrainConfig(**meta["config"])
         self.columns = len(self.config.text_column.split(",")) if self.config.train else 1
-        self.model, self.tokenizer = model.eval().to(device), tokenizer
+        self.model, self.tokenizer = model.eval(), tokenizer
         self.device, self.precision = device, precision
 
     def predict(self, texts: Sequence[Text]) -> tuple[list[str], np.ndarray]:
@@ -61,7 +61,7 @@ class Predictor:
         sides = [self.tokenizer.encode(side, tokenising) for side in zip(*map(self._parts, texts), strict=True)]
         sequences = self.tokenizer.assemble(sides, self.config.max_length, self.config.truncate)
         batches = Batches(sequences, np.zeros(len(texts), np.int64), BATCH, pad=self.tokenizer.pad)
-        self.model.to(self.device)  # it may have been released
+        self.model.to(self.device)  # only now: the members of an ensemble take turns on the device
         return collect_logits(self.model, batches, self.device, self.precision, quiet)
 
     def _parts(self, text: Text) -> tuple[str, ...]:

@@ -65,7 +65,10 @@ def fetch_from_hub(name: str) -> pathlib.Path:
     from huggingface_hub import snapshot_download  # comes with `tokenizers`; slow to import, so only here
 
     try:
-        return pathlib.Path(snapshot_download(name, allow_patterns=list(FILES[:2] + FILES[3:])))
+        folder = pathlib.Path(snapshot_download(name, allow_patterns=[f for f in FILES if f != FILES[2]]))
+        if not (folder / FILES[1]).exists():  # older repositories hold only the pickled form
+            snapshot_download(name, allow_patterns=[FILES[2]])
+        return folder
     except Exception as error:  # whatever the HTTP client of this version raises
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(

@@ -49,8 +49,8 @@ def train(
     """Train `model` (on `device`) and leave best.pt, last.pt and metrics.jsonl in `run`.
 
     `loss_fn(model, batch, carry) -> ({name: summed loss}, carry)`; `evaluate(model) -> {metric: value}`. `last` is the
-    content of a last.pt to go on from: the result is then the one of the run that was never stopped, bit for bit on
-    the CPU. Raises InputError when a loss stops being finite.
+    content of a last.pt to go on from, and is emptied: the result is then that of the run that was never stopped, bit
+    for bit on the CPU. Raises InputError when a loss stops being finite, InterruptedRun on Ctrl-C.
     """
     optimizer = build_optimizer(model, config.lr, config.weight_decay)
     scaler = precision.scaler(device)
@@ -146,6 +146,7 @@ def restore(last: dict, model, optimizer, scaler, run: Run) -> State:
         state = State(**last["state"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{run.folder / 'last.pt'}: damaged, or of another version ({error})") from None
+    last.clear()  # the caller's copy of the tensors would stay in memory for the whole run
     run.write_metrics(state.history)  # drop the lines of epochs that last.pt has not seen
     return state
 
