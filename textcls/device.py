@@ -66,7 +66,7 @@ def choose_precision(amp: str, device: torch.device, recipe: str) -> Precision:
 
 
 def native_bf16() -> bool:
-    """Whether the processor has bf16 matrix instructions; without them bf16 is emulated, 2 to 50 times slower."""
+    """Whether the processor has bf16 matrix instructions; without them bf16 is emulated, slower than fp32."""
     has = torch.cpu.get_capabilities()
     return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "arm_bf16", "bf16"))
 

@@ -176,8 +176,9 @@ def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path)
 
 
 def cached_logits(predictor: Predictor, part: Documents, quiet: bool = True) -> tuple[np.ndarray, float]:
-    """(logits (N, C), seconds they took) of `part`, kept in RUN/logits under the digests of checkpoint and data."""
-    digest = hashlib.sha256(files.sha256(predictor.run.folder / "best.pt").encode() + part.ids.tobytes())
+    """(logits (N, C), seconds they took) of `part`, kept in RUN/logits under checkpoint, device and data."""
+    checkpoint = files.sha256(predictor.run.folder / "best.pt")
+    digest = hashlib.sha256(f"{checkpoint} {predictor.device.type}".encode() + part.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
     try:
         with np.load(path, allow_pickle=False) as kept:
