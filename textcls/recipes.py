@@ -51,7 +51,7 @@ RECIPES = {
             "lr": 1e-3,
             "batch_size": 32,
             "accumulate": 1,
-            "epochs": 10,
+            "epochs": 5,
             "warmup": 0.1,
             "weight_decay": 0.01,
             "dropout": 0.3,
@@ -61,7 +61,15 @@ RECIPES = {
             "hidden": 384,
             "layers": 2,
         },
-        "untrained": {"lr": 3e-3, "hidden": 128, "layers": 1, "max_length": 128, "patience": 0, "label_smoothing": 0.1},
+        "untrained": {
+            "lr": 3e-3,
+            "epochs": 10,
+            "hidden": 128,
+            "layers": 1,
+            "max_length": 128,
+            "patience": 0,
+            "label_smoothing": 0.1,
+        },
     },
 }
 
