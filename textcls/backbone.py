@@ -13,10 +13,10 @@ from textcls.models.bert import Bert, BertConfig
 from textcls.text import WordPiece
 
 NANO = {
-    "hidden_size": 192,
+    "hidden_size": 256,
     "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 768,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
     "initializer_range": 0.05,
 }
 NANO_PIECES = 8000

@@ -37,7 +37,14 @@ RECIPES = {
             "patience": 0,
             "label_smoothing": 0.0,
         },
-        "untrained": {"lr": 1e-3, "batch_size": 32, "accumulate": 1, "epochs": 10, "max_length": 128},
+        "untrained": {
+            "lr": 1e-3,
+            "batch_size": 32,
+            "accumulate": 1,
+            "epochs": 10,
+            "max_length": 128,
+            "label_smoothing": 0.1,
+        },
     },
     ("bilstm", "classification"): {
         "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout),
