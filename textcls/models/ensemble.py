@@ -12,6 +12,7 @@ class LearnedEnsemble(nn.Module):
 
     def __init__(self, num_models: int = 2, num_labels: int = 20):
         super().__init__()
+        self.num_labels = num_labels
         inputs = num_models * num_labels
         self.layers = nn.Sequential(
             nn.Linear(inputs, 2 * inputs),
