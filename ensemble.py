@@ -68,8 +68,8 @@ def main(argv=None):
     model = LearnedEnsemble(len(dev), len(labels))
     epochs, seconds = fit(model, member_probabilities(dev), torch.from_numpy(corpus.dev.labels), arguments.seed)
     size = sum(p.numel() for p in model.parameters())
-    training = f"{epochs} epochs on {len(corpus.dev)} dev documents, {seconds / epochs:.3f} s/epoch on cpu"
-    print(f"learned ensemble: {size:,} parameters; {training}")
+    training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
+    print(f"learned ensemble: {size:,} parameters; {training}, on {len(corpus.dev)} dev documents")
     save(run, model, corpus, labels, facts, training)
 
     # ---- test -------------------------------------------------------------------------------------------------------

@@ -122,8 +122,11 @@ def side_by_side(results: list[dict]) -> None:
         rows.append([f"test {title}", *(f"{result['metrics'][name]['value']:.4f}" for result in results)])
         rows.append(["  95 % interval", *("{low:.4f} to {high:.4f}".format(**r["metrics"][name]) for r in results)])
     rows.append(["test documents/s", *(f"{r['documents_per_s']:.0f} on {r['device']}" for r in results)])
-    rows.append(["test data", *(result["data"] for result in results)])
-    print(report.table(rows, right=False))
+    for data_name in dict.fromkeys(result["data"] for result in results):
+        print(f"test data: {data_name}")
+    if len({result["data"] for result in results}) > 1:
+        rows.append(["test data", *(result["data"] for result in results)])
+    print(f"\n{report.table(rows, right=False)}")
 
 
 # ---- prediction -----------------------------------------------------------------------------------------------------

@@ -314,7 +314,8 @@ def test_evaluate_one_run(trained, monkeypatch, capsys):
 def test_evaluate_several_runs_side_by_side(trained, monkeypatch, capsys):
     folder, printed = trained
     text = call(folder, monkeypatch, capsys, "evaluate.py", "runs/bert", "runs/bilstm", "runs/ensemble")
-    head = text.splitlines()[0].split()
+    assert text.splitlines()[0] == "test data: train.csv (3 classes)"
+    head = text.splitlines()[2].split()
     assert head == ["runs/bert", "runs/bilstm", "runs/ensemble"]
     for part in (
         "parameters total",
