@@ -15,7 +15,7 @@ import torch
 import textcls
 from textcls import backbone, data, losses, recipes, report
 from textcls.batch import Batches
-from textcls.checkpoint import Run, free_folder, seed_everything
+from textcls.checkpoint import Run, free_folder
 from textcls.config import TrainConfig, parser
 from textcls.data.cache import encode
 from textcls.data.corpus import Corpus, Documents
@@ -59,7 +59,7 @@ def main(argv=None):
     show_example(corpus, batches["train"], base.tokenizer)
 
     # ---- model ------------------------------------------------------------------------------------------------------
-    seed_everything(config.seed)
+    torch.manual_seed(config.seed)
     model = recipes.build(config, base.bert.config, len(corpus.labels))
     recipe["share"](model, base.bert)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -85,6 +85,11 @@ def call(folder, monkeypatch, capsys, script, *arguments) -> str:
     return capsys.readouterr().out
 
 
+def train_briefly(folder, monkeypatch, capsys, out, *files) -> str:
+    """One epoch of a small BiLSTM into the run folder `out`; what it printed."""
+    return call(folder, monkeypatch, capsys, "train.py", *files, *SMALL_LSTM, "--epochs", "1", "--out", out)
+
+
 def accuracy(text: str, name: str = "accuracy") -> float:
     return float(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name).split()[0])
 
@@ -258,19 +263,7 @@ def test_ctrl_c(trained, tmp_path):
 
 def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
     folder, _ = trained
-    call(
-        folder,
-        monkeypatch,
-        capsys,
-        "train.py",
-        "--train",
-        "train.csv",
-        *SMALL_LSTM,
-        "--epochs",
-        "1",
-        "--out",
-        tmp_path / "run",
-    )
+    train_briefly(folder, monkeypatch, capsys, tmp_path / "run", "--train", "train.csv")
     for arguments, message in (
         (("--resume", tmp_path / "none"), "no such run folder"),
         (("--resume", tmp_path), "not a run folder"),
@@ -441,40 +434,12 @@ def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, 
     for name in ("bert", "bilstm", "ensemble"):
         shutil.copytree(folder / "runs" / name, tmp_path / "runs" / name)
     assert textcls.load(tmp_path / "runs" / "ensemble").predict(["star"])[0] == ["astronomy"]
-    call(
-        folder,
-        monkeypatch,
-        capsys,
-        "train.py",
-        "--train",
-        "train.csv",
-        "--test",
-        "test.csv",
-        *SMALL_LSTM,
-        "--epochs",
-        "1",
-        "--out",
-        tmp_path / "x",
-    )
+    train_briefly(folder, monkeypatch, capsys, tmp_path / "x", "--train", "train.csv", "--test", "test.csv")
     shutil.copy(tmp_path / "x" / "best.pt", tmp_path / "runs" / "bilstm" / "best.pt")
     assert "has changed since" in refuse(folder, monkeypatch, capsys, "evaluate.py", tmp_path / "runs" / "ensemble")
     rows = [(text, {"astronomy": "sky"}.get(label, label)) for text, label in make_rows(240)]
     write_csv(tmp_path / "renamed.csv", rows)
-    call(
-        tmp_path,
-        monkeypatch,
-        capsys,
-        "train.py",
-        "--train",
-        "renamed.csv",
-        "--test",
-        "renamed.csv",
-        *SMALL_LSTM,
-        "--epochs",
-        "1",
-        "--out",
-        "y",
-    )
+    train_briefly(tmp_path, monkeypatch, capsys, "y", "--train", "renamed.csv", "--test", "renamed.csv")
     for other, message in ((tmp_path / "y", "they differ in astronomy, sky"), ("runs/ensemble", "cannot be a member")):
         assert message in refuse(
             folder, monkeypatch, capsys, "ensemble.py", "runs/bert", other, "--out", tmp_path / "e"

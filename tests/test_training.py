@@ -12,7 +12,7 @@ import torch
 from tests.conftest import ROOT, make_rows, write_csv  # noqa: F401
 from textcls import BertClassifier, BertConfig, BiLSTMClassifier, evaluation, losses, training
 from textcls.batch import Batches
-from textcls.checkpoint import Run, seed_everything
+from textcls.checkpoint import Run
 from textcls.config import TrainConfig
 from textcls.device import Precision
 from textcls.errors import InputError
@@ -41,7 +41,7 @@ def make_batches(count=40, batch_size=4, seed=0) -> Batches:
 
 def make_model(kind="bert", seed=0):
     """A model whose trained part depends on `seed`; the frozen embeddings, which no checkpoint holds, do not."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     if kind == "bert":
         return BertClassifier(SHAPE, 3)
     model = BiLSTMClassifier(SHAPE, 3, hidden=8)
@@ -137,7 +137,7 @@ def test_accumulated_steps_equal_big_steps(tmp_path, monkeypatch):
     shape = dataclasses.replace(SHAPE, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
     def model():
-        seed_everything(0)
+        torch.manual_seed(0)
         return BertClassifier(shape, 3, dropout=0.0)
 
     small, big = make_batches(), make_batches(batch_size=8)

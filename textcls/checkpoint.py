@@ -11,7 +11,6 @@ backbone/        the frozen backbone, where the run made it itself
 
 import json
 import pathlib
-import random
 import warnings
 
 import numpy as np
@@ -151,9 +150,3 @@ def restore_random_states(states: dict) -> None:
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available() and states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)

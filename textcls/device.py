@@ -7,8 +7,6 @@ import torch
 
 from textcls.errors import InputError
 
-PRECISIONS = ("auto", "off", "fp16", "bf16")
-
 
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one. Raises InputError for a device that is not there."""

@@ -16,9 +16,8 @@ def classification(weights: torch.Tensor | None = None, smoothing: float = 0.0):
     def loss_fn(model, batch, carry):
         logits = model(batch.ids, batch.mask, batch.segments).float()  # (B, C)
         scale = None if weights is None else weights.to(logits.device)
-        return {
-            "label": F.cross_entropy(logits, batch.labels, scale, reduction="sum", label_smoothing=smoothing)
-        }, carry
+        loss = F.cross_entropy(logits, batch.labels, scale, reduction="sum", label_smoothing=smoothing)
+        return {"label": loss}, carry
 
     return loss_fn
 
