@@ -12,12 +12,12 @@ class _MaskedScale(torch.autograd.Function):
     def forward(ctx, x, keep, scale):
         ctx.save_for_backward(keep)
         ctx.scale = scale
-        return torch.where(keep, x, 0.0).mul_(scale)
+        return (x * keep).mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
         (keep,) = ctx.saved_tensors
-        return torch.where(keep, grad, 0.0).mul_(ctx.scale), None, None
+        return (grad * keep).mul_(ctx.scale), None, None
 
 
 def cpu_dropout(x: torch.Tensor, p: float) -> torch.Tensor:
@@ -31,6 +31,7 @@ def cpu_dropout(x: torch.Tensor, p: float) -> torch.Tensor:
         return x * 0.0
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     keep = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 32768
+    keep = keep.view(torch.uint8)  # a product with bytes is vectorised; torch.where on a bool takes twice as long
     return _MaskedScale.apply(x, keep, 65536 / (65536 - dropped))
 
 
