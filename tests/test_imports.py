@@ -11,6 +11,7 @@ LADDER = [
     {"data"},
     {"models"},
     {"pretrained", "checkpoint", "losses", "optim", "ledger", "device"},
+    {"meter"},
     {"training", "evaluation"},
     {"recipes", "report", "backbone"},
     {"predictor"},

@@ -14,7 +14,7 @@ from textcls.checkpoint import Run, load_trainable, random_states, restore_rando
 from textcls.config import TrainConfig
 from textcls.device import Precision
 from textcls.errors import InputError
-from textcls.ledger import peak_memory
+from textcls.meter import peak_memory
 from textcls.optim import build_optimizer, learning_rate, set_learning_rate
 from textcls.progress import bar
 

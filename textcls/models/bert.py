@@ -11,8 +11,11 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from textcls.models.dropout import Dropout, dropout
+from textcls.models.dropout import Dropout, dropout, keep_mask
+
+BLOCK = 1 << 18  # elements of a block of attention scores on the CPU
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # x * Phi(x) with erf: BERT's own
@@ -98,16 +101,22 @@ class SelfAttention(nn.Module):
 
     def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         B, T, H = hidden.shape
+        hidden = lowered(hidden)  # once: autocast would keep a 16-bit copy for each of the three
         query, key, value = (
             linear(hidden).view(B, T, self.num_heads, H // self.num_heads).transpose(1, 2)  # (B, N, T, D)
             for linear in (self.query, self.key, self.value)
         )
         dropout_prob = self.dropout_prob if self.training else 0.0
-        # Dropout sends the fused kernel to its slow path on the CPU; the written-out form with 16-bit dropout beats it.
-        written_out = dropout_prob > 0.0 and hidden.device.type == "cpu"
-        attention = attention_written_out if written_out else attention_fused
+        # Dropout sends the fused kernel to its slow path on the CPU.
+        attention = attention_cpu if dropout_prob > 0.0 and hidden.device.type == "cpu" else attention_fused
         context = attention(query, key, value, bias, dropout_prob)  # (B, N, T, D)
         return context.transpose(1, 2).reshape(B, T, H)
+
+
+def lowered(x: torch.Tensor) -> torch.Tensor:
+    """`x` in autocast's type, where autocast is on."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def attention_written_out(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
@@ -121,6 +130,58 @@ def attention_written_out(query, key, value, bias, dropout_prob: float) -> torch
 def attention_fused(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
     """The same by torch's fused kernels."""
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_prob)
+
+
+def attention_cpu(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
+    """The same for training on the CPU, a few documents at a time, so that the (T, T) tensors stay in the cache."""
+    return AttentionWithDropout.apply(query, key, value, bias, dropout_prob)
+
+
+class AttentionWithDropout(torch.autograd.Function):
+    """The written-out attention with its derivative, block by block over the batch. Only the dropout mask of the size
+    (B, N, T, T) is kept; probabilities are made again in the backward pass, as in FlashAttention (Dao et al., 2022),
+    because fresh memory costs more than the arithmetic."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, bias, dropout_prob):
+        keep = torch.empty(*query.shape[:-1], key.shape[-2], dtype=torch.uint8)  # (B, N, T, T)
+        context = torch.empty_like(value)  # (B, N, T, D) in memory as (B, T, N, D)
+        for rows in blocks(keep):
+            mask, scale = keep_mask(keep[rows].shape, dropout_prob)
+            keep[rows] = mask
+            dropped = probabilities(query[rows], key[rows], bias, rows).mul_(mask)
+            context[rows] = dropped @ (value[rows] * scale)
+        ctx.save_for_backward(query, key, value, bias, keep)
+        ctx.scale = scale
+        return context
+
+    @staticmethod
+    def backward(ctx, grad):
+        query, key, value, bias, keep = ctx.saved_tensors
+        d_query, d_key, d_value = (torch.empty_like(x) for x in (query, key, value))
+        shrink = 1.0 / math.sqrt(query.shape[-1])
+        for rows in blocks(keep):
+            kept = probabilities(query[rows], key[rows], bias, rows)
+            grad_rows = grad[rows] * ctx.scale
+            d_value[rows] = (kept * keep[rows]).transpose(-1, -2) @ grad_rows
+            d_kept = (grad_rows @ value[rows].transpose(-1, -2)).mul_(keep[rows])
+            d_scores = torch.ops.aten._softmax_backward_data(d_kept, kept, -1, kept.dtype)
+            d_query[rows] = (d_scores @ key[rows]).mul_(shrink)
+            d_key[rows] = d_scores.transpose(-1, -2) @ (query[rows] * shrink)
+        return d_query, d_key, d_value, None, None
+
+
+def blocks(keep: torch.Tensor) -> list[slice]:
+    """The batch in slices whose (N, T, T) tensors have about a million elements together."""
+    size = max(1, BLOCK // keep[0].numel())
+    return [slice(start, start + size) for start in range(0, len(keep), size)]
+
+
+def probabilities(query, key, bias, rows: slice) -> torch.Tensor:
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+    if bias is not None:
+        scores += bias[rows]
+    return scores.softmax(-1)
 
 
 class Residual(nn.Module):
@@ -169,13 +230,20 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
+    """The stack of layers. With `checkpoint_activations` set, a layer keeps only its input for the backward pass and
+    is computed again there, with the same dropout (Chen et al., 2016, arXiv:1604.06174)."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.checkpoint_activations = False
 
     def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         for layer in self.layer:
-            hidden = layer(hidden, bias)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, bias, use_reentrant=False)
+            else:
+                hidden = layer(hidden, bias)
         return hidden
 
 

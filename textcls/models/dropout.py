@@ -20,19 +20,25 @@ class _MaskedScale(torch.autograd.Function):
         return (grad * keep).mul_(ctx.scale), None, None
 
 
-def cpu_dropout(x: torch.Tensor, p: float) -> torch.Tensor:
-    """Dropout of `x` (any shape) with the drop probability rounded to a multiple of 2**-16.
+def keep_mask(shape: torch.Size, p: float) -> tuple[torch.Tensor, float]:
+    """(uint8 tensor of this shape on the CPU, 1 where an element is kept; the factor for what is kept).
 
-    The scale is the inverse of the *rounded* keep probability, so the expectation is exact. Random numbers come from
-    torch's global CPU generator, which checkpoints store.
+    The drop probability is rounded to a multiple of 2**-16, and the factor is the inverse of the *rounded* keep
+    probability, so the expectation is exact. Random numbers come from torch's global CPU generator, which checkpoints
+    store.
     """
     dropped = round(p * 65536)
-    if dropped >= 65536:
-        return x * 0.0
-    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    keep = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 32768
-    keep = keep.view(torch.uint8)  # a product with bytes is vectorised; torch.where on a bool takes twice as long
-    return _MaskedScale.apply(x, keep, 65536 / (65536 - dropped))
+    count = shape.numel()
+    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    keep = words.view(torch.int16)[:count].view(shape) >= dropped - 32768
+    # A product with bytes is vectorised; torch.where on a bool takes twice as long.
+    return keep.view(torch.uint8), 65536 / (65536 - dropped) if dropped < 65536 else 0.0
+
+
+def cpu_dropout(x: torch.Tensor, p: float) -> torch.Tensor:
+    """Dropout of `x` (any shape) by :func:`keep_mask`."""
+    keep, scale = keep_mask(x.shape, p)
+    return _MaskedScale.apply(x, keep, scale)
 
 
 def dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:

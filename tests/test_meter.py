@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from textcls.ledger import peak_memory
+from textcls.meter import peak_memory
 
 
 def test_peak_of_the_process_grows_with_what_it_touches():
