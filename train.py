@@ -4,6 +4,7 @@ python train.py --model bilstm                                  embedded data an
 python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
 python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
 python train.py --resume runs/bilstm                            go on with a run that was stopped
+python train.py --model bert --bert bert-base-uncased --device cuda --plan --memory 6GB     memory and arithmetic
 """
 
 import dataclasses
@@ -13,14 +14,16 @@ import numpy as np
 import torch
 
 import textcls
-from textcls import backbone, data, losses, recipes, report
+from textcls import backbone, data, ledger, losses, recipes, report
 from textcls.batch import Batches
 from textcls.checkpoint import Run, free_folder
-from textcls.config import TrainConfig, parser
+from textcls.config import TrainConfig, parse_memory, parser
 from textcls.data.cache import encode
 from textcls.data.corpus import Corpus, Documents
 from textcls.device import choose_device, choose_precision, prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
+from textcls.files import write_json
+from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory
 from textcls.metrics import Scores, intervals
 from textcls.models.linear import svm_scores
 from textcls.predictor import cached_logits
@@ -34,11 +37,16 @@ def main(argv=None):
     # ---- settings ---------------------------------------------------------------------------------------------------
     config, run, last = settings(vars(parser(__doc__).parse_args(argv)))
     recipe = recipes.choose(config)
-    device = choose_device(config.device)
+    device = choose_device(config.device, must_exist=not config.plan)
     precision = choose_precision(config.amp, device, recipe["amp"])
     print(f"{config.model} on {device}, {precision.name} ({precision.why})")
+    step = recipes.step(config, device.type, precision.dtype)
+    if config.plan:
+        return plan(config, step)
     if device.type == "cpu":
         print(prepare_cpu())
+    elif config.memory:
+        cap_memory(device, parse_memory(config.memory))
 
     # ---- text -------------------------------------------------------------------------------------------------------
     corpus = data.load(config, through("reading", config.quiet))
@@ -59,6 +67,9 @@ def main(argv=None):
     show_example(corpus, batches["train"], base.tokenizer)
 
     # ---- model ------------------------------------------------------------------------------------------------------
+    resident = resident_memory()
+    blocks = recipes.blocks(config, base.bert.config, len(corpus.labels))
+    predicted = ledger.plan(blocks, step)
     torch.manual_seed(config.seed)
     model = recipes.build(config, base.bert.config, len(corpus.labels))
     recipe["share"](model, base.bert)
@@ -68,7 +79,11 @@ def main(argv=None):
     parameters = {"trainable": trainable, "total": total}
     facts = {"parameters": parameters, "device": str(device), "precision": precision.name}
     begin(run, config, corpus, base, facts)
+    del base  # a frozen backbone's upper layers are not needed any more
     print(f"run folder: {run.folder}")
+    print(f"memory: {predicted.footprint() / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
+    if config.memory and predicted.footprint() > parse_memory(config.memory):
+        print(f"more than --memory {config.memory}; {report.ways_out(blocks, step)}")
 
     # ---- train ------------------------------------------------------------------------------------------------------
     weights = None
@@ -78,13 +93,24 @@ def main(argv=None):
     evaluate = recipe["evaluate"](batches["dev"], device, precision, config.quiet)
     try:
         state = train(model.to(device), batches["train"], loss_fn, evaluate, config, run, device, precision, last)
+        measured = measure(model, batches["train"], loss_fn, device, precision)
     except InterruptedRun as stop:
         print(stop)
         return 130
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"out of memory on {device}; {report.ways_out(blocks, step)}") from None
     print(
         f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates"
         + (f", {state.skipped} skipped by the gradient scaler" if state.skipped else "")
     )
+
+    # ---- ledger -----------------------------------------------------------------------------------------------------
+    step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded)
+    growth = measured.peak.get("rss", 0) - resident if resident else 0
+    print(report.measured_table(ledger.plan(blocks, step), measured, growth))
+    write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
 
     # ---- test -------------------------------------------------------------------------------------------------------
     if corpus.test is None:
@@ -98,13 +124,13 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
     if "resume" not in given:
         config = recipes.complete(TrainConfig(**given))
         run = Run(config.out or free_folder(config.model))
-        if run.exists():
+        if run.exists() and not config.plan:
             raise InputError(
                 f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
                 f"--resume {run.folder}"
             )
         return dataclasses.replace(config, out=str(run.folder)), run, None
-    changeable = {"resume", "device", "quiet", "data_dir"}
+    changeable = {"resume", "device", "quiet", "data_dir", "memory", "checkpoint_activations", "plan"}
     if given.keys() - changeable:
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given.keys() - changeable))
         raise InputError(f"--resume keeps the settings of its run; leave out {flags}")
@@ -114,10 +140,25 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
         raise InputError(f"{run.folder}: an ensemble; fit it again with ensemble.py")
     try:
         config = TrainConfig(**(meta["config"] | {name: given[name] for name in given if name != "resume"}))
+        config = recipes.complete(config)
     except (KeyError, TypeError) as error:
         raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
     last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
     return dataclasses.replace(config, resume=str(run.folder)), run, last
+
+
+def plan(config: TrainConfig, step: ledger.Step) -> None:
+    """Where memory and arithmetic of the largest step go. Needs no weights, no data, and no such device."""
+    shape, labels = backbone.shape_of(config.bert), data.count_labels(config)
+    blocks = recipes.blocks(config, shape, labels)
+    memory = config.memory or "6GB"
+    print(
+        f"{config.bert}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}; {labels} classes; micro-batches "
+        f"of {step.batch} x {step.tokens} tokens, {step.accumulate} to an optimiser step\n"
+    )
+    print(report.plan_table(ledger.plan(blocks, step)))
+    print(f"\nwithin {memory}:")
+    print(report.micro_batch_table(blocks, step, parse_memory(memory), shape.max_position_embeddings))
 
 
 def tokenise(part: Documents, tokenizer: WordPiece, config: TrainConfig, name: str) -> Batches:

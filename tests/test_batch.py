@@ -76,3 +76,14 @@ def test_evaluation_starts_with_the_longest():
 def test_labels_must_fit_the_documents():
     with pytest.raises(AssertionError):
         Batches(make([1, 2]).sequences, np.zeros(3, np.int64), 2)
+
+
+def test_batches_by_tokens_hold_every_document_once_and_no_more_than_asked():
+    lengths = [5, 30, 7, 9, 31, 5, 12, 40]
+    batches = make(lengths, 2)
+    for budget in (1, 20, 60, 1000):
+        order = batches.sorted_order(budget)
+        assert sorted(np.concatenate(order)) == list(range(len(lengths)))
+        for rows in order:
+            assert len(rows) == 1 or len(rows) * max(lengths[i] for i in rows) <= budget
+    assert len(batches.sorted_order(1000)) == 1

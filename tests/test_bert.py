@@ -7,7 +7,8 @@ import torch
 from tests.conftest import batch_of
 from textcls import Bert, BertClassifier, BertConfig
 from textcls.models import bert as bert_module
-from textcls.models.bert import attention_bias, attention_fused, attention_written_out
+from textcls.models.bert import attention_bias, attention_cpu, attention_fused, attention_written_out
+from textcls.models.dropout import keep_mask
 
 
 def count(model, trainable=None):
@@ -172,3 +173,65 @@ def test_initial_weights_follow_the_config():
     assert model.encoder.layer[0].intermediate.dense.weight.std().item() == pytest.approx(0.05, rel=0.05)
     assert not model.pooler.dense.bias.any()
     assert bert_module.ACTIVATIONS.keys() == {"gelu", "gelu_new", "relu"}
+
+
+@pytest.mark.parametrize("length, block", [(9, 1), (9, 100), (30, 1 << 18)])
+def test_attention_on_the_cpu_equals_the_written_out_form(monkeypatch, length, block):
+    """Values and gradients, with the same dropped places, whatever the blocks."""
+    monkeypatch.setattr("textcls.models.bert.BLOCK", block)
+    torch.manual_seed(3)
+    B, N, D = 5, 4, 6
+    query, key, value = (torch.randn(B, length, N, D).double().transpose(1, 2).requires_grad_() for _ in range(3))
+    _, mask = batch_of([length, 2, 5, length, 1], 60)
+    bias = torch.zeros(B, 1, 1, length, dtype=torch.double)
+    bias = bias.masked_fill_(mask[:, None, None, :] == 0, torch.finfo(torch.double).min)
+    for padding in (None, bias):
+        torch.manual_seed(7)
+        found = attention_cpu(query, key, value, padding, 0.25)
+        torch.manual_seed(7)
+        keeps = [keep_mask(torch.Size([len(rows), N, length, length]), 0.25) for rows in split(B, N * length**2, block)]
+        keep, scale = torch.cat([keep for keep, _ in keeps]), keeps[0][1]
+        scores = query @ key.transpose(-1, -2) / D**0.5 + (0 if padding is None else padding)
+        expected = (scores.softmax(-1) * keep * scale) @ value
+        assert 0.6 < keep.double().mean() < 0.9
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        weights = torch.randn_like(found)
+        gradients = [torch.autograd.grad(out, (query, key, value), weights) for out in (found, expected)]
+        for ours, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def split(documents: int, size: int, block: int) -> list[range]:
+    count = max(1, block // size)
+    return [range(start, min(start + count, documents)) for start in range(0, documents, count)]
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
+def test_checkpointing_changes_no_gradient(tiny_shape, autocast):
+    """The layers are computed again with the same dropout."""
+    torch.manual_seed(0)
+    model = Bert(tiny_shape).train()
+    ids, mask = batch_of([9, 4, 6], 60)
+
+    def gradients(checkpoint: bool):
+        model.encoder.checkpoint_activations = checkpoint
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            hidden, pooled = model(ids, mask)
+        model.zero_grad()
+        (hidden.float().square().sum() + pooled.float().sum()).backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    plain, again = gradients(False), gradients(True)
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+def test_under_autocast_the_input_of_query_key_and_value_is_cast_once(tiny_shape):
+    model = Bert(tiny_shape)
+    seen = []
+    for name in ("query", "key", "value"):
+        part = getattr(model.encoder.layer[0].attention.self, name)
+        part.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(*batch_of([5, 3], 60))
+    assert len({x.data_ptr() for x in seen}) == 1 and seen[0].dtype == torch.bfloat16

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from textcls import recipes
-from textcls.config import MODELS, TASKS, TrainConfig, parser
+from textcls.config import MODELS, TASKS, TrainConfig, parse_memory, parser
 from textcls.errors import InputError
 
 
@@ -88,7 +88,7 @@ def test_the_table_covers_every_pair_and_fills_every_gap():
             for bert in ("nano", "bert-base-uncased"):
                 config = recipes.complete(TrainConfig(model=model, task=task, bert=bert))
                 gaps = {name for name, value in vars(config).items() if value is None}
-                assert gaps <= {"data_dir", "train", "test", "out", "resume", "hidden", "layers"}
+                assert gaps <= {"data_dir", "train", "test", "out", "resume", "memory", "checkpoint_activations", "hidden", "layers"}
 
 
 def test_what_the_user_says_wins():
@@ -110,3 +110,18 @@ def test_the_published_recipe():
         config.max_length,
         config.dropout,
     ) == (2e-5, 16, 2, 0.1, 0.01, 1.0, 256, 0.3)
+
+
+def test_sizes_of_memory():
+    assert [parse_memory(text) for text in ("6GB", "6GiB", "512 mib", "1.5gb", "1TB")] == [
+        6 * 10**9,
+        6 * 2**30,
+        512 * 2**20,
+        15 * 10**8,
+        10**12,
+    ]
+    for text in ("6", "GB", "six GB", "6 PB", "", "nanGB"):
+        with pytest.raises(InputError, match="expected a size such as 6GB"):
+            parse_memory(text)
+    with pytest.raises(InputError, match="must be above 0"):
+        parse_memory("0GB")

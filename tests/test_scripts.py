@@ -115,6 +115,10 @@ def test_train_prints_and_leaves_what_it_says(trained):
             "s/epoch",
             "peak rss",
             "best epoch",
+            "MiB predicted at the peak",
+            "predicted  measured",
+            "optimiser state",
+            "one micro-batch: data",
             "linear ",
             f"next: python evaluate.py runs/{name}",
         ):
@@ -269,6 +273,7 @@ def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
         (("--resume", tmp_path), "not a run folder"),
         (("--resume", tmp_path / "run", "--lr", "1"), "leave out --lr"),
         (("--resume", folder / "runs" / "ensemble"), "an ensemble"),
+        (("--resume", tmp_path / "run", "--checkpoint-activations"), "does not apply to --model bilstm"),
     ):
         assert message in refuse(folder, monkeypatch, capsys, "train.py", *arguments)
     moved = tmp_path / "elsewhere"
@@ -279,6 +284,60 @@ def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
     )
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
     assert "not a readable" in refuse(folder, monkeypatch, capsys, "train.py", "--resume", tmp_path / "run")
+
+
+# ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["bert", "bilstm"])
+def test_plan_needs_no_weights_and_less_than_5_seconds(tmp_path, model):
+    start = time.perf_counter()
+    arguments = ("--model", model, "--bert", "bert-base-uncased", "--device", "cuda", "--plan", "--memory", "6GB")
+    text = run(tmp_path, "train.py", *arguments).stdout
+    assert time.perf_counter() - start < 5
+    for part in ("12 layers, hidden 768", "gradients", "optimiser state", "the peak falls at", "GFLOP", "within 6GB"):
+        assert part in text, part
+    assert not list(tmp_path.iterdir())  # nothing is made
+
+
+def test_plan_on_its_own_data_and_for_the_cpu(trained, monkeypatch, capsys):
+    folder, _ = trained
+    text = call(folder, monkeypatch, capsys, "train.py", "--plan", "--train", "train.csv", "--device", "cpu")
+    assert "3 classes" in text and "growth of the resident set" in text
+
+
+def test_the_ledger_of_a_run_is_kept(trained):
+    folder, _ = trained
+    for name in ("bert", "bilstm"):
+        kept = json.loads((folder / "runs" / name / "ledger.json").read_text())
+        total = json.loads((folder / "runs" / name / "config.json").read_text())["parameters"]["total"]
+        assert kept["trainable"] + kept["frozen"] == 4 * total
+        assert set(kept["seconds"]) == {"data", "forward", "backward", "optimiser"}
+
+
+def test_out_of_memory_names_the_ways_out(trained, tmp_path, monkeypatch, capsys):
+    """As the loop meets it: the allocator refuses, and what was saved before stays."""
+    folder, _ = trained
+
+    def refuse_memory(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+
+    monkeypatch.setattr("train.train", refuse_memory)
+    arguments = ("--model", "bert", "--train", "train.csv", *SMALL, "--out", tmp_path / "run", "--memory", "1MB")
+    errors = refuse(folder, monkeypatch, capsys, "train.py", *arguments)
+    predicted = [float(line.split(": ")[-1].split()[0].replace(",", "")) for line in errors.splitlines()[1:]]
+    assert len(predicted) == 3 and all(size > 0 for size in predicted)
+    for knob in ("--batch-size 16 --accumulate 2:", "--max-length 12:", "--checkpoint-activations:"):
+        assert knob in errors
+
+
+def test_checkpointing_gives_the_same_run(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    arguments = ("--model", "bert", "--train", "train.csv", *SMALL, "--epochs", "1")
+    call(folder, monkeypatch, capsys, "train.py", *arguments, "--out", tmp_path / "plain")
+    call(folder, monkeypatch, capsys, "train.py", *arguments, "--out", tmp_path / "twice", "--checkpoint-activations")
+    plain, twice = (Run(tmp_path / name).load("best.pt") for name in ("plain", "twice"))
+    assert equal(plain, twice)
 
 
 # ---- evaluate and predict -------------------------------------------------------------------------------------------
@@ -472,6 +531,11 @@ def test_ensemble_notices_members_that_changed_or_do_not_fit(trained, tmp_path, 
         (("--train", "train.csv", "--lr", "-1"), "--lr -1.0: must be above 0"),
         (("--train", "train.csv", "--dev", "2"), "a share must lie between 0 and 1"),
         (("--train", "train.csv", "--amp", "fp16", "--device", "cpu"), "--amp fp16 needs a CUDA device"),
+        (("--plan", "--memory", "6"), "--memory 6: expected a size such as 6GB"),
+        (("--plan", "--memory", "0GB"), "--memory 0GB: must be above 0"),
+        (("--plan", "--bert", "nobody/nothing"), "--bert nobody/nothing: neither a folder nor"),
+        (("--plan", "--train", "none.csv"), "none.csv: no such file"),
+        (("--model", "bilstm", "--checkpoint-activations"), "does not apply to --model bilstm"),
         (("--train", "train.csv", "--device", "tpu"), "known are auto, cpu, cuda"),
         (("--data", "20newsgroups", "--data-dir", "nowhere"), "neither 20news-bydate.tar.gz nor the folders"),
         (("--data", "20newsgroups", "--keep", "all"), "unknown part in --keep 'all'; known: footers, headers, quotes"),

@@ -20,6 +20,13 @@ NANO = {
     "initializer_range": 0.05,
 }
 NANO_PIECES = 8000
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+SHAPES = {  # published ones that can be planned for without their files
+    "bert-base-uncased": BertConfig(),
+    "bert-large-uncased": BertConfig(**LARGE),
+    "bert-base-cased": BertConfig(vocab_size=28996),
+    "bert-large-cased": BertConfig(vocab_size=28996, **LARGE),
+}
 
 
 @dataclasses.dataclass
@@ -59,6 +66,17 @@ def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
     shape = bert.config
     description = f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, {len(tokenizer)} word pieces"
     return Backbone(bert, tokenizer, source, description)
+
+
+def shape_of(name: str) -> BertConfig:
+    """The shape of the backbone called `name`, for which its weights need not be there."""
+    if name == "nano":
+        return BertConfig(vocab_size=NANO_PIECES, **NANO)
+    if os.path.isdir(name):
+        return pretrained.read_config(pathlib.Path(name) / "config.json")
+    if name.removeprefix("google-bert/") in SHAPES:
+        return SHAPES[name.removeprefix("google-bert/")]
+    return pretrained.read_config(pretrained.find_config(name))
 
 
 def untrained(shape: BertConfig, seed: int) -> Bert:

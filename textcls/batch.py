@@ -4,7 +4,6 @@ Dimensions: B batch, T tokens, N documents.
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -68,9 +67,18 @@ class Batches:
             batches += self._split(window)
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def sorted_order(self) -> list[np.ndarray]:
-        """All documents, longest first: the largest batch, and so the peak of memory, comes at the start."""
-        return self._split(np.argsort(-self.lengths, kind="stable"))
+    def sorted_order(self, tokens: int | None = None) -> list[np.ndarray]:
+        """All documents, longest first: the largest batch, and so the peak of memory, comes at the start. Batches are of
+        `batch_size` documents, or of as many as make at most `tokens` tokens, padding included (but at least one)."""
+        order = np.argsort(-self.lengths, kind="stable")
+        if tokens is None:
+            return self._split(order)
+        batches, start = [], 0
+        while start < len(order):
+            count = max(1, tokens // int(self.lengths[order[start]]))
+            batches.append(order[start : start + count])
+            start += count
+        return batches
 
     def _split(self, rows: np.ndarray) -> list[np.ndarray]:
         return [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
@@ -92,6 +100,3 @@ class Batches:
             tokens=int(lengths.sum()),
             counts={"label": len(rows)},
         )
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self.collate(rows) for rows in self.sorted_order())

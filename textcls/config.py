@@ -12,6 +12,9 @@ TASKS = ("classification",)
 DATA = ("20newsgroups", "pydocs")
 
 
+UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
 def option(default, help: str, choices: tuple | None = None):
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
@@ -51,6 +54,9 @@ class TrainConfig:
     patience: int | None = option(None, "stop after so many epochs without a better one; 0: never")
     class_weights: str = option("none", "balanced: every class weighs the same in the loss", ("none", "balanced"))
     label_smoothing: float | None = option(None, "share of probability spread over all classes")
+    checkpoint_activations: bool | None = option(None, "compute each layer twice instead of keeping what is inside it")
+    memory: str | None = option(None, "memory to fit into, such as 6GB: a cap on CUDA, and what --plan plans for")
+    plan: bool = option(False, "print where memory and arithmetic go, from shapes alone, and stop")
     save_every: int = option(500, "optimiser steps between saves inside an epoch; 0: only at its end")
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     quiet: bool = option(False, "no progress bars")
@@ -87,8 +93,23 @@ class TrainConfig:
         for name in ("warmup", "dropout", "label_smoothing"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{flag(name)} {getattr(self, name)}: must be at least 0 and below 1")
+        if self.memory is not None:
+            parse_memory(self.memory)
         if self.max_length is not None and self.max_length < 8:
             raise InputError(f"--max-length {self.max_length}: must be at least 8")
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of "6GB" (10^9) or "6GiB" (2^30), with KB, MB and TB alike. Raises InputError."""
+    number = text.strip().upper().rstrip("BIKMGT")
+    unit = text.strip().upper()[len(number) :]
+    try:
+        size = int(float(number) * UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise InputError(f"--memory {text}: expected a size such as 6GB (10^9 bytes) or 6GiB (2^30 bytes)") from None
+    if size <= 0:
+        raise InputError(f"--memory {text}: must be above 0")
+    return size
 
 
 def flag(name: str) -> str:
@@ -112,11 +133,11 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) -> None:
     help, choices = field.metadata["help"], field.metadata["choices"]
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint is bool:
         parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=help)
         return
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if field.default is not None and field.default != "":
         help += f" (default: {field.default})"
     metavar = None if choices else {int: "N", float: "X", str: "S"}[hint]

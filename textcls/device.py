@@ -8,8 +8,8 @@ import torch
 from textcls.errors import InputError
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises InputError for a device that is not there."""
+def choose_device(name: str, must_exist: bool = True) -> torch.device:
+    """`auto` is CUDA where there is one. Raises InputError for a device that is not there, if it must be."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"--device {name}: known are auto, cpu, cuda and cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"--device {name}: known are auto, cpu, cuda and cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if must_exist and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 
@@ -49,7 +49,7 @@ def choose_precision(amp: str, device: torch.device, recipe: str) -> Precision:
     if amp == "fp16" and device.type == "cpu":
         raise InputError("--amp fp16 needs a CUDA device; on the CPU choose bf16 or off")
     if amp in ("fp16", "bf16"):
-        slow = amp == "bf16" and not (native_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported(False))
+        slow = amp == "bf16" and not has_bf16(device)
         why = "as asked; this processor emulates bf16, which is slower than fp32" if slow else "as asked"
         return Precision({"fp16": torch.float16, "bf16": torch.bfloat16}[amp], why)
     if amp == "off":
@@ -61,6 +61,13 @@ def choose_precision(amp: str, device: torch.device, recipe: str) -> Precision:
     if native_bf16():
         return Precision(torch.bfloat16, "this processor multiplies bf16 natively")
     return Precision(None, "this processor has no native bf16")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively; a CUDA device that is not there is taken for one that does."""
+    if device.type == "cpu":
+        return native_bf16()
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def native_bf16() -> bool:

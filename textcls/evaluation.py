@@ -9,13 +9,16 @@ from textcls.metrics import Scores
 from textcls.progress import through
 
 
+CPU_TOKENS = 2048  # in a batch: what is between two layers then stays in the cache (1.4 times as fast as 8192)
+
+
 @torch.no_grad()
 def collect_logits(
     model, batches: Batches, device: torch.device, precision: Precision, quiet: bool = True
 ) -> np.ndarray:
     """Logits of all N documents in their order, float32 (N, C). The model must be in eval mode."""
     assert not model.training
-    parts, order = [], batches.sorted_order()
+    parts, order = [], batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
     for rows in through("evaluating", quiet)(order):
         batch = batches.collate(rows).to(device)
         with precision.autocast(device):

@@ -1,8 +1,8 @@
 """Where the memory of a training step goes, in bytes, and its arithmetic, in FLOP: predicted from shapes alone.
 
-A model is a list of blocks in forward order. Each block knows its parameters, what autograd keeps of it for the backward
-pass, and its arithmetic. What is kept follows from the derivative of each operation: a product keeps its inputs, GELU its
-input, softmax and tanh their output, dropout one byte an element, LayerNorm its input and two statistics a row.
+A model is a list of blocks in forward order. Each knows its parameters, its arithmetic, and what autograd keeps of it
+for the backward pass. That follows from the derivative of each operation: a product keeps its inputs, GELU its input,
+tanh and log-softmax their output, dropout one byte an element, LayerNorm its input and two statistics a row.
 textcls/meter.py counts the same on a real step, and the tests hold the two together.
 
 Dimensions: B micro-batch, T tokens, H hidden, N heads, I intermediate, S LSTM units per direction, C classes.
@@ -14,13 +14,14 @@ from collections.abc import Callable
 
 import torch
 
-from textcls.errors import InputError
-from textcls.models.bert import BertConfig
+from textcls.models.bert import BLOCK, BertConfig
 
 FLOAT, LONG = 4, 8  # bytes
 PARTS = ("embedding", "attention", "feed-forward", "LSTM", "head")
 CUDNN_LSTM_VALUES = 6  # kept per step and unit: 4 gates, cell, output. An estimate: cuDNN does not document its size
-UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+# The resident set of a process on the CPU over the tensors' own bytes, as measured with glibc 2.36: holes in its heap
+# (a factor of 1.1 to 1.5), and the pages of the math libraries that the first step loads.
+HEAP, LIBRARIES = 1.2, 90 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Step:
 class Block:
     """A piece of the forward pass.
 
-    `saved` {what: bytes} is kept for the backward pass; `extra` is what its backward pass needs on top at its worst
-    moment; `flop` is of its forward pass for the whole micro-batch; `products` are the weights of matrix products, of
-    which autocast keeps 16-bit copies.
+    `saved` {what: bytes} is kept for the backward pass, of which `untouched` bytes are asked for and never written;
+    `extra` is what its backward pass needs on top at its worst moment; `flop` is of its forward pass for the whole
+    micro-batch; `products` are the weights of matrix products, of which autocast keeps 16-bit copies.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Block:
     products: int = 0
     extra: int = 0
     recomputed: bool = False
+    untouched: int = 0
 
     @property
     def bytes(self) -> int:
@@ -92,16 +94,15 @@ def embedding(shape: BertConfig, step: Step, trained: bool) -> Block:
 
 
 def attention(shape: BertConfig, step: Step, number: int) -> Block:
-    """Self-attention with its output projection. Written out on the CPU in training with dropout, else a fused kernel
-    that keeps its operands and one number a row instead of the (B, N, T, T) probabilities."""
+    """Self-attention with its output projection. No kernel keeps the (B, N, T, T) probabilities: ours for dropout on
+    the CPU keeps a byte for each of them, the fused ones a number a row."""
     H, N, rows, width = shape.hidden_size, shape.num_attention_heads, step.rows, step.width
     scores = step.batch * N * step.tokens**2
     saved = {
         "input of query, key, value (B, T, H)": width * rows * H,
         "query, key, value (B, N, T, D)": 3 * width * rows * H,
     }
-    if written_out := step.device == "cpu" and shape.attention_probs_dropout_prob > 0:
-        saved["probabilities (B, N, T, T)"] = width * scores
+    if on_cpu := step.device == "cpu" and shape.attention_probs_dropout_prob > 0:
         saved["dropout mask (B, N, T, T)"] = scores
     else:
         saved["log-sum-exp (B, N, T)"] = FLOAT * step.batch * N * step.tokens
@@ -114,7 +115,8 @@ def attention(shape: BertConfig, step: Step, number: int) -> Block:
         flop=8 * rows * H * H + 4 * rows * step.tokens * H,
         trainable=4 * (H * H + H) + 2 * H,
         products=4 * H * H,
-        extra=2 * width * scores + 3 * width * rows * H if written_out else (4 * width + FLOAT) * rows * H,
+        # gradients of query, key, value, context and the block; scores of a few documents
+        extra=(5 * width + FLOAT) * rows * H + 3 * width * min(scores, max(BLOCK, scores // step.batch)) * on_cpu,
     )
 
 
@@ -128,20 +130,20 @@ def residual(shape: BertConfig, step: Step) -> dict[str, int]:
 
 
 def feed_forward(shape: BertConfig, step: Step, number: int) -> Block:
-    H, I, rows, width = shape.hidden_size, shape.intermediate_size, step.rows, step.width
+    H, inner, rows, width = shape.hidden_size, shape.intermediate_size, step.rows, step.width
     kept = 1 if shape.hidden_act == "relu" else 2  # ReLU's derivative is read off its output, which the product keeps
     saved = {
         "input (B, T, H)": width * rows * H,
-        "before and after the activation (B, T, I)": kept * width * rows * I,
+        "before and after the activation (B, T, I)": kept * width * rows * inner,
     } | residual(shape, step)
     return Block(
         f"layer {number}, feed-forward",
         "feed-forward",
         saved,
-        flop=4 * rows * H * I,
-        trainable=2 * H * I + I + 3 * H,
-        products=2 * H * I,
-        extra=width * rows * I + (width + FLOAT) * rows * H,
+        flop=4 * rows * H * inner,
+        trainable=2 * H * inner + inner + 3 * H,
+        products=2 * H * inner,
+        extra=width * rows * inner + (width + FLOAT) * rows * H,
     )
 
 
@@ -177,12 +179,13 @@ def bilstm(step: Step, inputs: int, units: int, layers: int, dropout: float, ind
     S, rows = units, step.rows
     F = inputs if index == 0 else 2 * S
     saved = {"dropout mask (B, T, F)": rows * F * (index > 0 and dropout > 0)}
+    workspace, written = onednn_workspace(step.tokens, step.batch, F, S)
     if step.device == "cpu":
         saved |= {
             "inputs of both directions (T, B, F)": 2 * FLOAT * rows * F,
             "outputs of both directions (T, B, S)": 2 * FLOAT * rows * S,
             "first and last states (B, S)": 6 * FLOAT * step.batch * S,
-            "oneDNN's workspace": 2 * onednn_workspace(step.tokens, step.batch, F, S),
+            "oneDNN's workspace": 2 * workspace,
             "input of the reversal (B, T, F)": FLOAT * rows * F * (index > 0),
             "index of the reversal (B, T)": LONG * rows * (index == 0),
         }
@@ -200,18 +203,22 @@ def bilstm(step: Step, inputs: int, units: int, layers: int, dropout: float, ind
         trainable=8 * S * (F + S + 2),
         products=8 * S * (F + S) * (step.device == "cuda"),
         extra=2 * FLOAT * rows * (F + S),
+        untouched=2 * (workspace - written) * (step.device == "cpu"),
     )
 
 
-def onednn_workspace(T: int, B: int, F: int, S: int) -> int:
-    """Bytes that oneDNN's float32 LSTM keeps between the forward and the backward pass of one direction of one layer:
-    gates, and the states with their gradients, in rows of whole cache lines (read off the library, version 3)."""
+def onednn_workspace(T: int, B: int, F: int, S: int) -> tuple[int, int]:
+    """(bytes, bytes of them that are written) of what oneDNN's float32 LSTM keeps between the forward and the backward
+    pass of one direction of one layer: gates, and states with their gradients, in rows of whole cache lines. Read off
+    the sizes that the library (version 3) asks for, and off the resident set."""
 
     def line(size: int) -> int:
         size = 16 * math.ceil(size / 16)
         return size + 16 if size % 256 == 0 else size
 
-    return FLOAT * B * (T * line(4 * S) + (T + 1) * (6 * line(max(F, S)) + line(S) + 4 * S))
+    gates = FLOAT * B * T * line(4 * S)
+    states = FLOAT * B * (T + 1) * (6 * line(max(F, S)) + line(S) + 4 * S)
+    return gates + states, gates + FLOAT * B * (T + 1) * 4 * S
 
 
 def bilstm_head(step: Step, features: int, labels: int, dropout: float) -> Block:
@@ -309,26 +316,32 @@ class Plan:
         """The largest of what a block's backward pass needs on top."""
         return max(block.extra for block in self.blocks)
 
-    def moments(self) -> list[tuple[str, int]]:
+    def moments(self, resident: bool = False) -> list[tuple[str, int]]:
         """(moment, bytes then) through a step after the first, in order: the backward pass frees what each block
-        saved while the gradients of its weights grow."""
+        saved while the gradients of its weights grow. `resident` leaves out what is asked for but never written."""
         base = self.trainable + self.frozen + self.optimizer
         whole = self.gradients if self.step.accumulate > 1 else 0  # gradients of the micro-batch before
-        saved = sum(block.bytes for block in self.blocks)
-        moments = [("end of the forward pass", base + whole + saved + self.copies)]
+        size = [block.bytes - block.untouched * resident for block in self.blocks]
+        moments = [("end of the forward pass", base + whole + sum(size) + self.copies)]
         for k in reversed(range(len(self.blocks))):
             block, before = self.blocks[k], self.blocks[: k + 1]
             gradients = whole or FLOAT * sum(later.trainable for later in self.blocks[k + 1 :])
-            kept = sum(earlier.bytes for earlier in before)
-            kept += self.copies_of([b for b in before if b is block or not b.recomputed])
-            work = block.extra + FLOAT * block.trainable  # new gradients stand beside the old ones before they are added
+            kept = sum(size[: k + 1]) + self.copies_of([b for b in before if b is block or not b.recomputed])
+            work = block.extra + FLOAT * block.trainable  # new gradients, before they are added to old ones
             moments.append((f"backward of {block.name}", base + gradients + kept + work))
         return [*moments, ("optimiser", base + self.gradients)]
 
-    def peak(self) -> tuple[int, str]:
+    def peak(self, resident: bool = False) -> tuple[int, str]:
         """(bytes, moment of the step)."""
-        moment, size = max(self.moments(), key=lambda pair: pair[1])
+        moment, size = max(self.moments(resident), key=lambda pair: pair[1])
         return size, moment
+
+    def footprint(self) -> int:
+        """What has to fit: on CUDA the tensors at the peak (the context and the allocator's slack come on top), on the
+        CPU an estimate of what the resident set grows by."""
+        if self.step.device == "cuda":
+            return self.peak()[0]
+        return int(HEAP * self.peak(resident=True)[0]) + LIBRARIES
 
     def flop(self) -> int:
         """FLOP of an optimiser step: the backward pass of a product is two products; recomputing adds one."""
@@ -347,10 +360,10 @@ def plan(model: Model, step: Step) -> Plan:
 
 
 def largest_micro_batch(model: Model, step: Step, memory: float) -> int:
-    """The largest B whose peak fits into `memory` bytes, 0 where not even one row does."""
+    """The largest B whose footprint is within `memory` bytes, 0 where not even one row's is."""
 
     def fits(batch: int) -> bool:
-        return plan(model, dataclasses.replace(step, batch=batch)).peak()[0] <= memory
+        return plan(model, dataclasses.replace(step, batch=batch)).footprint() <= memory
 
     if not fits(1):
         return 0
@@ -370,16 +383,3 @@ def accumulation(documents: int, micro_batch: int) -> tuple[int, int]:
         if documents % count == 0:
             return documents // count, count
     raise AssertionError((documents, micro_batch))
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of "6GB" (10^9) or "6GiB" (2^30), with KB, MB and TB alike. Raises InputError."""
-    number = text.strip().upper().rstrip("BIKMGT")
-    unit = text.strip().upper()[len(number) :]
-    try:
-        size = int(float(number) * UNITS[unit])
-    except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--memory {text}: expected a size such as 6GB (10^9 bytes) or 6GiB (2^30 bytes)") from None
-    if size <= 0:
-        raise InputError(f"--memory {text}: must be above 0")
-    return size

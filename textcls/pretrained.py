@@ -61,6 +61,16 @@ def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
     return fetch_from_hub(name)
 
 
+def find_config(name: str) -> pathlib.Path:
+    """config.json of a name on the hub, from huggingface_hub's cache or fetched without the weights."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return pathlib.Path(hf_hub_download(name, FILES[0]))
+    except Exception as error:
+        raise not_to_be_had(name, error) from None
+
+
 def fetch_from_hub(name: str) -> pathlib.Path:
     from huggingface_hub import snapshot_download  # comes with `tokenizers`; slow to import, so only here
 
@@ -70,11 +80,15 @@ def fetch_from_hub(name: str) -> pathlib.Path:
             snapshot_download(name, allow_patterns=[FILES[2]])
         return folder
     except Exception as error:  # whatever the HTTP client of this version raises
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(
-            f"--bert {name}: neither a folder nor to be had from the hub ({reason}). Without a network: "
-            f"put {FILES[0]}, {FILES[1]} and {FILES[3]} into a folder and give it with --bert"
-        ) from None
+        raise not_to_be_had(name, error) from None
+
+
+def not_to_be_had(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return InputError(
+        f"--bert {name}: neither a folder nor to be had from the hub ({reason}). Without a network: "
+        f"put {FILES[0]}, {FILES[1]} and {FILES[3]} into a folder and give it with --bert"
+    )
 
 
 def weights_file(folder: pathlib.Path) -> pathlib.Path:

@@ -2,6 +2,7 @@
 
 build     (settings, shape of the backbone, number of labels) -> model
 share     (model, Bert) -> None: give the model the backbone's weights
+ledger    (settings, shape of the backbone, number of labels, step) -> its blocks, see ledger.py
 frozen    whether the backbone is not trained, and so not stored in the run's checkpoints
 amp       mixed precision on CUDA when --amp is auto
 defaults  settings that the user did not give
@@ -9,9 +10,12 @@ untrained the defaults that differ when the backbone has not been pre-trained
 """
 
 import dataclasses
+import functools
 
-from textcls import evaluation, losses
-from textcls.config import TrainConfig
+import torch
+
+from textcls import evaluation, ledger, losses
+from textcls.config import TrainConfig, flag
 from textcls.errors import InputError
 from textcls.models.bert import BertClassifier, BertConfig
 from textcls.models.lstm import BiLSTMClassifier
@@ -19,7 +23,8 @@ from textcls.models.lstm import BiLSTMClassifier
 RECIPES = {
     ("bert", "classification"): {
         "build": lambda c, shape, labels: BertClassifier(shape, labels, c.dropout),
-        "share": lambda model, bert: model.bert.load_state_dict(bert.state_dict()),
+        "share": lambda model, bert: model.bert.load_state_dict(bert.state_dict(), assign=True),
+        "ledger": lambda c, shape, labels, step: ledger.bert_classifier(shape, labels, c.dropout, step),
         "frozen": False,
         "amp": "fp16",
         "loss": losses.classification,
@@ -36,6 +41,7 @@ RECIPES = {
             "max_length": 256,
             "patience": 0,
             "label_smoothing": 0.0,
+            "checkpoint_activations": False,
         },
         "untrained": {
             "lr": 1e-3,
@@ -48,7 +54,10 @@ RECIPES = {
     },
     ("bilstm", "classification"): {
         "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout),
-        "share": lambda model, bert: model.embeddings.load_state_dict(bert.embeddings.state_dict()),
+        "share": lambda model, bert: model.embeddings.load_state_dict(bert.embeddings.state_dict(), assign=True),
+        "ledger": lambda c, shape, labels, step: ledger.bilstm_classifier(
+            shape, labels, c.hidden, c.layers, c.dropout, step
+        ),
         "frozen": True,
         "amp": "off",
         "loss": losses.classification,
@@ -89,13 +98,32 @@ def complete(config: TrainConfig) -> TrainConfig:
     """The settings with the recipe's defaults in place of None. Raises InputError for a setting the model ignores."""
     recipe = choose(config)
     defaults = recipe["defaults"] | (recipe["untrained"] if config.bert == "nano" else {})
-    for name in ("hidden", "layers"):
+    for name in ("hidden", "layers", "checkpoint_activations"):
         if getattr(config, name) is not None and name not in defaults:
-            raise InputError(f"--{name} does not apply to --model {config.model}")
+            raise InputError(f"{flag(name)} does not apply to --model {config.model}")
     config = dataclasses.replace(config, **{k: v for k, v in defaults.items() if getattr(config, k) is None})
     config.check()
     return config
 
 
 def build(config: TrainConfig, shape: BertConfig, num_labels: int):
-    return choose(config)["build"](config, shape, num_labels)
+    model = choose(config)["build"](config, shape, num_labels)
+    if config.checkpoint_activations:
+        model.bert.encoder.checkpoint_activations = True
+    return model
+
+
+def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> ledger.Step:
+    """The largest step that these settings make."""
+    return ledger.Step(
+        batch=config.batch_size,
+        tokens=config.max_length,
+        device=device,
+        dtype=dtype,
+        accumulate=config.accumulate,
+        checkpoint=bool(config.checkpoint_activations),
+    )
+
+
+def blocks(config: TrainConfig, shape: BertConfig, num_labels: int) -> ledger.Model:
+    return functools.partial(choose(config)["ledger"], config, shape, num_labels)

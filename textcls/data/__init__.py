@@ -16,3 +16,10 @@ def load(config: TrainConfig, progress: Callable = iter) -> Corpus:
     if config.data == "pydocs":
         return pydocs.load(config.seed, share, progress=progress)
     return newsgroups.load(config.data_dir, config.keep_parts, config.seed, share, progress, config.quiet)
+
+
+def count_labels(config: TrainConfig) -> int:
+    """How many classes the training data has, without loading the rest."""
+    if config.train is None:
+        return 20  # both built-in corpora
+    return len(tabular.labels(config.train, config.text_column, config.label_column))

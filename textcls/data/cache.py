@@ -40,6 +40,18 @@ def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     return arrays
 
 
+def pack(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Strings as arrays that `cached` can keep: UTF-8, and where each begins."""
+    data = [text.encode("utf-8") for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in data], dtype=np.int64)])
+    return {"utf8": np.frombuffer(b"".join(data), np.uint8), "offsets": offsets}
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> list[str]:
+    data, offsets = arrays["utf8"].tobytes(), arrays["offsets"].tolist()
+    return [data[start:end].decode("utf-8") for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
 def encode(tokenizer: WordPiece, texts: Sequence[str], progress: Callable = iter) -> Pieces:
     """`tokenizer.encode(texts)`, kept under the digest of the tokeniser and the texts."""
     digest = hashlib.blake2b(fingerprint(tokenizer.digest, *texts), digest_size=16).hexdigest()

@@ -1,14 +1,18 @@
 """20 Newsgroups, split by date (Lang, 1995; the "bydate" version of J. Rennie): 11,314 train and 7,532 test posts."""
 
 import gzip
+import hashlib
 import pathlib
 import re
 import tarfile
 import zlib
 from collections.abc import Callable
 
-from textcls.data.cache import cache_folder
-from textcls.data.corpus import Corpus, check, documents, split_dev
+import numpy as np
+
+from textcls import files
+from textcls.data.cache import cache_folder, cached, pack, unpack
+from textcls.data.corpus import Corpus, check, documents, fingerprint, split_dev
 from textcls.data.download import download
 from textcls.errors import InputError, known
 
@@ -16,6 +20,7 @@ ARCHIVE = "20news-bydate.tar.gz"
 URL = "https://ndownloader.figshare.com/files/5975967"
 SHA256 = "8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610"
 POST = re.compile(r"(?:.*/)?20news-bydate-(train|test)/([\w.-]+)/(\w+)")
+RULES = 1  # of stripping; raise it when they change, so that what the cache holds is made again
 LARGEST_POST = 1 << 20  # bytes; the largest of the published ones has 160 KB
 PARTS = ("headers", "footers", "quotes")
 
@@ -35,14 +40,37 @@ def load(
     for part in keep:
         if part not in PARTS:
             raise known("part in --keep", part, PARTS)
-    posts = read_posts(find(data_dir, quiet), progress)
-    names = sorted({group for _, group, _ in posts})
+    path = find(data_dir, quiet)
+    kept = cached(f"20newsgroups-{digest(path, keep)}", lambda: stripped(path, keep, progress))
+    texts, names = unpack(kept), kept["names"].tolist()
     pools = {}
     for pool in ("train", "test"):
-        rows = [(strip(text, keep), names.index(group)) for split, group, text in posts if split == pool]
-        pools[pool] = documents(pool, [(text,) for text, _ in rows], [label for _, label in rows])
+        rows = np.flatnonzero(kept["pools"] == pool)
+        pools[pool] = documents(pool, [(texts[i],) for i in rows], kept["labels"][rows])
     train, dev = split_dev(pools["train"], dev_share, seed)
     return check(Corpus("20newsgroups", describe(keep), names, train, dev, pools["test"]))
+
+
+def digest(path: pathlib.Path, keep: tuple[str, ...]) -> str:
+    """Of what the stripped posts depend on: the archive (of a folder: names, sizes and times), and what is kept."""
+    if path.is_file():
+        source = files.sha256(path)
+    else:
+        stats = sorted((str(file), file.stat()) for file in posts_files(path))
+        source = " ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    parts = [part for part in PARTS if part in keep]
+    return hashlib.blake2b(fingerprint(str(RULES), source, *parts), digest_size=16).hexdigest()
+
+
+def stripped(path: pathlib.Path, keep: tuple[str, ...], progress: Callable) -> dict[str, np.ndarray]:
+    """The posts as the cache keeps them, in the order of `read_posts`."""
+    posts = read_posts(path, progress)
+    names = sorted({group for _, group, _ in posts})
+    return pack([strip(text, keep) for _, _, text in posts]) | {
+        "pools": np.array([split for split, _, _ in posts]),
+        "labels": np.array([names.index(group) for _, group, _ in posts]),
+        "names": np.array(names),
+    }
 
 
 def describe(keep: tuple[str, ...]) -> str:
@@ -95,10 +123,15 @@ def posts_in_archive(path: pathlib.Path):
 
 
 def posts_in_folder(path: pathlib.Path):
+    for file in posts_files(path):
+        yield file.relative_to(path).as_posix(), file.read_bytes()
+
+
+def posts_files(path: pathlib.Path):
     for split in ("train", "test"):
         for file in (path / f"20news-bydate-{split}").glob("*/*"):
             if file.is_file() and file.stat().st_size <= LARGEST_POST:
-                yield file.relative_to(path).as_posix(), file.read_bytes()
+                yield file
 
 
 def strip(text: str, keep: tuple[str, ...] = ()) -> str:

@@ -14,9 +14,7 @@ csv.field_size_limit(1 << 27)
 
 def load(train: str, dev: str | float, test: str | None, text_column: str, label_column: str, seed: int) -> Corpus:
     """`dev` is a file, or the share of the training file to hold out. Columns are names, or positions from 1."""
-    columns = [*text_column.split(","), label_column]
-    if not 2 <= len(columns) <= 3:
-        raise InputError(f"--text-column {text_column}: give one column, or two with a comma between")
+    columns = wanted(text_column, label_column)
     rows = {name: list(read(pathlib.Path(path), columns)) for name, path in files(train, dev, test)}
     labels = sorted({label for _, _, label in rows["train"]})
     splits = {name: encode_labels(name, part, labels) for name, part in rows.items()}
@@ -25,6 +23,18 @@ def load(train: str, dev: str | float, test: str | None, text_column: str, label
     name = pathlib.Path(train).name
     description = f"{name} ({len(labels)} classes)"
     return check(Corpus(name, description, labels, splits["train"], splits["dev"], splits.get("test")))
+
+
+def wanted(text_column: str, label_column: str) -> list[str]:
+    columns = [*text_column.split(","), label_column]
+    if not 2 <= len(columns) <= 3:
+        raise InputError(f"--text-column {text_column}: give one column, or two with a comma between")
+    return columns
+
+
+def labels(train: str, text_column: str, label_column: str) -> list[str]:
+    """The classes of a training file, sorted."""
+    return sorted({label for _, _, label in read(pathlib.Path(train), wanted(text_column, label_column))})
 
 
 def files(train: str, dev: str | float, test: str | None) -> list[tuple[str, str]]:

@@ -1,0 +1,296 @@
+"""Predictions against counts: hooks for what is saved, a tracker of all tensors for the peak, torch's FLOP counter."""
+
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+import weakref
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.conftest import ROOT
+from textcls import BertClassifier, BertConfig, BiLSTMClassifier, ledger
+from textcls.ledger import Plan, Step
+from textcls.meter import SavedTensors
+from textcls.optim import build_optimizer
+
+SHAPE = BertConfig(
+    vocab_size=900,
+    hidden_size=96,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=320,
+    max_position_embeddings=160,
+)
+LABELS, UNITS, LAYERS, DROPOUT = 7, 80, 2, 0.3
+
+
+def build(name: str, step: Step, shape: BertConfig = SHAPE):
+    if name == "bert":
+        model = BertClassifier(shape, LABELS, DROPOUT)
+        model.bert.encoder.checkpoint_activations = step.checkpoint
+        return model.train(), ledger.bert_classifier(shape, LABELS, DROPOUT, step)
+    model = BiLSTMClassifier(shape, LABELS, UNITS, LAYERS, DROPOUT)
+    return model.train(), ledger.bilstm_classifier(shape, LABELS, UNITS, LAYERS, DROPOUT, step)
+
+
+def forward(model, step: Step) -> torch.Tensor:
+    ids = torch.randint(1, 900, (step.batch, step.tokens))
+    mask = torch.ones_like(ids)
+    mask[1:, step.tokens - 3 :] = 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=step.dtype is not None):
+        logits = model(ids, mask if step.padded else None)
+    return F.cross_entropy(logits.float(), torch.zeros(step.batch, dtype=torch.long), reduction="sum")
+
+
+CASES = [
+    (name, Step(batch, tokens, dtype=dtype, padded=padded, checkpoint=checkpoint))
+    for name, dtype, padded, (batch, tokens), checkpoint in itertools.product(
+        ("bert", "bilstm"), (None, torch.bfloat16), (False, True), ((12, 30), (3, 150)), (False, True)
+    )
+    if not (name == "bilstm" and checkpoint)
+]
+
+
+def identify(value):
+    if isinstance(value, Step):
+        dtype, flags = value.dtype or "fp32", (value.padded, value.checkpoint)
+        return f"{value.batch}x{value.tokens}-{str(dtype)[-4:]}-{'pad'[: 3 * flags[0]]}{'ckpt'[: 4 * flags[1]]}"
+    return value
+
+
+@pytest.mark.parametrize("name, step", CASES, ids=identify)
+def test_saved_tensors_are_predicted_within_a_hundredth(name, step):
+    model, blocks = build(name, step)
+    predicted = Plan(blocks, step)
+    with SavedTensors(model) as saved:
+        forward(model, step)
+    assert set(predicted.activations()) == set(saved.parts)
+    for part, size in predicted.activations().items():
+        assert size == pytest.approx(saved.parts[part], rel=0.01), part
+    assert sum(predicted.activations().values()) == pytest.approx(sum(saved.parts.values()), rel=0.01)
+    if not step.checkpoint:  # there, copies are made again layer by layer
+        assert predicted.copies == saved.copies
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_act": "relu"}, {"attention_probs_dropout_prob": 0.0}, {"hidden_dropout_prob": 0.0}]
+)
+def test_other_shapes_save_what_is_predicted(changes):
+    shape, step = dataclasses.replace(SHAPE, **changes), Step(4, 60)
+    model, blocks = build("bert", step, shape)
+    with SavedTensors(model) as saved:
+        forward(model, step)
+    predicted = Plan(blocks, step).activations()
+    for part, size in predicted.items():
+        assert size == pytest.approx(saved.parts[part], rel=0.01), part
+
+
+@pytest.mark.parametrize("name", ["bert", "bilstm"])
+def test_parameters_are_those_of_the_model(name):
+    model, blocks = build(name, Step(2, 8))
+    counts = {flag: sum(p.numel() for p in model.parameters() if p.requires_grad is flag) for flag in (True, False)}
+    assert sum(block.trainable for block in blocks) == counts[True]
+    assert sum(block.frozen for block in blocks) == counts[False]
+
+
+def test_the_houses_own_counts():
+    """DESIGN's numbers for bert-base-uncased and 20 classes, from the ledger alone."""
+    step = Step(1, 8)
+    bert = Plan(ledger.bert_classifier(BertConfig(), 20, 0.3, step), step)
+    bilstm = Plan(ledger.bilstm_classifier(BertConfig(), 20, 384, 2, 0.3, step), step)
+    assert bert.trainable // 4 == 109_497_620
+    assert (bilstm.trainable // 4, bilstm.frozen // 4) == (7_395_477, 23_837_184)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of all storages that operations made and that are still referenced, and their highest sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = set()
+
+    def add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        address, size = storage._cdata, storage.nbytes()
+        if address in self.known:
+            return
+        self.known.add(address)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self.remove, address, size)
+
+    def remove(self, address: int, size: int) -> None:
+        self.known.discard(address)
+        self.now -= size
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor)
+        return result
+
+
+def live_peak(model, step: Step) -> int:
+    optimizer = build_optimizer(model, 1e-4, 0.01)
+
+    def take():
+        for _ in range(step.accumulate):
+            forward(model, step).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    take()  # the optimiser's state is made in the first step
+    live = LiveBytes()
+    for tensor in [*model.parameters(), *tree_leaves([list(state.values()) for state in optimizer.state.values()])]:
+        live.add(tensor)
+    with live:
+        take()
+    return live.peak
+
+
+@pytest.mark.parametrize(
+    "name, step",
+    [
+        ("bert", Step(12, 100)),
+        ("bert", Step(12, 100, accumulate=2)),
+        ("bert", Step(2, 8)),  # gradients outweigh activations: the peak is at the other end of the backward pass
+        ("bert", Step(4, 150)),
+        ("bert", Step(12, 100, dtype=torch.bfloat16)),
+        ("bert", Step(12, 100, checkpoint=True)),
+        ("bert", Step(12, 100, checkpoint=True, accumulate=2, dtype=torch.bfloat16)),
+        ("bilstm", Step(12, 100)),
+        ("bilstm", Step(8, 50, accumulate=2)),
+    ],
+    ids=identify,
+)
+def test_peak_is_predicted_within_a_twentieth(name, step):
+    model, blocks = build(name, step)
+    assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [None, torch.float16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+def test_peak_on_cuda(dtype, padded):
+    """bert-base, as a 6 GB card would train it."""
+    device, shape = torch.device("cuda"), BertConfig()
+    step = Step(8, 256, "cuda", dtype, padded)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated(device)
+    model = BertClassifier(shape, 20).to(device).train()
+    optimizer, scaler = build_optimizer(model, 1e-5, 0.01), torch.amp.GradScaler("cuda", enabled=dtype is not None)
+    ids = torch.randint(1, 30000, (8, 256), device=device)
+    mask = torch.ones_like(ids)
+    mask[1:, 200:] = 0
+    for _ in range(3):
+        torch.cuda.reset_peak_memory_stats(device)
+        with torch.autocast("cuda", dtype, enabled=dtype is not None):
+            loss = model(ids, mask if padded else None).float().log_softmax(-1)[:, 0].sum()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+    found = torch.cuda.max_memory_allocated(device) - before
+    assert Plan(ledger.bert_classifier(shape, 20, 0.3, step), step).peak()[0] == pytest.approx(found, rel=0.05)
+
+
+def test_flop_equals_torchs_counter():
+    step = Step(3, 40)
+    model, blocks = build("bert", step)
+    with FlopCounterMode(display=False) as counter:
+        forward(model, step).backward()
+    again = SHAPE.num_hidden_layers * 2 * step.rows * step.tokens * SHAPE.hidden_size  # Q K^T in the backward pass
+    assert Plan(blocks, step).flop() + again == counter.get_total_flops()
+
+
+def test_flop_of_an_lstm():
+    """Against the products of an LSTM cell, counted one by one."""
+    step = Step(3, 11)
+    cell = torch.nn.LSTMCell(2 * UNITS, UNITS)
+    with FlopCounterMode(display=False) as counter:
+        cell(torch.randn(step.batch, 2 * UNITS))
+    one_direction = step.tokens * counter.get_total_flops()
+    assert ledger.bilstm(step, 5, UNITS, 2, 0.0, index=1).flop == 2 * one_direction
+
+
+RESIDENT = """
+import sys, torch
+from tests.test_ledger import build, forward
+from textcls import BertConfig
+from textcls.device import prepare_cpu
+from textcls.ledger import Plan, Step
+from textcls.meter import peak_memory, resident_memory
+from textcls.optim import build_optimizer
+
+def train(name, step, shape, steps):
+    model, blocks = build(name, step, shape)
+    optimizer = build_optimizer(model, 1e-4, 0.01)
+    for _ in range(steps):
+        forward(model, step).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return Plan(blocks, step).peak(resident=True)[0]
+
+prepare_cpu()
+name = sys.argv[1]
+train(name, Step(2, 8), BertConfig(vocab_size=900, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                   intermediate_size=32), 2)  # libraries are loaded
+before = resident_memory()
+shape = BertConfig(vocab_size=900, hidden_size=192, num_hidden_layers=4, num_attention_heads=6, intermediate_size=768)
+predicted = train(name, Step(16, 128), shape, 3)
+print(predicted, peak_memory(torch.device("cpu"))["rss"] - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and tells glibc how to allocate")
+@pytest.mark.parametrize("name", ["bert", "bilstm"])
+def test_resident_set_grows_as_predicted(name):
+    """With every larger block in a mapping of its own, the resident set is the tensors, without holes in the heap."""
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 18), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", RESIDENT, name], env=environment, capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr
+    predicted, grown = map(int, result.stdout.split())
+    assert predicted == pytest.approx(grown, rel=0.15)
+
+
+def test_the_largest_micro_batch_is_the_largest():
+    def model(step):
+        return ledger.bert_classifier(SHAPE, LABELS, DROPOUT, step)
+
+    step = Step(1, 128, "cuda", torch.float16, accumulate=2)
+    memory = 60 * 2**20
+    fits = [b for b in range(1, 200) if ledger.plan(model, dataclasses.replace(step, batch=b)).footprint() <= memory]
+    assert ledger.largest_micro_batch(model, step, memory) == fits[-1] == len(fits) < 199
+    assert ledger.largest_micro_batch(model, step, 2**20) == 0
+
+
+def test_accumulation_keeps_the_documents_of_a_step():
+    assert ledger.accumulation(32, 100) == (32, 1)
+    assert ledger.accumulation(32, 21) == (16, 2)
+    assert ledger.accumulation(30, 7) == (6, 5)
+    assert ledger.accumulation(7, 6) == (1, 7)
+    for documents, most in itertools.product(range(1, 40), range(1, 12)):
+        batch, accumulate = ledger.accumulation(documents, most)
+        assert batch * accumulate == documents and batch <= most
+
+
+def test_each_way_out_of_memory_lowers_the_footprint():
+    def size(**changes):
+        step = Step(16, 256, "cuda", torch.float16, accumulate=2)
+        return ledger.plan(
+            lambda step: ledger.bert_classifier(BertConfig(), 20, 0.3, step), dataclasses.replace(step, **changes)
+        ).footprint()
+
+    assert max(size(batch=8), size(tokens=128), size(checkpoint=True)) < size()
