@@ -23,7 +23,7 @@ from textcls.data.corpus import Corpus, Documents
 from textcls.device import choose_device, choose_precision, prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.files import write_json
-from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory
+from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory, size_of
 from textcls.metrics import Scores, intervals
 from textcls.models.linear import svm_scores
 from textcls.predictor import cached_logits
@@ -67,7 +67,7 @@ def main(argv=None):
     show_example(corpus, batches["train"], base.tokenizer)
 
     # ---- model ------------------------------------------------------------------------------------------------------
-    resident = resident_memory()
+    resident = resident_memory() - size_of(base.bert.parameters())  # the model takes these tensors over
     blocks = recipes.blocks(config, base.bert.config, len(corpus.labels))
     predicted = ledger.plan(blocks, step)
     torch.manual_seed(config.seed)
@@ -108,7 +108,7 @@ def main(argv=None):
 
     # ---- ledger -----------------------------------------------------------------------------------------------------
     step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded)
-    growth = measured.peak.get("rss", 0) - resident if resident else 0
+    growth = measured.peak["rss"] - resident if resident > 0 else 0
     print(report.measured_table(ledger.plan(blocks, step), measured, growth))
     write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
 

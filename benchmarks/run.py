@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from importlib import metadata
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -41,12 +42,12 @@ ROWS = {
         "BiLSTM training, against nn.LSTM on a PackedSequence", "Ours", "OursPacked", 5.0,
         {"model": "bilstm", "batch": 32, "hidden": 384, "layers": 2}, 96, 128,
     ),
-    "trainer": Row("BERT fine-tuning, against Trainer, padded to the maximum", "Ours", "Trainer", 5.0, {}, 48, 128),
-    "trainer-best": Row("BERT fine-tuning, against Trainer at its best", "Ours", "TrainerBest", 1.3, {}, 48, 128),
+    "trainer": Row("BERT fine-tuning, against Trainer, padded to the maximum", "Ours", "Trainer", 5.0, {}, 48, 96),
+    "trainer-best": Row("BERT fine-tuning, against Trainer at its best", "Ours", "TrainerBest", 1.3, {}, 48, 96),
     "pipeline": Row(
-        "BERT inference, against the pipeline", "OursInference", "Pipeline", 5.0, {"batch": 32}, 96, 320
+        "BERT inference, against the pipeline", "OursInference", "Pipeline", 5.0, {"batch": 32}, 96, 256
     ),
-    "onnx": Row("BERT forward passes, against ONNX Runtime", "OursForward", "OnnxRuntime", 1.5, {"batch": 32}, 128, 384),
+    "onnx": Row("BERT forwards, against ONNX Runtime", "OursForward", "OnnxRuntime", 1.5, {"batch": 32}, 128, 384),
     "reading": Row("load, strip, tokenise again, against the first time", "ReadingAgain", "Reading", 10.0, {}, 0, 0),
 }  # fmt: skip
 
@@ -73,14 +74,14 @@ class Worker:
     def stop(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def serve(name: str, work: dict) -> None:
+    import torch
     from contenders import CONTENDERS, Work
 
     from textcls.meter import peak_memory, resident_memory
-
-    import torch
 
     contender = CONTENDERS[name](Work(**work))
     print("@" + json.dumps({}), flush=True)
@@ -146,7 +147,6 @@ def growth(work: dict, quick: bool) -> dict[str, list]:
 
 def describe() -> dict:
     import torch
-    from importlib import metadata
 
     versions = {}
     for name in ("torch", "transformers", "onnxruntime", "tokenizers", "numpy"):
@@ -154,12 +154,19 @@ def describe() -> dict:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
-    model = platform.processor()
+    cpu = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
-        model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    flags = [name for name, has in torch.cpu.get_capabilities().items() if has is True and ("avx" in name or "amx" in name)]
-    return {"cpu": model, "flags": flags, "cores": os.cpu_count(), "gpu": gpu, "python": platform.python_version()} | versions
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), cpu)
+    flags = [name for name, has in torch.cpu.get_capabilities().items() if has is True and name.startswith(("a", "f"))]
+    machine = {
+        "cpu": cpu,
+        "flags": flags,
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+    }
+    return machine | versions
 
 
 def line(row: dict) -> str:
@@ -197,7 +204,7 @@ def main() -> None:
             results["growth"] = growth(work, options.quick)
             continue
         if name == "arithmetic":
-            row = arithmetic(work, 48 if options.quick else 128, repetitions)
+            row = arithmetic(work, 48 if options.quick else 96, repetitions)
         else:
             row = compare(ROWS[name], work, ROWS[name].quick if options.quick else ROWS[name].full, repetitions)
         results["rows"].append(row)

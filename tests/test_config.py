@@ -88,7 +88,17 @@ def test_the_table_covers_every_pair_and_fills_every_gap():
             for bert in ("nano", "bert-base-uncased"):
                 config = recipes.complete(TrainConfig(model=model, task=task, bert=bert))
                 gaps = {name for name, value in vars(config).items() if value is None}
-                assert gaps <= {"data_dir", "train", "test", "out", "resume", "memory", "checkpoint_activations", "hidden", "layers"}
+                assert gaps <= {
+                    "data_dir",
+                    "train",
+                    "test",
+                    "out",
+                    "resume",
+                    "memory",
+                    "checkpoint_activations",
+                    "hidden",
+                    "layers",
+                }
 
 
 def test_what_the_user_says_wins():

@@ -7,6 +7,8 @@ import pytest
 from textcls.data import newsgroups
 from textcls.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 POST = """From: someone@example.com
 Subject: a question
 
@@ -132,10 +134,15 @@ def test_nothing_in_an_archive_is_ever_written(tmp_path):
         huge = tarfile.TarInfo("20news-bydate-train/rec.autos/998")
         huge.size = newsgroups.LARGEST_POST + 1
         tar.addfile(huge, io.BytesIO(bytes(huge.size)))
-    before = {p for p in tmp_path.rglob("*")}
+
+    def outside_the_cache():
+        return {p for p in tmp_path.rglob("*") if p.relative_to(tmp_path).parts[0] != "cache"}
+
+    before = outside_the_cache()
     corpus = newsgroups.load(str(path.parent), (), seed=0)
     assert len(corpus.train) + len(corpus.dev) == 10
-    assert {p for p in tmp_path.rglob("*")} == before
+    assert outside_the_cache() == before
+    assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npz"]
 
 
 def test_damaged_archives_say_so(tmp_path):
@@ -152,3 +159,32 @@ def test_missing_data_and_unknown_parts(tmp_path):
         newsgroups.load(str(tmp_path), (), seed=0)
     with pytest.raises(InputError, match="'signatures'; known: footers, headers, quotes"):
         newsgroups.load(str(tmp_path), ("signatures",), seed=0)
+
+
+def test_the_second_load_is_the_first_without_reading_a_post(tmp_path, monkeypatch):
+    path = archive(tmp_path / newsgroups.ARCHIVE, posts())
+    first = newsgroups.load(str(path), (), seed=1, dev_share=0.3)
+    whole = newsgroups.load(str(path), ("headers",), seed=1, dev_share=0.3)
+    assert whole.train.texts != first.train.texts  # what is kept is part of the key
+
+    def refuse(*arguments):
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(newsgroups, "read_posts", refuse)
+        again = newsgroups.load(str(path), (), seed=1, dev_share=0.3)
+    assert again.labels == first.labels
+    for name in ("train", "dev", "test"):
+        ours, theirs = getattr(again, name), getattr(first, name)
+        assert ours.texts == theirs.texts
+        assert np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.ids, theirs.ids)
+
+
+def test_a_changed_archive_is_read_anew(tmp_path):
+    path = archive(tmp_path / newsgroups.ARCHIVE, posts())
+    first = newsgroups.load(str(path), (), seed=1, dev_share=0.3)
+    changed = {name: data.replace(b"caf", b"kaf") for name, data in posts().items()}
+    assert changed != posts()
+    path.unlink()
+    second = newsgroups.load(str(archive(path, changed)), (), seed=1, dev_share=0.3)
+    assert second.test.texts != first.test.texts

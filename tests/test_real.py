@@ -65,7 +65,7 @@ def test_stripping_equals_scikit_learn_on_every_post():
         assert newsgroups.strip(text) == expected
 
 
-def test_counts_of_20_newsgroups():
+def test_counts_of_20_newsgroups(cache):
     corpus = newsgroups.load(str(given("TEXTCLS_TEST_DATA")), (), seed=0)
     assert len(corpus.train) + len(corpus.dev) == 11_314 and len(corpus.test) == 7_532
     assert corpus.train.empty.sum() + corpus.dev.empty.sum() == 300 and corpus.test.empty.sum() == 215

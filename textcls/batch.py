@@ -68,8 +68,8 @@ class Batches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def sorted_order(self, tokens: int | None = None) -> list[np.ndarray]:
-        """All documents, longest first: the largest batch, and so the peak of memory, comes at the start. Batches are of
-        `batch_size` documents, or of as many as make at most `tokens` tokens, padding included (but at least one)."""
+        """All documents, longest first: the largest batch, and so the peak of memory, comes at the start. Batches have
+        `batch_size` documents, or as many as make at most `tokens` tokens, padding included (but at least one)."""
         order = np.argsort(-self.lengths, kind="stable")
         if tokens is None:
             return self._split(order)

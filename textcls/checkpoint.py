@@ -4,6 +4,7 @@ config.json      the settings, the backbone's shape, the labels, where the froze
 tokenizer.json   the word pieces
 splits.npz       which documents were train, dev and test
 metrics.jsonl    a line an epoch
+ledger.json      memory and time of a step, measured after training
 best.pt          weights of the best epoch
 last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
 backbone/        the frozen backbone, where the run made it itself

@@ -8,7 +8,6 @@ from textcls.device import Precision
 from textcls.metrics import Scores
 from textcls.progress import through
 
-
 CPU_TOKENS = 2048  # in a batch: what is between two layers then stays in the cache (1.4 times as fast as 8192)
 
 
