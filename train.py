@@ -81,7 +81,8 @@ def main(argv=None):
     begin(run, config, corpus, base, facts)
     del base  # a frozen backbone's upper layers are not needed any more
     print(f"run folder: {run.folder}")
-    print(f"memory: {predicted.footprint() / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
+    least = "at least " if device.type == "cpu" else ""  # the heap's holes differ from run to run
+    print(f"memory: {least}{predicted.footprint() / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
     if config.memory and predicted.footprint() > parse_memory(config.memory):
         print(f"more than --memory {config.memory}; {report.ways_out(blocks, step)}")
 

@@ -20,7 +20,8 @@ FLOAT, LONG = 4, 8  # bytes
 PARTS = ("embedding", "attention", "feed-forward", "LSTM", "head")
 CUDNN_LSTM_VALUES = 6  # kept per step and unit: 4 gates, cell, output. An estimate: cuDNN does not document its size
 # The resident set of a process on the CPU over the tensors' own bytes, as measured with glibc 2.36: holes in its heap
-# (a factor of 1.1 to 1.5), and the pages of the math libraries that the first step loads.
+# (a factor of 1.1 to 1.5 in steps of one length, 2 to 3 where lengths vary for long), and the pages of the math
+# libraries that the first step loads.
 HEAP, LIBRARIES = 1.2, 90 * 2**20
 
 
@@ -338,7 +339,7 @@ class Plan:
 
     def footprint(self) -> int:
         """What has to fit: on CUDA the tensors at the peak (the context and the allocator's slack come on top), on the
-        CPU an estimate of what the resident set grows by."""
+        CPU an estimate, from below, of what the resident set grows by."""
         if self.step.device == "cuda":
             return self.peak()[0]
         return int(HEAP * self.peak(resident=True)[0]) + LIBRARIES

@@ -84,7 +84,7 @@ def plan_table(plan: ledger.Plan) -> str:
     rows = [["memory", "MiB"], *([what, mib(size)] for what, size in memory_rows(plan).items())]
     rows += [["largest temporary", mib(plan.temporary)], ["peak", mib(size)]]
     if step.device == "cpu":
-        rows.append(["growth of the resident set", mib(plan.footprint())])
+        rows.append(["growth of the resident set, at least", mib(plan.footprint())])
     passes = ", recomputing included" if step.checkpoint else ""
     return (
         f"{table(rows)}\n\nthe peak falls at: {moment}\narithmetic: {plan.flop_per_document() / 1e9:.2f} GFLOP a "
@@ -128,7 +128,7 @@ def measured_table(plan: ledger.Plan, measured: Measured, growth: int) -> str:
         rows.append(["peak, allocated", mib(plan.footprint()), mib(measured.peak["cuda_allocated"])])
         rows.append(["peak, kept by the allocator", "", mib(measured.peak["cuda_reserved"])])
     else:
-        rows.append(["growth of the resident set", mib(plan.footprint()), mib(growth) if growth else "?"])
+        rows.append(["growth of the resident set, at least", mib(plan.footprint()), mib(growth) if growth else "?"])
     times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in measured.seconds.items())
     rate = plan.flop() / plan.step.accumulate / sum(measured.seconds.values())
     return f"{table(rows)}\none micro-batch: {times}; {rate / 1e9:,.0f} GFLOP/s"
