@@ -6,6 +6,7 @@ A contender lives in a process of its own (run.py starts it), so that its reside
 
 import dataclasses
 import logging
+import os
 import pathlib
 import statistics
 import sys
@@ -264,11 +265,9 @@ class OnnxRuntime(OursForward):
 
 
 class Reading:
-    """Load, strip and tokenise all of 20newsgroups with an empty cache; `again` with what the first run left there."""
+    """Load, strip and tokenise all of 20newsgroups with an empty cache."""
 
     def __init__(self, work: Work):
-        import os
-
         self.folder = tempfile.TemporaryDirectory()
         os.environ["TEXTCLS_CACHE"] = self.folder.name
         self.config = TrainConfig(data="20newsgroups", data_dir=work.data)
@@ -289,6 +288,8 @@ class Reading:
 
 
 class ReadingAgain(Reading):
+    """The same with what the first run left in the cache."""
+
     def __init__(self, work: Work):
         super().__init__(work)
         self.read()

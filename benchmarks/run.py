@@ -1,6 +1,6 @@
 """Measure this library against its peers on the same work.
 
-python benchmarks/run.py --data FOLDER --bert FOLDER            all rows and the growth curves, about an hour on 2 cores
+python benchmarks/run.py --data FOLDER --bert FOLDER            all rows and the growth curves, 20 minutes on 2 cores
 python benchmarks/run.py --data FOLDER --bert FOLDER --quick    less work and one repetition, within 5 minutes
 
 --data holds 20news-bydate.tar.gz, --bert a BERT (MiniLM: 6 layers, hidden 384). Peers come with
@@ -81,14 +81,14 @@ def serve(name: str, work: dict) -> None:
     import torch
     from contenders import CONTENDERS, Work
 
-    from textcls.meter import peak_memory, resident_memory
+    from textcls.meter import peak_memory
 
     contender = CONTENDERS[name](Work(**work))
     print("@" + json.dumps({}), flush=True)
     for _ in sys.stdin:
         value = contender.run()
         memory = peak_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        print("@" + json.dumps({"value": value, "now": resident_memory(), **memory}), flush=True)
+        print("@" + json.dumps({"value": value, **memory}), flush=True)
 
 
 def measure(names: list[str], work: dict, repetitions: int, warm: bool = True) -> list[list[dict]]:

@@ -10,8 +10,6 @@ from textcls.errors import InputError
 MODELS = ("bert", "bilstm")
 TASKS = ("classification",)
 DATA = ("20newsgroups", "pydocs")
-
-
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 

@@ -145,23 +145,23 @@ def measure(model: nn.Module, batches: Batches, loss_fn, device: torch.device, p
     model.train()
     optimizer, scaler = build_optimizer(model, lr=0.0, weight_decay=0.0), precision.scaler(device)
     rows, times = batches.sorted_order()[0], []
-    batch = batches.collate(rows)
     saved = SavedTensors(model)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     for number in range(STEPS + 1):
         clock = Clock(device)
-        moved = batches.collate(rows).to(device)
+        batch = batches.collate(rows).to(device)
         clock.stop("data")
         with saved if number == 0 else contextlib.nullcontext(), precision.autocast(device):
-            losses, _ = loss_fn(model, moved, None)
+            losses, _ = loss_fn(model, batch, None)
             loss = sum(losses[name] / batch.counts[name] for name in losses)
         clock.stop("forward")
         scaler.scale(loss).backward()
         clock.stop("backward")
+        if number == 0:
+            gradients = size_of(p.grad for p in model.parameters() if p.grad is not None)
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        gradients = size_of(p.grad for p in model.parameters() if p.grad is not None)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -21,5 +21,5 @@ def load(config: TrainConfig, progress: Callable = iter) -> Corpus:
 def count_labels(config: TrainConfig) -> int:
     """How many classes the training data has, without loading the rest."""
     if config.train is None:
-        return 20  # both built-in corpora
+        return {"20newsgroups": newsgroups.CLASSES, "pydocs": pydocs.CLASSES}[config.data]
     return len(tabular.labels(config.train, config.text_column, config.label_column))

@@ -172,7 +172,7 @@ class AttentionWithDropout(torch.autograd.Function):
 
 
 def blocks(keep: torch.Tensor) -> list[slice]:
-    """The batch in slices whose (N, T, T) tensors have about a million elements together."""
+    """The batch in slices whose (N, T, T) tensors have about BLOCK elements together."""
     size = max(1, BLOCK // keep[0].numel())
     return [slice(start, start + size) for start in range(0, len(keep), size)]
 
