@@ -192,7 +192,7 @@ def show(test: Documents, description: str, names: list[str], members: list[np.n
     correct = []
     for name, logits in zip([*names, "average", "learned ensemble"], [*members, average, learned], strict=True):
         values = metrics.intervals(logits, test.labels)
-        rows.append([name, *(report.interval(values[key]) for key in report.TITLES)])
+        rows.append([name, *(report.interval(values[key]) for key in metrics.METRICS)])
         correct.append(logits.argmax(1) == test.labels)
     print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{report.table(rows)}")
     best = max(range(len(members)), key=lambda i: correct[i].mean())

@@ -26,7 +26,7 @@ from textcls.config import TrainConfig  # noqa: E402
 from textcls.data.cache import encode  # noqa: E402
 from textcls.device import choose_device, choose_precision, native_bf16, prepare_cpu  # noqa: E402
 from textcls.evaluation import CPU_TOKENS, collect_logits  # noqa: E402
-from textcls.models.lstm import BiLSTM  # noqa: E402
+from textcls.models.lstm import LSTM  # noqa: E402
 from textcls.training import train  # noqa: E402
 
 LABELS = 20
@@ -52,7 +52,7 @@ def load_documents(work: Work):
     repeated."""
     corpus = data.load(TrainConfig(data="20newsgroups", data_dir=work.data))
     texts = [text for (text,) in corpus.train.texts]
-    tokenizer = backbone.WordPiece.from_folder(pathlib.Path(work.bert))
+    tokenizer = backbone.Vocabulary.from_folder(pathlib.Path(work.bert))
     sequences = tokenizer.assemble([encode(tokenizer, texts)], work.max_length, "head")
     rows = np.concatenate(Batches(sequences, corpus.train.labels, work.batch).order(0))
     rows = np.random.default_rng(0).permutation(np.resize(rows, work.documents))
@@ -132,7 +132,7 @@ class OursPacked(Ours):
         super().__init__(work)
         torch.set_float32_matmul_precision("highest")  # torch's default
         for part in self.model.modules():
-            if isinstance(part, BiLSTM):
+            if isinstance(part, LSTM):
                 part.forward = part.packed
 
 

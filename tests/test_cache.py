@@ -1,7 +1,7 @@
 import numpy as np
 
 from textcls.data.cache import cache_folder, cached, encode
-from textcls.text import WordPiece
+from textcls.text import Vocabulary
 
 
 def test_made_once_and_again_when_damaged(cache):
@@ -34,14 +34,14 @@ def test_a_folder_that_cannot_be_written_only_costs_time(tmp_path, monkeypatch):
 
 def test_pieces_are_kept_under_the_digest_of_tokeniser_and_texts(cache):
     texts = ["some words here", "other words there", ""]
-    tokenizer = WordPiece.learn(texts * 3, 80)
+    tokenizer = Vocabulary.learn(texts * 3, 80)
     first = encode(tokenizer, texts)
     assert [first[i].tolist() for i in range(3)] == [tokenizer.encode([text])[0].tolist() for text in texts]
     assert len(list(cache.iterdir())) == 1
     again = encode(tokenizer, texts)
     assert np.array_equal(first.tokens, again.tokens) and np.array_equal(first.offsets, again.offsets)
     encode(tokenizer, texts[::-1])
-    encode(WordPiece.learn([text + " more" for text in texts] * 3, 80), texts)
+    encode(Vocabulary.learn([text + " more" for text in texts] * 3, 80), texts)
     assert len(list(cache.iterdir())) == 3
 
 

@@ -7,14 +7,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 LADDER = [
     {"errors", "files", "progress"},
-    {"config", "text", "metrics", "batch"},
+    {"config", "text", "metrics", "entities", "vectors", "batch"},
     {"data"},
-    {"models"},
-    {"pretrained", "checkpoint", "losses", "optim", "ledger", "device"},
-    {"meter"},
-    {"training", "evaluation"},
-    {"recipes", "report", "backbone"},
+    {"models", "inputs"},
+    {"pretrained", "checkpoint", "losses", "optim", "ledger", "blocks", "device"},
+    {"meter", "backbone"},
+    {"training", "evaluation", "features"},
+    {"recipes", "report"},
     {"predictor"},
+    {"results", "seeds"},
     {"__init__", "train", "evaluate", "ensemble"},
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}

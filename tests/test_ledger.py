@@ -7,17 +7,23 @@ import subprocess
 import sys
 import weakref
 
+import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import ROOT
-from textcls import BertClassifier, BertConfig, BiLSTMClassifier, ledger
+from textcls import BertConfig, ledger, losses, recipes
+from textcls.batch import Batch
+from textcls.blocks import lstm
+from textcls.config import TrainConfig
 from textcls.ledger import Plan, Step
 from textcls.meter import SavedTensors
+from textcls.models.language_model import LanguageModel
+from textcls.models.linear import LinearClassifier
+from textcls.models.recurrent import Tagger, WordShape
 from textcls.optim import build_optimizer
 
 SHAPE = BertConfig(
@@ -31,22 +37,43 @@ SHAPE = BertConfig(
 LABELS, UNITS, LAYERS, DROPOUT = 7, 80, 2, 0.3
 
 
-def build(name: str, step: Step, shape: BertConfig = SHAPE):
-    if name == "bert":
-        model = BertClassifier(shape, LABELS, DROPOUT)
-        model.bert.encoder.checkpoint_activations = step.checkpoint
-        return model.train(), ledger.bert_classifier(shape, LABELS, DROPOUT, step)
-    model = BiLSTMClassifier(shape, LABELS, UNITS, LAYERS, DROPOUT)
-    return model.train(), ledger.bilstm_classifier(shape, LABELS, UNITS, LAYERS, DROPOUT, step)
+def build(name: str, step: Step, shape: BertConfig = SHAPE, labels: int = LABELS, **settings):
+    """(model in training, blocks) of a recipe with these settings; `name` is MODEL or MODEL/TASK."""
+    model, _, task = name.partition("/")
+    if model == "bilstm":
+        settings = {"hidden": UNITS, "layers": LAYERS} | settings
+    config = recipes.complete(
+        TrainConfig(model=model, task=task or "classification", train="x.csv", bert="x", dropout=DROPOUT, **settings)
+    )
+    config.checkpoint_activations = step.checkpoint or None
+    if recipes.choose(config)["input"] != "pieces":
+        shape = WordShape(900, 0 if model == "linear" else 48)
+    blocks = recipes.model_blocks(config, shape, labels)
+    return recipes.build(config, shape, labels).train(), blocks(step)
+
+
+def blocks_of(model: str, shape: BertConfig, labels: int) -> ledger.Model:
+    return recipes.model_blocks(recipes.complete(TrainConfig(model=model, bert="x")), shape, labels)
 
 
 def forward(model, step: Step) -> torch.Tensor:
-    ids = torch.randint(1, 900, (step.batch, step.tokens))
+    """The summed loss of one micro-batch, as training computes it. A word of a tagger is one token."""
+    ids = torch.randint(5, 900, (step.batch, step.tokens))
+    if isinstance(model, LinearClassifier):
+        ids = torch.stack([torch.randperm(895)[: step.tokens] + 5 for _ in range(step.batch)])  # all distinct
     mask = torch.ones_like(ids)
     mask[1:, step.tokens - 3 :] = 0
+    labels, starts, loss_fn = torch.zeros(step.batch, dtype=torch.long), None, losses.classification()
+    if isinstance(model, Tagger):
+        starts = torch.arange(1, step.tokens - 1).repeat(step.batch, 1)
+        labels, loss_fn = torch.zeros_like(starts), losses.tagging()
+        labels[1:, -1] = -100
+    elif isinstance(model, LanguageModel):
+        labels, loss_fn = ids, losses.language()
+    batch = Batch(ids, mask if step.padded else None, None, labels, np.arange(step.batch), 0, {}, starts=starts)
     with torch.autocast("cpu", torch.bfloat16, enabled=step.dtype is not None):
-        logits = model(ids, mask if step.padded else None)
-    return F.cross_entropy(logits.float(), torch.zeros(step.batch, dtype=torch.long), reduction="sum")
+        (loss,) = loss_fn(model, batch, None)[0].values()
+    return loss
 
 
 CASES = [
@@ -55,6 +82,21 @@ CASES = [
         ("bert", "bilstm"), (None, torch.bfloat16), (False, True), ((12, 30), (3, 150)), (False, True)
     )
     if not (name == "bilstm" and checkpoint)
+]
+OTHERS = [
+    ("linear", {}),
+    *(("bilstm", {"pooling": pooling}) for pooling in ("last", "mean", "max")),
+    *((model, {"pooling": p}) for model in ("lstm", "bilstm-scratch") for p in ("last", "mean", "max", "attention")),
+    ("lstm", {"layers": 2}),
+    ("bert-lstm", {"encoder": "tune"}),
+    ("bert-bilstm", {"encoder": "frozen"}),
+    ("bert-bilstm", {"encoder": "tune", "layers": 2}),
+    ("bert/tagging", {}),
+    ("bert/tagging", {"crf": True}),
+    ("bilstm/tagging", {}),
+    ("bilstm-scratch/tagging", {"crf": True}),
+    ("bert-bilstm/tagging", {"encoder": "tune"}),
+    ("lstm/lm", {"embedding": 48}),
 ]
 
 
@@ -77,6 +119,30 @@ def test_saved_tensors_are_predicted_within_a_hundredth(name, step):
     assert sum(predicted.activations().values()) == pytest.approx(sum(saved.parts.values()), rel=0.01)
     if not step.checkpoint:  # there, copies are made again layer by layer
         assert predicted.copies == saved.copies
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "full"])
+@pytest.mark.parametrize("name, settings", OTHERS, ids=str)
+def test_every_model_saves_what_is_predicted(name, settings, dtype, padded):
+    step = Step(6, 50, dtype=dtype, padded=padded)
+    model, blocks = build(name, step, **settings)
+    predicted = Plan(blocks, step)
+    with SavedTensors(model) as saved:
+        forward(model, step)
+    total = sum(predicted.activations().values())
+    assert total == pytest.approx(sum(saved.parts.values()), rel=0.01), (predicted.activations(), saved.parts)
+    for part, size in predicted.activations().items():
+        assert size == pytest.approx(saved.parts.get(part, 0), rel=0.01, abs=0.001 * total), part
+    assert predicted.copies == saved.copies
+
+
+@pytest.mark.parametrize("name, settings", OTHERS, ids=str)
+def test_parameters_of_every_model(name, settings):
+    model, blocks = build(name, Step(2, 8), **settings)
+    counts = {flag: sum(p.numel() for p in model.parameters() if p.requires_grad is flag) for flag in (True, False)}
+    assert sum(block.trainable for block in blocks) == counts[True]
+    assert sum(block.frozen for block in blocks) == counts[False]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +169,7 @@ def test_parameters_are_those_of_the_model(name):
 def test_the_houses_own_counts():
     """DESIGN's numbers for bert-base-uncased and 20 classes, from the ledger alone."""
     step = Step(1, 8)
-    bert = Plan(ledger.bert_classifier(BertConfig(), 20, 0.3, step), step)
-    bilstm = Plan(ledger.bilstm_classifier(BertConfig(), 20, 384, 2, 0.3, step), step)
+    bert, bilstm = (Plan(blocks_of(name, BertConfig(), 20)(step), step) for name in ("bert", "bilstm"))
     assert bert.trainable // 4 == 109_497_620
     assert (bilstm.trainable // 4, bilstm.frozen // 4) == (7_395_477, 23_837_184)
 
@@ -187,7 +252,7 @@ def test_peak_on_cuda(dtype, padded):
     step = Step(8, 256, "cuda", dtype, padded)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(device)
-    model = BertClassifier(shape, 20).to(device).train()
+    model = build("bert", Step(1, 8), shape, 20)[0].to(device)
     optimizer, scaler = build_optimizer(model, 1e-5, 0.01), torch.amp.GradScaler("cuda", enabled=dtype is not None)
     ids = torch.randint(1, 30000, (8, 256), device=device)
     mask = torch.ones_like(ids)
@@ -201,7 +266,7 @@ def test_peak_on_cuda(dtype, padded):
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
     found = torch.cuda.max_memory_allocated(device) - before
-    assert Plan(ledger.bert_classifier(shape, 20, 0.3, step), step).peak()[0] == pytest.approx(found, rel=0.05)
+    assert Plan(blocks_of("bert", shape, 20)(step), step).peak()[0] == pytest.approx(found, rel=0.05)
 
 
 def test_flop_equals_torchs_counter():
@@ -220,7 +285,7 @@ def test_flop_of_an_lstm():
     with FlopCounterMode(display=False) as counter:
         cell(torch.randn(step.batch, 2 * UNITS))
     one_direction = step.tokens * counter.get_total_flops()
-    assert ledger.bilstm(step, 5, UNITS, 2, 0.0, index=1).flop == 2 * one_direction
+    assert lstm(step, 5, UNITS, 2, 0.0, index=1).flop == 2 * one_direction
 
 
 RESIDENT = """
@@ -266,9 +331,7 @@ def test_resident_set_grows_as_predicted(name):
 
 
 def test_the_largest_micro_batch_is_the_largest():
-    def model(step):
-        return ledger.bert_classifier(SHAPE, LABELS, DROPOUT, step)
-
+    model = blocks_of("bert", SHAPE, LABELS)
     step = Step(1, 128, "cuda", torch.float16, accumulate=2)
     memory = 60 * 2**20
     fits = [b for b in range(1, 200) if ledger.plan(model, dataclasses.replace(step, batch=b)).footprint() <= memory]
@@ -289,8 +352,6 @@ def test_accumulation_keeps_the_documents_of_a_step():
 def test_each_way_out_of_memory_lowers_the_footprint():
     def size(**changes):
         step = Step(16, 256, "cuda", torch.float16, accumulate=2)
-        return ledger.plan(
-            lambda step: ledger.bert_classifier(BertConfig(), 20, 0.3, step), dataclasses.replace(step, **changes)
-        ).footprint()
+        return ledger.plan(blocks_of("bert", BertConfig(), 20), dataclasses.replace(step, **changes)).footprint()
 
     assert max(size(batch=8), size(tokens=128), size(checkpoint=True)) < size()

@@ -1,16 +1,17 @@
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from textcls.losses import balanced_weights, classification
+from textcls.batch import IGNORED, Batch
+from textcls.losses import balanced_weights, classification, tagging
+from textcls.models.crf import CRF
 
 
-def summed(logits, labels, **options):
-    batch = SimpleNamespace(ids=None, mask=None, segments=None, labels=torch.tensor(labels))
-    sums, carry = classification(**options)(lambda *_: torch.tensor(logits), batch, "carry")
+def summed(logits, labels, owner=None, **options):
+    batch = Batch(None, None, None, torch.tensor(labels), np.arange(len(labels)), 0, {}, owner=owner)
+    sums, carry = classification(**options)(lambda **_: torch.tensor(logits), batch, "carry")
     assert carry == "carry"
     return sums["label"].item()
 
@@ -42,3 +43,26 @@ def test_balanced_weights_give_every_class_the_same_total():
     totals = [weights[c].item() * (labels == c).sum() for c in range(3)]
     assert totals == pytest.approx([10 / 3] * 3)
     assert weights[torch.from_numpy(labels)].mean().item() == pytest.approx(1.0)
+
+
+def test_logits_of_a_documents_windows_are_averaged():
+    windows = [[1.0, 3.0, 0.0], [1.0, 1.0, 1.0], [0.0, -1.0, 3.0]]
+    owner = torch.tensor([0, 0, 1])
+    assert summed(windows, LABELS, owner) == pytest.approx(summed([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], LABELS))
+
+
+def test_tags_of_padding_do_not_count():
+    torch.manual_seed(0)
+    scores, labels = torch.randn(2, 3, 4), torch.tensor([[1, 2, 0], [3, IGNORED, IGNORED]])
+    batch = Batch(None, None, None, labels, np.arange(2), 0, {})
+    expected = -sum(scores[b, w].log_softmax(-1)[labels[b, w]] for b, w in ((0, 0), (0, 1), (0, 2), (1, 0)))
+
+    class Model:
+        crf = None
+
+        def __call__(self, **inputs):
+            return scores
+
+    assert tagging()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())
+    Model.crf = CRF(4)  # all its scores are 0, so that words are independent
+    assert tagging()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())

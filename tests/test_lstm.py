@@ -3,18 +3,18 @@ import torch
 
 from tests.conftest import batch_of
 from textcls import BertConfig, BiLSTMClassifier
-from textcls.models.heads import AttentionPooling
-from textcls.models.lstm import BiLSTM, reverse_index
+from textcls.models.heads import Pooling
+from textcls.models.lstm import LSTM, reverse_index
 
 LENGTHS = [9, 3, 1, 7, 3]
 
 
 def lstm(dropout=0.0, layers=2):
     torch.manual_seed(0)
-    return BiLSTM(6, 5, layers, dropout).double().eval()
+    return LSTM(6, 5, layers, dropout).double().eval()
 
 
-def step_by_step(model: BiLSTM, x: torch.Tensor) -> torch.Tensor:
+def step_by_step(model: LSTM, x: torch.Tensor) -> torch.Tensor:
     """One sequence (T, H) through the LSTM equations (Hochreiter and Schmidhuber, 1997), gate by gate -> (T, 2S)."""
     S = model.hidden_size
     for layer in range(model.num_layers):
@@ -86,7 +86,7 @@ def test_parameter_counts_without_weights():
 
 def test_attention_pooling_is_a_weighted_mean_of_the_real_steps():
     torch.manual_seed(0)
-    pooling, x = AttentionPooling(4).double(), torch.randn(2, 5, 4, dtype=torch.float64)
+    pooling, x = Pooling("attention", 4).double(), torch.randn(2, 5, 4, dtype=torch.float64)
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
     pooled = pooling(x, mask)
     for b, length in enumerate((5, 2)):

@@ -13,7 +13,7 @@ import torch
 from tests.test_text import AWKWARD
 from textcls import load_bert
 from textcls.data import newsgroups
-from textcls.text import WordPiece
+from textcls.text import Vocabulary
 
 
 def given(variable: str) -> pathlib.Path:
@@ -26,7 +26,7 @@ def test_hidden_states_equal_hugging_face():
     folder = given("TEXTCLS_TEST_BERT")
     transformers = pytest.importorskip("transformers")
     theirs, ours = transformers.BertModel.from_pretrained(folder).eval(), load_bert(folder)
-    tokenizer = WordPiece.from_folder(folder)
+    tokenizer = Vocabulary.from_folder(folder)
     texts = ["A short one.", "The quick brown fox jumps over the lazy dog. " * 40, "naïve café 你好"]
     rows = tokenizer.assemble([tokenizer.encode(texts)], 256).rows
     ids = torch.zeros(3, int(rows.lengths.max()), dtype=torch.long)
@@ -50,7 +50,7 @@ def test_word_pieces_equal_hugging_face(source, tmp_path):
     if os.environ.get("TEXTCLS_TEST_DATA"):
         posts = newsgroups.read_posts(given("TEXTCLS_TEST_DATA") / newsgroups.ARCHIVE)
         texts += [text for _, _, text in posts[::40]]
-    ours = WordPiece.from_folder(tmp_path).encode(texts)
+    ours = Vocabulary.from_folder(tmp_path).encode(texts)
     for i, text in enumerate(texts):
         assert ours[i].tolist() == theirs(text, add_special_tokens=False)["input_ids"], repr(text[:80])
 

@@ -1,7 +1,9 @@
-import numpy as np
+import math
 
 from textcls import report
-from textcls.metrics import Interval, Scores
+from textcls.metrics import Interval
+
+NAN = math.nan
 
 
 def test_tables_are_aligned():
@@ -16,17 +18,28 @@ def test_tables_are_aligned():
 
 
 def test_per_class_and_confusions():
-    logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
-    scores = Scores(logits, np.array([0, 0, 1, 2]))
-    text = report.per_class(scores, ["x", "y", "z"])
-    assert text.splitlines()[2].split() == ["x", "1.000", "0.500", "0.667", "2"]
-    assert report.confusions(scores, ["x", "y", "z"]).splitlines()[2].split() == ["x", "y", "1"]
-    assert report.confusions(Scores(logits, np.array([0, 1, 1, 2])), ["x", "y", "z"]) == "no confusions"
+    values = {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2.0}
+    assert report.per_class({"x": values}).splitlines()[2].split() == ["x", "1.000", "0.500", "0.667", "2"]
+    assert report.confusions([["x", "y", 1]]).splitlines()[2].split() == ["x", "y", "1"]
+    assert report.confusions([]) == "no confusions"
+    types = {"person": (1.0, 0.5, 2 / 3, 4)}
+    assert report.per_type("strict", types).splitlines()[2].split() == ["person", "1.000", "0.500", "0.667", "4"]
 
 
-def test_summary_counts_empty_documents_only_where_there_are_some():
-    results = {"accuracy": Interval(0.5, 0.4, 0.6)}
-    correct = np.array([True, False, True, False])
-    assert report.summary(results, correct, np.zeros(4, bool)) == ["accuracy   0.5000 [0.4000, 0.6000]"]
-    lines = report.summary(results, correct, np.array([False, True, False, False]))
-    assert lines[1] == "non-empty  0.6667 (1 of 4 documents are empty)"
+def test_the_headline_counts_empty_documents_only_where_there_are_some():
+    result = {"metrics": {"accuracy": vars(Interval(0.5, 0.4, 0.6)), "perplexity": vars(Interval(87.125, NAN, NAN))}}
+    assert report.headline(result | {"empty": 0}) == [
+        "accuracy        0.5000 [0.4000, 0.6000]",
+        "perplexity      87.12",
+    ]
+    lines = report.headline(result | {"empty": 1, "documents": 4, "accuracy_non_empty": 2 / 3})
+    assert lines[1] == "non-empty       0.6667 (1 of 4 documents are empty)"
+
+
+def test_a_comparison_in_words():
+    worse = report.sentence("bilstm", "bert", Interval(-0.013, -0.024, -0.002), 0.02, "accuracy")
+    assert worse == "bilstm is 1.3 points worse than bert in accuracy (95 % interval 0.2 to 2.4, p = 0.02)"
+    open_end = report.sentence("a", "b", Interval(0.004, -0.006, 0.014), 0.4, "F1")
+    assert open_end == (
+        "a is 0.4 points better than b in F1 (95 % interval -0.6 to 1.4, p = 0.4); this test split does not settle it"
+    )

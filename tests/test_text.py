@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from textcls.errors import InputError
-from textcls.text import SPECIAL, Pieces, WordPiece, cut, share_room
+from textcls.text import SPECIAL, Pieces, Vocabulary, cut, share_room
 
 AWKWARD = [
     "",
@@ -49,7 +49,7 @@ def test_ids_equal_hugging_face(folder, lower):
     transformers = pytest.importorskip("transformers")
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
     theirs = transformers.BertTokenizer(str(folder / "vocab.txt"), do_lower_case=lower)
-    ours = WordPiece.from_folder(folder).encode(AWKWARD)
+    ours = Vocabulary.from_folder(folder).encode(AWKWARD)
     for i, text in enumerate(AWKWARD):
         if "\ud83d" in text:
             continue  # theirs cannot take a lone surrogate at all
@@ -57,7 +57,7 @@ def test_ids_equal_hugging_face(folder, lower):
 
 
 def test_rules_by_hand(folder):
-    tokenizer = WordPiece.from_folder(folder)
+    tokenizer = Vocabulary.from_folder(folder)
     decode = tokenizer.tokenizer.id_to_token
     pieces = tokenizer.encode(["Héllo\x00 worldS, the 你好!", "q" * 101, "\ud83d", ""])
     assert [decode(i) for i in pieces[0]] == ["hello", "world", "##s", ",", "the", "你", "好", "!"]
@@ -67,29 +67,29 @@ def test_rules_by_hand(folder):
 
 
 def test_tokenizer_json_has_its_truncation_and_padding_switched_off(folder, tmp_path):
-    plain = WordPiece.from_folder(folder)
+    plain = Vocabulary.from_folder(folder)
     plain.tokenizer.enable_truncation(4)
     plain.tokenizer.enable_padding(length=4)
     target = tmp_path / "json"
     target.mkdir()
     plain.tokenizer.save(str(target / "tokenizer.json"))
     text = "the text line " * 20
-    again = WordPiece.from_folder(target)
+    again = Vocabulary.from_folder(target)
     assert len(again.encode([text])[0]) == 60
-    assert again.digest == WordPiece.from_folder(folder).digest
+    assert again.digest == Vocabulary.from_folder(folder).digest
 
 
 def test_learned_vocabulary_is_small_complete_and_repeatable(tmp_path):
     texts = ["the quick brown fox jumps over the lazy dog"] * 5 + ["quicker foxes jumped over lazier dogs"] * 5
-    tokenizer = WordPiece.learn(texts, 90)
+    tokenizer = Vocabulary.learn(texts, 90)
     assert len(tokenizer) <= 90
     assert [tokenizer.tokenizer.token_to_id(token) for token in SPECIAL] == [0, 1, 2, 3, 4]
     assert not (tokenizer.encode(texts).tokens == tokenizer.unk).any()
     assert "fox" in tokenizer.tokenizer.get_vocab()
     for _ in range(3):
-        assert WordPiece.learn(texts, 90).digest == tokenizer.digest
+        assert Vocabulary.learn(texts, 90).digest == tokenizer.digest
     tokenizer.save(tmp_path)
-    assert WordPiece.from_folder(tmp_path).digest == tokenizer.digest
+    assert Vocabulary.from_folder(tmp_path).digest == tokenizer.digest
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ def test_learned_vocabulary_is_small_complete_and_repeatable(tmp_path):
 def test_bad_vocabularies_are_named(tmp_path, content, message):
     (tmp_path / "vocab.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        WordPiece.from_folder(tmp_path)
+        Vocabulary.from_folder(tmp_path)
 
 
 def test_missing_and_damaged_tokenisers(tmp_path):
     with pytest.raises(InputError, match="no vocab.txt or tokenizer.json"):
-        WordPiece.from_folder(tmp_path)
+        Vocabulary.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="tokenizer.json: not a tokenizer file"):
-        WordPiece.from_folder(tmp_path)
+        Vocabulary.from_folder(tmp_path)
 
 
 # ---- assembling -----------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_cut(truncate, expected):
 
 
 def test_assemble(folder):
-    tokenizer = WordPiece.from_folder(folder)
+    tokenizer = Vocabulary.from_folder(folder)
     a, b = Pieces.join([[10, 11], [12] * 9, []]), Pieces.join([[20], [21] * 9, [22]])
     cls, sep = tokenizer.cls, tokenizer.sep
     single = tokenizer.assemble([a], 8)

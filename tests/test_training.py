@@ -60,6 +60,8 @@ def settings(**changes) -> TrainConfig:
         "warmup": 0.1,
         "weight_decay": 0.01,
         "patience": 0,
+        "clip": 1.0,
+        "select": "accuracy",
         "quiet": True,
         "save_every": 0,
     }
@@ -121,7 +123,7 @@ def test_two_micro_batches_give_the_gradient_of_one_batch(kind):
         targets = training.count_targets(micro_batches)
         for batch in micro_batches:
             loss = model(batch.ids, batch.mask)
-            sums, _ = loss_fn(lambda *_, logits=loss: logits, batch, None)
+            sums, _ = loss_fn(lambda logits=loss, **_: logits, batch, None)
             (sums["label"] / targets["label"]).backward()
         return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import torch
 
 from textcls import files, pretrained
+from textcls import vectors as vectors_file
+from textcls.config import TrainConfig
 from textcls.errors import InputError
 from textcls.models.bert import Bert, BertConfig
-from textcls.text import WordPiece
+from textcls.models.recurrent import WordShape
+from textcls.text import Vocabulary, Words
 
 NANO = {
     "hidden_size": 256,
@@ -31,27 +34,45 @@ SHAPES = {  # published ones that can be planned for without their files
 
 @dataclasses.dataclass
 class Backbone:
-    """`source`: {"name", "path", "sha256"} of the weights; the path is relative to the run where the run holds them."""
+    """What a model stands on: a vocabulary, and a BERT or the size of word vectors.
 
-    bert: Bert
-    tokenizer: WordPiece
+    `source`: {"name", "path", "sha256"} of the weights; the path is relative to the run where the run holds them.
+    `vectors`: (places in the vocabulary (n,), pretrained vectors (n, H)) of words, where given.
+    """
+
+    shape: BertConfig | WordShape
+    tokenizer: Vocabulary | Words
     source: dict
     description: str
+    bert: Bert | None = None
+    vectors: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+def words(config: TrainConfig, tokenizer: Vocabulary | Words) -> Backbone:
+    """A vocabulary of words, and pretrained vectors for them where the settings name a file."""
+    description = f"{len(tokenizer):,} words of the training texts"
+    size, vectors = config.embedding or 0, None
+    if config.vectors:
+        places, vectors = vectors_file.read(pathlib.Path(config.vectors), tokenizer)
+        size, vectors = vectors.shape[1], (places, vectors)
+        description += f", {len(places):,} with a vector of {size} numbers from {config.vectors}"
+    return Backbone(WordShape(len(tokenizer), size), tokenizer, {"name": "words"}, description, vectors=vectors)
 
 
 def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
-    """The backbone called `name`. For `nano` the word pieces are learned from `texts` and the weights are random."""
+    """The BERT called `name`. For `nano` the word pieces are learned from `texts` and the weights are random."""
     if name == "nano":
-        tokenizer = WordPiece.learn(texts, NANO_PIECES)
+        tokenizer = Vocabulary.learn(texts, NANO_PIECES)
         shape = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad, **NANO)
         description = (
             f"nano: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, untrained; {len(tokenizer)} word "
             "pieces learned from the training texts (a pretrained one: --bert FOLDER or NAME)"
         )
-        return Backbone(untrained(shape, seed), tokenizer, {"name": "nano", "path": "backbone"}, description)
+        source = {"name": "nano", "path": "backbone"}
+        return Backbone(shape, tokenizer, source, description, untrained(shape, seed))
     folder = pretrained.find_folder(name)
     bert = pretrained.load_bert(folder)
-    tokenizer = WordPiece.from_folder(folder)
+    tokenizer = Vocabulary.from_folder(folder)
     if tokenizer.largest_id >= bert.config.vocab_size:
         raise InputError(
             f"{folder}: word piece {tokenizer.largest_id} is outside the {bert.config.vocab_size} "
@@ -65,7 +86,7 @@ def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
     }
     shape = bert.config
     description = f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, {len(tokenizer)} word pieces"
-    return Backbone(bert, tokenizer, source, description)
+    return Backbone(shape, tokenizer, source, description, bert)
 
 
 def shape_of(name: str) -> BertConfig:
@@ -97,7 +118,7 @@ def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
     backbone.source["sha256"] = files.sha256(folder / "model.safetensors")
 
 
-def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) -> Bert:
+def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) -> Backbone:
     """The frozen backbone of a run, from where it was or from `override`; its digest must be the one noted."""
     folder = pathlib.Path(override) if override else run_folder / source["path"]
     if not folder.is_dir():
@@ -112,4 +133,5 @@ def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) 
             f"{weights}: sha256 {found[:16]}… is not that of the backbone this run was trained on "
             f"({source['sha256'][:16]}…)"
         )
-    return pretrained.load_bert(folder)
+    bert = pretrained.load_bert(folder)
+    return Backbone(bert.config, Vocabulary.from_folder(run_folder), source, source["name"], bert)

@@ -53,6 +53,8 @@ class Run:
             raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: damaged, or not written by textcls") from None
+        if "bert" in meta:  # as the shape was called when every model had a BERT
+            meta["shape"] = meta.pop("bert")
         if version != FORMAT:
             raise InputError(f"{path}: run folder of format {version}, this version of textcls reads format {FORMAT}")
         return meta
@@ -119,8 +121,9 @@ def load_tensors(path: pathlib.Path):
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that training changes: frozen parameters are left to their source."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    """What training makes: trainable parameters and buffers. Frozen parameters are left to their source."""
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return trained | dict(model.named_buffers())
 
 
 def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathlib.Path) -> None:

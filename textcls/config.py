@@ -7,8 +7,10 @@ import typing
 
 from textcls.errors import InputError
 
-MODELS = ("bert", "bilstm")
-TASKS = ("classification",)
+MODELS = ("linear", "bert", "bilstm", "lstm", "bilstm-scratch", "bert-lstm", "bert-bilstm")
+TASKS = ("classification", "tagging", "lm")
+POOLINGS = ("last", "mean", "max", "attention")
+METRICS = ("accuracy", "macro_f1", "f1", "strict_f1", "loss")
 DATA = ("20newsgroups", "pydocs")
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -26,11 +28,11 @@ class TrainConfig:
     data: str = option("pydocs", "a built-in corpus, unless --train is given", DATA)
     data_dir: str | None = option(None, "folder (or archive) that holds the corpus, instead of downloading it")
     keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes")
-    train: str | None = option(None, "your own training file: .csv, .tsv or .jsonl")
+    train: str | None = option(None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm")
     dev: str = option("0.1", "a dev file, or the share of the training data to hold out")
     test: str | None = option(None, "your own test file")
-    text_column: str = option("text", "name, or position from 1, of the text column; two with a comma for pairs")
-    label_column: str = option("label", "name, or position from 1, of the label column")
+    text_column: str | None = option(None, "name, or position from 1, of the text column; two with a comma for pairs")
+    label_column: str | None = option(None, "name, or position from 1, of the label column (of tags: -1, the last)")
     bert: str = option("nano", "backbone: a folder, a name on the hub, or nano (small, untrained, always there)")
     out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)")
     resume: str | None = option(None, "run folder to go on with; its settings are kept")
@@ -41,14 +43,27 @@ class TrainConfig:
     lr: float | None = option(None, "peak learning rate")
     weight_decay: float | None = option(None, "decoupled weight decay, except on biases and LayerNorms")
     warmup: float | None = option(None, "share of the steps in which the learning rate rises")
-    clip: float = option(1.0, "largest norm of the gradient")
+    clip: float | None = option(None, "largest norm of the gradient")
     dropout: float | None = option(None, "dropout of the classifier")
     hidden: int | None = option(None, "LSTM units per direction")
     layers: int | None = option(None, "LSTM layers")
-    max_length: int | None = option(None, "longest input in tokens, [CLS] and [SEP] included")
+    pooling: str | None = option(None, "how an LSTM's steps become one vector", POOLINGS)
+    encoder: str | None = option(None, "whether the BERT below an LSTM is trained too", ("frozen", "tune"))
+    encoder_lr: float | None = option(None, "peak learning rate of the BERT below an LSTM, with --encoder tune")
+    features: str | None = option(None, "what the LSTM reads of BERT: every token or [CLS]", ("sequence", "cls"))
+    embedding: int | None = option(None, "size of word vectors trained from scratch")
+    vocab_size: int | None = option(None, "words of a vocabulary made from the training texts, at most")
+    min_count: int | None = option(None, "how often a word must occur to be in that vocabulary")
+    vectors: str | None = option(None, "pretrained word vectors to begin with: a text file, WORD and numbers a line")
+    crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)")
+    max_length: int | None = option(None, "longest input in tokens, [CLS] and [SEP] included; the window of an lm")
+    long_documents: str | None = option(None, "longer texts: cut, or read in windows", ("cut", "window"))
+    stride: int | None = option(None, "tokens from one window's beginning to the next (default: half a window)")
+    max_windows: int | None = option(None, "windows of a text that are read, at most")
     truncate: str = option("head", "which end of a longer text is kept", ("head", "tail", "headtail"))
     seed: int = option(1, "of initial weights, dropout, order and the dev split")
-    select: str = option("accuracy", "dev metric of the best epoch", ("accuracy", "macro_f1", "loss"))
+    seeds: list[int] | None = option(None, "train once with each of these seeds, and report mean and deviation")
+    select: str | None = option(None, "dev metric of the best epoch", METRICS)
     patience: int | None = option(None, "stop after so many epochs without a better one; 0: never")
     class_weights: str = option("none", "balanced: every class weighs the same in the loss", ("none", "balanced"))
     label_smoothing: float | None = option(None, "share of probability spread over all classes")
@@ -74,15 +89,22 @@ class TrainConfig:
     def check(self) -> None:
         """Raise InputError for flags that do not go together, and for a number out of its range."""
         if self.train is None:
+            if self.task != "classification":
+                raise InputError(f"--task {self.task} has no data of its own; give --train FILE")
             for name in ("test", "text_column", "label_column"):
-                if getattr(self, name) != getattr(TrainConfig, name):
+                if getattr(self, name) not in (None, "text", "label"):
                     raise InputError(f"{flag(name)} goes with --train, your own data")
             if isinstance(self.dev_split, str):
                 raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+        if self.task != "classification" and self.class_weights != "none":
+            raise InputError("--class-weights goes with --task classification")
         for name in ("data_dir", "keep"):
             if getattr(self, name) and (self.train is not None or self.data != "20newsgroups"):
                 raise InputError(f"{flag(name)} goes with --data 20newsgroups")
-        for name in ("batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers"):
+        for name in (
+            "batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers", "encoder_lr", "embedding",
+            "vocab_size", "min_count", "stride", "max_windows",
+        ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} {getattr(self, name)}: must be above 0")
         for name in ("weight_decay", "patience", "save_every", "seed"):
@@ -133,6 +155,9 @@ def add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) ->
     help, choices = field.metadata["help"], field.metadata["choices"]
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if hint == list[int]:
+        parser.add_argument(flag(field.name), type=int, nargs="+", help=help, metavar="N")
+        return
     if hint is bool:
         parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=help)
         return

@@ -1,11 +1,7 @@
 """Where the memory of a training step goes, in bytes, and its arithmetic, in FLOP: predicted from shapes alone.
 
-A model is a list of blocks in forward order. Each knows its parameters, its arithmetic, and what autograd keeps of it
-for the backward pass. That follows from the derivative of each operation: a product keeps its inputs, GELU its input,
-tanh and log-softmax their output, dropout one byte an element, LayerNorm its input and two statistics a row.
-textcls/meter.py counts the same on a real step, and the tests hold the two together.
-
-Dimensions: B micro-batch, T tokens, H hidden, N heads, I intermediate, S LSTM units per direction, C classes.
+A model is a list of blocks in forward order (blocks.py). Each knows its parameters, its arithmetic, and what autograd
+keeps of it for the backward pass. textcls/meter.py counts the same on a real step, and the tests hold the two together.
 """
 
 import dataclasses
@@ -14,11 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from textcls.models.bert import BLOCK, BertConfig
-
-FLOAT, LONG = 4, 8  # bytes
+FLOAT = 4  # bytes
 PARTS = ("embedding", "attention", "feed-forward", "LSTM", "head")
-CUDNN_LSTM_VALUES = 6  # kept per step and unit: 4 gates, cell, output. An estimate: cuDNN does not document its size
 # The resident set of a process on the CPU over the tensors' own bytes, as measured with glibc 2.36: holes in its heap
 # (a factor of 1.1 to 1.5 in steps of one length, 2 to 3 where lengths vary for long), and the pages of the math
 # libraries that the first step loads.
@@ -71,206 +64,6 @@ class Block:
     @property
     def bytes(self) -> int:
         return sum(self.saved.values())
-
-
-# ---- blocks ---------------------------------------------------------------------------------------------------------
-
-
-def layer_norm(step: Step, rows: int, features: int) -> int:
-    """Its input, and mean and 1 / deviation of each row, in float32 (autocast leaves LayerNorm there)."""
-    return FLOAT * rows * (features + 2)
-
-
-def embedding(shape: BertConfig, step: Step, trained: bool) -> Block:
-    H = shape.hidden_size
-    count = (shape.vocab_size + shape.max_position_embeddings + shape.type_vocab_size + 2) * H
-    if not trained:
-        return Block("embeddings", "embedding", {}, frozen=count)
-    saved = {
-        "ids (B, T)": LONG * step.rows,
-        "LayerNorm": layer_norm(step, step.rows, H),
-        "dropout mask": step.rows * H * (shape.hidden_dropout_prob > 0),
-    }
-    return Block("embeddings", "embedding", saved, trainable=count, extra=2 * FLOAT * step.rows * H)
-
-
-def attention(shape: BertConfig, step: Step, number: int) -> Block:
-    """Self-attention with its output projection. No kernel keeps the (B, N, T, T) probabilities: ours for dropout on
-    the CPU keeps a byte for each of them, the fused ones a number a row."""
-    H, N, rows, width = shape.hidden_size, shape.num_attention_heads, step.rows, step.width
-    scores = step.batch * N * step.tokens**2
-    saved = {
-        "input of query, key, value (B, T, H)": width * rows * H,
-        "query, key, value (B, N, T, D)": 3 * width * rows * H,
-    }
-    if on_cpu := step.device == "cpu" and shape.attention_probs_dropout_prob > 0:
-        saved["dropout mask (B, N, T, T)"] = scores
-    else:
-        saved["log-sum-exp (B, N, T)"] = FLOAT * step.batch * N * step.tokens
-    saved["context (B, T, H)"] = width * rows * H
-    saved |= residual(shape, step)
-    return Block(
-        f"layer {number}, attention",
-        "attention",
-        saved,
-        flop=8 * rows * H * H + 4 * rows * step.tokens * H,
-        trainable=4 * (H * H + H) + 2 * H,
-        products=4 * H * H,
-        # gradients of query, key, value, context and the block; scores of a few documents
-        extra=(5 * width + FLOAT) * rows * H + 3 * width * min(scores, max(BLOCK, scores // step.batch)) * on_cpu,
-    )
-
-
-def residual(shape: BertConfig, step: Step) -> dict[str, int]:
-    """Dropout, sum and LayerNorm at the end of both halves of a layer."""
-    H = shape.hidden_size
-    return {
-        "dropout mask (B, T, H)": step.rows * H * (shape.hidden_dropout_prob > 0),
-        "LayerNorm (B, T, H)": layer_norm(step, step.rows, H),
-    }
-
-
-def feed_forward(shape: BertConfig, step: Step, number: int) -> Block:
-    H, inner, rows, width = shape.hidden_size, shape.intermediate_size, step.rows, step.width
-    kept = 1 if shape.hidden_act == "relu" else 2  # ReLU's derivative is read off its output, which the product keeps
-    saved = {
-        "input (B, T, H)": width * rows * H,
-        "before and after the activation (B, T, I)": kept * width * rows * inner,
-    } | residual(shape, step)
-    return Block(
-        f"layer {number}, feed-forward",
-        "feed-forward",
-        saved,
-        flop=4 * rows * H * inner,
-        trainable=2 * H * inner + inner + 3 * H,
-        products=2 * H * inner,
-        extra=width * rows * inner + (width + FLOAT) * rows * H,
-    )
-
-
-def bert_head(shape: BertConfig, step: Step, labels: int, dropout: float) -> Block:
-    """Pooler, dropout, classifier, cross-entropy. In float32 the product of the pooler keeps [CLS] as a view, and with
-    it the whole last hidden state."""
-    B, H, width = step.batch, shape.hidden_size, step.width
-    saved = {
-        "last hidden state": FLOAT * step.rows * H if step.dtype is None else width * B * H,
-        "tanh": width * B * H,
-        "dropout": (width + 1) * B * H * (dropout > 0),
-        "cross-entropy": cross_entropy(B, labels),
-    }
-    return Block(
-        "classifier",
-        "head",
-        saved,
-        flop=2 * B * H * (H + labels),
-        trainable=H * H + H + H * labels + labels,
-        products=H * (H + labels),
-        extra=FLOAT * step.rows * H,
-    )
-
-
-def cross_entropy(batch: int, labels: int) -> int:
-    """Log-probabilities and labels."""
-    return batch * (FLOAT * labels + LONG) + FLOAT
-
-
-def bilstm(step: Step, inputs: int, units: int, layers: int, dropout: float, index: int) -> Block:
-    """Layer `index` (from 0) of a bidirectional LSTM: padded on the CPU, packed on CUDA. On the CPU autocast is counted
-    as float32, since few processors have a 16-bit LSTM."""
-    S, rows = units, step.rows
-    F = inputs if index == 0 else 2 * S
-    saved = {"dropout mask (B, T, F)": rows * F * (index > 0 and dropout > 0)}
-    workspace, written = onednn_workspace(step.tokens, step.batch, F, S)
-    if step.device == "cpu":
-        saved |= {
-            "inputs of both directions (T, B, F)": 2 * FLOAT * rows * F,
-            "outputs of both directions (T, B, S)": 2 * FLOAT * rows * S,
-            "first and last states (B, S)": 6 * FLOAT * step.batch * S,
-            "oneDNN's workspace": 2 * workspace,
-            "input of the reversal (B, T, F)": FLOAT * rows * F * (index > 0),
-            "index of the reversal (B, T)": LONG * rows * (index == 0),
-        }
-    else:
-        saved |= {
-            "input (B * T, F)": step.width * rows * F * (index == 0),
-            "cuDNN's reserve": 2 * CUDNN_LSTM_VALUES * step.width * rows * S,
-            "output (B * T, 2S)": step.width * rows * 2 * S * (index + 1 == layers),
-        }
-    return Block(
-        f"LSTM layer {index + 1}",
-        "LSTM",
-        saved,
-        flop=16 * rows * S * (F + S),
-        trainable=8 * S * (F + S + 2),
-        products=8 * S * (F + S) * (step.device == "cuda"),
-        extra=2 * FLOAT * rows * (F + S),
-        untouched=2 * (workspace - written) * (step.device == "cpu"),
-    )
-
-
-def onednn_workspace(T: int, B: int, F: int, S: int) -> tuple[int, int]:
-    """(bytes, bytes of them that are written) of what oneDNN's float32 LSTM keeps between the forward and the backward
-    pass of one direction of one layer: gates, and states with their gradients, in rows of whole cache lines. Read off
-    the sizes that the library (version 3) asks for, and off the resident set."""
-
-    def line(size: int) -> int:
-        size = 16 * math.ceil(size / 16)
-        return size + 16 if size % 256 == 0 else size
-
-    gates = FLOAT * B * T * line(4 * S)
-    states = FLOAT * B * (T + 1) * (6 * line(max(F, S)) + line(S) + 4 * S)
-    return gates + states, gates + FLOAT * B * (T + 1) * 4 * S
-
-
-def bilstm_head(step: Step, features: int, labels: int, dropout: float) -> Block:
-    """Attention pooling, LayerNorm, Linear, GELU, dropout, Linear, cross-entropy."""
-    B, half, width = step.batch, features // 2, step.width
-    pooled = FLOAT if step.device == "cuda" else width  # autocast on CUDA lifts LayerNorm's input to float32
-    saved = {
-        "LSTM output (B, T, 2S)": (2 * width if step.dtype else FLOAT) * step.rows * features,
-        "attention weights (B, T)": (FLOAT + (width if step.dtype else 0)) * step.rows,
-        "mask (B, T)": step.rows * step.padded,
-        "pooled (B, 2S)": B * features * (pooled + width) + 2 * FLOAT * B,
-        "hidden (B, S)": B * half * (2 * width + (dropout > 0)),
-        "cross-entropy": cross_entropy(B, labels),
-    }
-    return Block(
-        "pooling and classifier",
-        "head",
-        saved,
-        flop=4 * step.rows * features + 2 * B * half * (features + labels),
-        trainable=(features + 1) + 2 * features + (features * half + half) + (half * labels + labels),
-        products=features + half * (features + labels),
-        extra=FLOAT * step.rows * features,
-    )
-
-
-# ---- models ---------------------------------------------------------------------------------------------------------
-
-
-def bert_classifier(shape: BertConfig, labels: int, dropout: float, step: Step) -> list[Block]:
-    layers = []
-    for number in range(1, shape.num_hidden_layers + 1):
-        halves = [attention(shape, step, number), feed_forward(shape, step, number)]
-        layers += checkpointed(halves, FLOAT * step.rows * shape.hidden_size) if step.checkpoint else halves
-    return [embedding(shape, step, True), *layers, bert_head(shape, step, labels, dropout)]
-
-
-def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:
-    """Only the first block's input (bytes) is kept; the backward pass of the last one begins by making the rest."""
-    kept, result = 0, []
-    for block in blocks:
-        kept += block.bytes
-        result.append(dataclasses.replace(block, saved={}, extra=kept + block.extra, recomputed=True))
-    result[0].saved = {"input of the checkpoint": inputs}
-    return result
-
-
-def bilstm_classifier(
-    shape: BertConfig, labels: int, hidden: int, layers: int, dropout: float, step: Step
-) -> list[Block]:
-    stack = [bilstm(step, shape.hidden_size, hidden, layers, dropout, index) for index in range(layers)]
-    return [embedding(shape, step, False), *stack, bilstm_head(step, 2 * hidden, labels, dropout)]
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

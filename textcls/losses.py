@@ -8,16 +8,59 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from textcls.batch import IGNORED, Batch
+from textcls.models.language_model import detached
+
 
 def classification(weights: torch.Tensor | None = None, smoothing: float = 0.0):
     """Cross-entropy summed over the batch; `weights` (C,) scale each document by its class, `smoothing` is the share
     of probability spread over all classes (Szegedy et al., 2016, section 7)."""
 
     def loss_fn(model, batch, carry):
-        logits = model(batch.ids, batch.mask, batch.segments).float()  # (B, C)
+        logits = document_logits(model, batch).float()  # (B, C)
         scale = None if weights is None else weights.to(logits.device)
         loss = F.cross_entropy(logits, batch.labels, scale, reduction="sum", label_smoothing=smoothing)
         return {"label": loss}, carry
+
+    return loss_fn
+
+
+def document_logits(model, batch: Batch) -> torch.Tensor:
+    """Logits (documents, C): the model's own, or the mean over the windows of each document."""
+    logits = model(**batch.inputs())
+    if batch.owner is None:
+        return logits
+    sums = logits.new_zeros(len(batch.labels), logits.shape[1]).index_add_(0, batch.owner, logits)
+    return sums / torch.bincount(batch.owner, minlength=len(sums))[:, None]
+
+
+def tagging(smoothing: float = 0.0):
+    """Summed over words: cross-entropy, or the negative log-likelihood of whole rows where the model has a CRF."""
+
+    def loss_fn(model, batch, carry):
+        scores = model(**batch.inputs())  # (B, W, C)
+        if model.crf is None:
+            loss = F.cross_entropy(
+                scores.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum",
+                label_smoothing=smoothing,
+            )  # fmt: skip
+            return {"tag": loss}, carry
+        lengths = (batch.labels != IGNORED).sum(1)
+        with torch.autocast(scores.device.type, enabled=False):
+            return {"tag": model.crf.negative_log_likelihood(scores, batch.labels, lengths).sum()}, carry
+
+    return loss_fn
+
+
+def language(smoothing: float = 0.0):
+    """Cross-entropy of each next word, summed; `carry` is the state after the window before, its history cut off."""
+
+    def loss_fn(model, batch, carry):
+        logits, carry = model(batch.ids, carry)  # (B, T, V)
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).float(), batch.labels.flatten(), reduction="sum", label_smoothing=smoothing
+        )
+        return {"word": loss}, detached(carry)
 
     return loss_fn
 

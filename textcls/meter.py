@@ -13,7 +13,8 @@ from textcls.batch import Batches
 from textcls.device import Precision
 from textcls.errors import InputError
 from textcls.models.bert import Attention, Embeddings, Encoder, Layer
-from textcls.models.lstm import BiLSTM
+from textcls.models.lstm import LSTM
+from textcls.models.recurrent import BertVectors, Recurrent, WordVectors
 from textcls.optim import build_optimizer
 
 try:
@@ -28,7 +29,12 @@ PART = {
     Encoder: "attention",
     Attention: "attention",
     Layer: "feed-forward",
-    BiLSTM: "LSTM",
+    Recurrent: "LSTM",
+    LSTM: "LSTM",
+    nn.LSTM: "LSTM",
+    WordVectors: "embedding",
+    BertVectors: "embedding",
+    nn.Embedding: "embedding",
 }
 
 
@@ -168,7 +174,7 @@ def measure(model: nn.Module, batches: Batches, loss_fn, device: torch.device, p
         clock.stop("optimiser")
         times.append(clock.seconds)
     return Measured(
-        batch=len(rows),
+        batch=batch.ids.shape[0],
         tokens=batch.ids.shape[1],
         padded=batch.mask is not None,
         trainable=size_of(p for p in model.parameters() if p.requires_grad),

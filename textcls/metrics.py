@@ -121,3 +121,20 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, flo
     n, k = only_a + only_b, min(only_a, only_b)
     logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
     return only_a, only_b, min(1.0, 2 * math.fsum(map(math.exp, logs)))
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Interval:
+    """The mean of a - b over N documents with its 95 % bootstrap interval, the same documents drawn for both."""
+    difference = a.astype(np.float64) - b
+    random, N = np.random.default_rng(seed), len(difference)
+    means = [difference[random.integers(0, N, N)].mean() for _ in range(RESAMPLES)]
+    return Interval(float(difference.mean()), *map(float, np.percentile(means, [2.5, 97.5])))
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Corrected for the number of comparisons (Holm, 1979): the chance of any false one stays below each value."""
+    order, corrected, largest = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = float(largest)
+    return corrected

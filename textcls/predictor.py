@@ -7,46 +7,56 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from textcls import backbone, files, recipes
-from textcls.batch import Batches
+from textcls import backbone, files, inputs, recipes
+from textcls.batch import Streams, TagBatches
 from textcls.checkpoint import Run, load_trainable
 from textcls.config import TrainConfig
 from textcls.data.corpus import Documents
 from textcls.device import Precision, choose_device, choose_precision
 from textcls.errors import InputError
-from textcls.evaluation import collect_logits
+from textcls.evaluation import collect_logits, predict_tags, word_losses
 from textcls.metrics import log_softmax
-from textcls.models.bert import BertConfig
 from textcls.models.ensemble import LearnedEnsemble
-from textcls.progress import through
-from textcls.text import WordPiece
+from textcls.text import Pieces, Vocabulary, Words
 
 BATCH = 32  # documents predicted at once
+EVALUATION_WINDOW = 512  # words of a text scored at once; the score does not depend on it
 Text = str | tuple[str, ...]
 
 
-class Predictor:
-    """One trained model with its word pieces and labels. `columns` texts make one document."""
+class Base:
+    """One trained model with what it reads and what it answers."""
 
     def __init__(
         self,
         run: Run,
         meta: dict,
         model: torch.nn.Module,
-        tokenizer: WordPiece,
+        tokenizer: Vocabulary | Words,
         device: torch.device,
         precision: Precision,
     ):
         self.run, self.meta, self.labels = run, meta, meta["labels"]
-        self.config = TrainConfig(**meta["config"])
-        self.columns = len(self.config.text_column.split(",")) if self.config.train else 1
+        self.config = recipes.complete(TrainConfig(**meta["config"]))
         self.model, self.tokenizer = model.eval(), tokenizer
         self.device, self.precision = device, precision
+
+    def release(self) -> None:
+        """Move the model off the device, so that the next one has the memory."""
+        self.model.to("cpu")
+
+
+class Predictor(Base):
+    """A classifier. `columns` texts make one document."""
+
+    @property
+    def columns(self) -> int:
+        return len(self.config.text_column.split(",")) if self.config.train else 1
 
     def predict(self, texts: Sequence[Text]) -> tuple[list[str], np.ndarray]:
         """(the most probable label of each text, probabilities (N, C) in the order of `labels`)."""
@@ -57,10 +67,8 @@ class Predictor:
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""
-        tokenising = through("tokenising", quiet)
-        sides = [self.tokenizer.encode(side, tokenising) for side in zip(*map(self._parts, texts), strict=True)]
-        sequences = self.tokenizer.assemble(sides, self.config.max_length, self.config.truncate)
-        batches = Batches(sequences, np.zeros(len(texts), np.int64), BATCH, pad=self.tokenizer.pad)
+        sides = list(zip(*map(self._parts, texts), strict=True))
+        batches = inputs.texts(sides, self.tokenizer, self.config, BATCH, quiet)
         self.model.to(self.device)  # only now: the members of an ensemble take turns on the device
         return collect_logits(self.model, batches, self.device, self.precision, quiet)
 
@@ -70,9 +78,46 @@ class Predictor:
             raise InputError(f"{self.run.folder} reads {self.columns} text(s) a document, got {len(parts)}")
         return parts
 
-    def release(self) -> None:
-        """Move the model off the device, so that the next one has the memory."""
-        self.model.to("cpu")
+
+class TagPredictor(Base):
+    """A tagger of words."""
+
+    def predict(self, sentences: Sequence[Sequence[str]], quiet: bool = True) -> list[list[str]]:
+        """A tag for every word of every sentence, however long: lists of words -> lists of tags in BIO."""
+        filled = [list(words) for words in sentences if len(words)]
+        if not filled:
+            return [[] for _ in sentences]
+        chunks = self.tokenizer.chunks(filled, self.config.max_length)
+        tags = Pieces(np.zeros(len(chunks.starts.tokens), np.int32), chunks.starts.offsets)
+        batches = TagBatches(chunks, tags, BATCH, pad=self.tokenizer.pad)
+        self.model.to(self.device)
+        found = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
+        return [[self.labels[tag] for tag in next(found)] if len(words) else [] for words in sentences]
+
+
+class LanguagePredictor(Base):
+    """A language model."""
+
+    def nll(self, words: np.ndarray, quiet: bool = True) -> float:
+        """Mean negative log-likelihood, in nats, of each of the words (N,) but the first; perplexity is its exp."""
+        self.model.to(self.device)
+        batches = Streams(words, 1, EVALUATION_WINDOW)
+        return word_losses(self.model, batches, self.device, self.precision, quiet) / (len(words) - 1)
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:
+        """`count` words drawn one after the other, <eos> among them; <unk> is never drawn. `temperature` divides the
+        logits: below 1 the likely words become likelier."""
+        random = torch.Generator().manual_seed(seed)
+        self.model.to(self.device)
+        unknown, carry = self.tokenizer.tokenizer.token_to_id("<unk>"), None
+        word = torch.tensor([[self.tokenizer.eos]])
+        for _ in range(count):
+            logits, carry = self.model(word.to(self.device), carry)
+            logits = logits[0, -1].double().cpu() / temperature
+            logits[unknown] = float("-inf")
+            word = torch.multinomial(logits.softmax(-1), 1, generator=random)[None]
+            yield self.tokenizer.tokenizer.id_to_token(word.item())
 
 
 class EnsemblePredictor(Predictor):
@@ -82,8 +127,7 @@ class EnsemblePredictor(Predictor):
         self, run: Run, meta: dict, model: LearnedEnsemble, members: list["MemberReference"], device: torch.device
     ):
         self.run, self.meta, self.labels = run, meta, meta["labels"]
-        self.model, self.members, self.device = model.eval(), members, device
-        self.columns = members[0].predictor.columns
+        self.model, self.members, self.device, self.tokenizer = model.eval(), members, device, None
         self.config = members[0].predictor.config
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
@@ -127,7 +171,7 @@ def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
 
 
-def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None = None) -> Predictor:
+def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None = None) -> Base:
     """The best checkpoint of a run. `bert` says where the frozen backbone is now, if it has moved.
 
     Raises InputError for a folder that is no run, is damaged, or is of another version.
@@ -137,16 +181,18 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
     try:
         if "members" in meta:
             return load_ensemble(run, meta, content, where, bert)
-        config, shape = TrainConfig(**meta["config"]), BertConfig(**meta["bert"])
-        model = recipes.build(config, shape, len(meta["labels"]))
+        config = recipes.complete(TrainConfig(**meta["config"]))
+        model = recipes.build(config, recipes.read_shape(config, meta["shape"]), len(meta["labels"]))
         recipe = recipes.choose(config)
-        if recipe["frozen"]:
+        if recipe["frozen"](config):
             recipe["share"](model, backbone.reload(meta["backbone"], run.folder, bert))
         load_trainable(model, content["model"], run.folder / "best.pt")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None
     precision = choose_precision(config.amp, where, recipe["amp"])
-    return Predictor(run, meta, model, WordPiece.from_folder(run.folder), where, precision)
+    kind = {"classification": Predictor, "tagging": TagPredictor, "lm": LanguagePredictor}[config.task]
+    vocabulary = (Words if config.task == "lm" else Vocabulary).from_folder(run.folder)
+    return kind(run, meta, model, vocabulary, where, precision)
 
 
 def load_ensemble(run: Run, meta: dict, content: dict, device: torch.device, bert: str | None) -> EnsemblePredictor:
@@ -218,10 +264,18 @@ def properties(predictor: Predictor) -> dict[str, str]:
     history = [json.loads(line) for line in open(predictor.run.folder / "metrics.jsonl", encoding="utf-8")]
     recipe = recipes.choose(predictor.config)
     seconds = sorted(row["seconds"] for row in history)
-    frozen = "frozen embeddings of " if recipe["frozen"] else ""
     return counts | {
-        "backbone": frozen + meta["backbone"]["name"],
-        **recipe["about"],
+        "backbone": describe_backbone(predictor.config, meta["backbone"]["name"], recipe),
+        **{name: text.format(**vars(predictor.config)) for name, text in recipe["about"].items()},
         "precision": meta["precision"],
         "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.0f} s/epoch on {meta['device']}",
     }
+
+
+def describe_backbone(config: TrainConfig, name: str, recipe: dict) -> str:
+    if config.model == "bilstm":
+        return f"frozen embeddings of {name}"
+    if config.encoder is None:
+        return name
+    vectors = "[CLS] of " if config.features == "cls" else ""
+    return f"{vectors}{name}, {'frozen' if recipe['frozen'](config) else 'tuned'}"

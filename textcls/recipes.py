@@ -1,12 +1,16 @@
-"""The table of what there is: (model, task) -> how it is built, its loss, its evaluation, its defaults.
+"""The tables of what there is.
 
-build     (settings, shape of the backbone, number of labels) -> model
-share     (model, Bert) -> None: give the model the backbone's weights
-ledger    (settings, shape of the backbone, number of labels, step) -> its blocks, see ledger.py
-frozen    whether the backbone is not trained, and so not stored in the run's checkpoints
-amp       mixed precision on CUDA when --amp is auto
-defaults  settings that the user did not give
-untrained the defaults that differ when the backbone has not been pre-trained
+TASKS    task -> how its splits become batches, its loss, its evaluation, defaults of all its models
+RECIPES  (model, task) -> how the model is built, and its defaults:
+  input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, or a
+            `bag` of them
+  build     (settings, shape, number of labels) -> model
+  share     (model, Backbone) -> None: give the model what the backbone brings
+  ledger    (settings, shape, number of labels, step) -> its blocks, see blocks.py
+  frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
+  amp       mixed precision on CUDA when --amp is auto
+  defaults  settings that the user did not give, on top of the task's
+  untrained the defaults that differ when the backbone has not been pre-trained
 """
 
 import dataclasses
@@ -14,33 +18,207 @@ import functools
 
 import torch
 
-from textcls import evaluation, ledger, losses
+from textcls import blocks, evaluation, inputs, ledger, losses
+from textcls.backbone import Backbone, shape_of
 from textcls.config import TrainConfig, flag
 from textcls.errors import InputError
 from textcls.models.bert import BertClassifier, BertConfig
+from textcls.models.language_model import LanguageModel
+from textcls.models.linear import LinearClassifier
 from textcls.models.lstm import BiLSTMClassifier
+from textcls.models.recurrent import (
+    BertVectors,
+    FrozenEmbeddings,
+    Recurrent,
+    RecurrentClassifier,
+    Tagger,
+    WordShape,
+    WordVectors,
+)
+from textcls.text import SPECIAL
 
-RECIPES = {
-    ("bert", "classification"): {
-        "build": lambda c, shape, labels: BertClassifier(shape, labels, c.dropout),
-        "share": lambda model, bert: model.bert.load_state_dict(bert.state_dict(), assign=True),
-        "ledger": lambda c, shape, labels, step: ledger.bert_classifier(shape, labels, c.dropout, step),
-        "frozen": False,
-        "amp": "fp16",
+TRAINING = {
+    "batch_size": 32,
+    "accumulate": 1,
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "max_length": 256,
+    "patience": 0,
+    "label_smoothing": 0.0,
+}
+TASKS = {
+    "classification": {
+        "batches": inputs.documents,
         "loss": losses.classification,
         "evaluate": evaluation.classification,
+        "defaults": TRAINING
+        | {
+            "text_column": "text",
+            "label_column": "label",
+            "select": "accuracy",
+            "dropout": 0.3,
+            "long_documents": "cut",
+            "stride": None,
+            "max_windows": 8,
+        },
+    },
+    "tagging": {
+        "batches": inputs.sentences,
+        "loss": losses.tagging,
+        "evaluate": evaluation.tagging,
+        "defaults": TRAINING
+        | {
+            "text_column": "1",
+            "label_column": "-1",
+            "select": "f1",
+            "dropout": 0.1,
+            "max_length": 128,
+            "crf": False,
+        },
+    },
+    "lm": {
+        "batches": inputs.streams,
+        "loss": losses.language,
+        "evaluate": evaluation.language,
+        "defaults": TRAINING
+        | {
+            "select": "loss",
+            "batch_size": 20,
+            "max_length": 35,
+            "dropout": 0.5,
+            "weight_decay": 1e-6,
+            "clip": 0.5,
+        },
+    },
+}
+
+# ---- what the models are built of -----------------------------------------------------------------------------------
+
+
+def source(kind: str, c: TrainConfig, shape):
+    """The vectors of the tokens: trained from scratch, BERT's frozen embeddings, or BERT's last hidden states."""
+    if kind == "words":
+        return WordVectors(shape)
+    if kind == "embeddings":
+        return FrozenEmbeddings(shape)
+    return BertVectors(shape, c.encoder == "frozen", c.features == "cls")
+
+
+def recurrent_classifier(kind: str, directions: int, c: TrainConfig, shape, labels: int) -> RecurrentClassifier:
+    encoder = Recurrent(source(kind, c, shape), c.hidden, c.layers, c.dropout, directions == 2)
+    return RecurrentClassifier(encoder, labels, c.pooling, c.dropout)
+
+
+def recurrent_tagger(kind: str, c: TrainConfig, shape, labels: int) -> Tagger:
+    encoder = Recurrent(source(kind, c, shape), c.hidden, c.layers, c.dropout)
+    return Tagger(encoder, labels, c.dropout, c.crf)
+
+
+def share_bert(model, base: Backbone) -> None:
+    """The backbone's tensors become those of the `bert` or the `embeddings` inside the model, as far as it has them."""
+    for part in model.modules():
+        for name in ("bert", "embeddings"):
+            if name in part._modules:
+                theirs = base.bert if name == "bert" else base.bert.embeddings
+                wanted = part._modules[name].state_dict().keys()
+                state = {key: value for key, value in theirs.state_dict().items() if key in wanted}
+                part._modules[name].load_state_dict(state, assign=True)
+                return
+    raise AssertionError("the model has no place for a backbone")
+
+
+def share_words(model, base: Backbone) -> None:
+    """Pretrained word vectors, for the words that have one."""
+    if base.vectors is not None:
+        places, vectors = base.vectors
+        with torch.no_grad():
+            model.encoder.source.table.weight[places] = vectors
+
+
+def begin_linear(model: LinearClassifier, batches) -> None:
+    texts = [(batches.collate(rows).ids, torch.from_numpy(rows)) for rows in batches.sorted_order()]
+    model.begin(texts, torch.from_numpy(batches.labels))
+
+
+def always(c: TrainConfig) -> bool:
+    return True
+
+
+def never(c: TrainConfig) -> bool:
+    return False
+
+
+def encoder_is_frozen(c: TrainConfig) -> bool:
+    return c.encoder == "frozen"
+
+
+def recurrent(kind: str, directions: int, **defaults) -> dict:
+    """The row of a (Bi)LSTM classifier over one of the sources."""
+    return {
+        "input": "words" if kind == "words" else "pieces",
+        "build": functools.partial(recurrent_classifier, kind, directions),
+        "share": share_words if kind == "words" else share_bert,
+        "ledger": functools.partial(blocks.recurrent_classifier, kind, directions),
+        "frozen": never if kind == "words" else encoder_is_frozen,
+        "amp": "off" if kind == "words" else "fp16",
+        "about": {"sequence modelling": "LSTM" if directions == 1 else "BiLSTM", "pooling": "{pooling}"},
+        "defaults": defaults,
+        "untrained": {},
+    }
+
+
+def tagger(kind: str, **defaults) -> dict:
+    """The row of a BiLSTM tagger over one of the sources."""
+    return recurrent(kind, 2, **defaults) | {
+        "build": functools.partial(recurrent_tagger, kind),
+        "ledger": functools.partial(blocks.recurrent_tagger, kind),
+        "frozen": always if kind == "embeddings" else never if kind == "words" else encoder_is_frozen,
+        "about": {"sequence modelling": "BiLSTM", "pooling": "none"},
+    }
+
+
+FROM_SCRATCH = {"lr": 2e-3, "epochs": 10, "embedding": 100, "vocab_size": 30_000, "min_count": 2, "vectors": None}
+OVER_BERT = {"lr": 1e-3, "epochs": 5, "encoder": "frozen", "encoder_lr": 2e-5, "features": "sequence"}
+LSTM_UNITS = {"hidden": 64, "layers": 1}
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+RECIPES = {
+    ("linear", "classification"): {
+        "input": "bag",
+        "build": lambda c, shape, labels: LinearClassifier(shape.vocab_size, labels, len(SPECIAL), c.dropout),
+        "share": lambda model, base: None,
+        "begin": begin_linear,
+        "ledger": blocks.linear_classifier,
+        "frozen": never,
+        "amp": "off",
+        "about": {"sequence modelling": "none", "pooling": "TF-IDF bag of words"},
+        "defaults": {
+            "lr": 5e-3,
+            "epochs": 4,
+            "weight_decay": 0.0,
+            "warmup": 0.0,
+            "dropout": 0.5,
+            "vocab_size": 1_000_000,
+            "min_count": 1,
+            "max_length": 20_000,
+        },
+        "untrained": {},
+    },
+    ("bert", "classification"): {
+        "input": "pieces",
+        "build": lambda c, shape, labels: BertClassifier(shape, labels, c.dropout),
+        "share": share_bert,
+        "ledger": blocks.bert_classifier,
+        "frozen": never,
+        "amp": "fp16",
         "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
         "defaults": {
             "lr": 2e-5,
             "batch_size": 16,
             "accumulate": 2,
             "epochs": 4,
-            "warmup": 0.1,
-            "weight_decay": 0.01,
-            "dropout": 0.3,
-            "max_length": 256,
-            "patience": 0,
-            "label_smoothing": 0.0,
             "checkpoint_activations": False,
         },
         "untrained": {
@@ -53,29 +231,20 @@ RECIPES = {
         },
     },
     ("bilstm", "classification"): {
-        "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout),
-        "share": lambda model, bert: model.embeddings.load_state_dict(bert.embeddings.state_dict(), assign=True),
-        "ledger": lambda c, shape, labels, step: ledger.bilstm_classifier(
-            shape, labels, c.hidden, c.layers, c.dropout, step
-        ),
-        "frozen": True,
+        "input": "pieces",
+        "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout, c.pooling),
+        "share": share_bert,
+        "ledger": blocks.bilstm_classifier,
+        "frozen": always,
         "amp": "off",
-        "loss": losses.classification,
-        "evaluate": evaluation.classification,
-        "about": {"sequence modelling": "BiLSTM", "pooling": "attention"},
+        "about": {"sequence modelling": "BiLSTM", "pooling": "{pooling}"},
         "defaults": {
             "lr": 1e-3,
-            "batch_size": 32,
-            "accumulate": 1,
             "epochs": 5,
-            "warmup": 0.1,
-            "weight_decay": 0.01,
-            "dropout": 0.3,
-            "max_length": 256,
             "patience": 3,
-            "label_smoothing": 0.0,
             "hidden": 384,
             "layers": 2,
+            "pooling": "attention",
         },
         "untrained": {
             "lr": 3e-3,
@@ -87,43 +256,102 @@ RECIPES = {
             "label_smoothing": 0.1,
         },
     },
+    ("lstm", "classification"): recurrent("words", 1, pooling="last", **LSTM_UNITS, **FROM_SCRATCH),
+    ("bilstm-scratch", "classification"): recurrent("words", 2, pooling="last", **LSTM_UNITS, **FROM_SCRATCH),
+    ("bert-lstm", "classification"): recurrent("bert", 1, pooling="last", **LSTM_UNITS, **OVER_BERT),
+    ("bert-bilstm", "classification"): recurrent("bert", 2, pooling="last", **LSTM_UNITS, **OVER_BERT),
+    ("bert", "tagging"): {
+        "input": "pieces",
+        "build": lambda c, shape, labels: Tagger(BertVectors(shape), labels, c.dropout, c.crf),
+        "share": share_bert,
+        "ledger": blocks.bert_tagger,
+        "frozen": never,
+        "amp": "fp16",
+        "about": {"sequence modelling": "self-attention", "pooling": "none"},
+        "defaults": {"lr": 1e-4, "batch_size": 16, "epochs": 4, "checkpoint_activations": False},
+        "untrained": {"lr": 1e-3, "epochs": 10},
+    },
+    ("bilstm", "tagging"): tagger("embeddings", lr=2e-3, epochs=10, hidden=256, layers=1, dropout=0.3),
+    ("bilstm-scratch", "tagging"): tagger("words", **FROM_SCRATCH, hidden=128, layers=1, dropout=0.3),
+    ("bert-bilstm", "tagging"): tagger("bert", **OVER_BERT | {"epochs": 10}, hidden=128, layers=1),
+    ("lstm", "lm"): {
+        "input": "words",
+        "build": lambda c, shape, labels: LanguageModel(shape, c.layers, c.dropout),
+        "share": lambda model, base: None,
+        "ledger": blocks.language_model,
+        "frozen": never,
+        "amp": "off",
+        "about": {"sequence modelling": "LSTM", "pooling": "none"},
+        "defaults": {"lr": 2e-3, "epochs": 20, "vocab_size": 10_000, "embedding": 650, "layers": 2},
+        "untrained": {},
+    },
 }
 
 
 def choose(config: TrainConfig) -> dict:
+    """The row of these settings. Raises InputError for a model that is not there for the task."""
+    if (config.model, config.task) not in RECIPES:
+        known = ", ".join(model for model, task in RECIPES if task == config.task)
+        raise InputError(f"--model {config.model} is not there for --task {config.task}; known: {known}")
     return RECIPES[config.model, config.task]
+
+
+def defaults(config: TrainConfig) -> dict:
+    recipe = choose(config)
+    untrained = recipe["untrained"] if config.bert == "nano" else {}
+    return TASKS[config.task]["defaults"] | recipe["defaults"] | untrained
 
 
 def complete(config: TrainConfig) -> TrainConfig:
     """The settings with the recipe's defaults in place of None. Raises InputError for a setting the model ignores."""
-    recipe = choose(config)
-    defaults = recipe["defaults"] | (recipe["untrained"] if config.bert == "nano" else {})
-    for name in ("hidden", "layers", "checkpoint_activations"):
-        if getattr(config, name) is not None and name not in defaults:
-            raise InputError(f"{flag(name)} does not apply to --model {config.model}")
-    config = dataclasses.replace(config, **{k: v for k, v in defaults.items() if getattr(config, k) is None})
+    values = defaults(config)
+    for name in SETTINGS - values.keys():
+        if getattr(config, name) is not None:
+            raise InputError(f"{flag(name)} does not apply to --model {config.model}{of_task(config)}")
+    config = dataclasses.replace(config, **{k: v for k, v in values.items() if getattr(config, k) is None})
     config.check()
     return config
 
 
-def build(config: TrainConfig, shape: BertConfig, num_labels: int):
+def of_task(config: TrainConfig) -> str:
+    return "" if config.task == "classification" else f" --task {config.task}"
+
+
+SETTINGS = {name for task in TASKS.values() for name in task["defaults"]}
+SETTINGS |= {name for recipe in RECIPES.values() for name in recipe["defaults"]}
+
+
+def shape(config: TrainConfig) -> BertConfig | WordShape:
+    """The model's input shape without its weights or its texts: of a vocabulary to be learned, the largest."""
+    if choose(config)["input"] == "pieces":
+        return shape_of(config.bert)
+    return WordShape(config.vocab_size, config.embedding or 0)
+
+
+def read_shape(config: TrainConfig, fields: dict) -> BertConfig | WordShape:
+    return (BertConfig if choose(config)["input"] == "pieces" else WordShape)(**fields)
+
+
+def build(config: TrainConfig, shape: BertConfig | WordShape, num_labels: int):
     model = choose(config)["build"](config, shape, num_labels)
     if config.checkpoint_activations:
-        model.bert.encoder.checkpoint_activations = True
+        (model.bert if hasattr(model, "bert") else model.encoder.bert).encoder.checkpoint_activations = True
     return model
 
 
 def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> ledger.Step:
     """The largest step that these settings make."""
+    windows = config.max_windows if config.long_documents == "window" else 1
     return ledger.Step(
-        batch=config.batch_size,
+        batch=config.batch_size * windows,
         tokens=config.max_length,
         device=device,
         dtype=dtype,
+        padded=config.task != "lm",
         accumulate=config.accumulate,
         checkpoint=bool(config.checkpoint_activations),
     )
 
 
-def blocks(config: TrainConfig, shape: BertConfig, num_labels: int) -> ledger.Model:
+def model_blocks(config: TrainConfig, shape: BertConfig | WordShape, num_labels: int) -> ledger.Model:
     return functools.partial(choose(config)["ledger"], config, shape, num_labels)

@@ -1,19 +1,37 @@
 """Results as text: numbers with intervals, and tables with aligned columns."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from textcls import ledger
 from textcls.meter import Measured
-from textcls.metrics import Interval, Scores
+from textcls.metrics import Interval
+from textcls.models.bert import BertConfig
+from textcls.models.recurrent import WordShape
 
-TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nll": "NLL", "ece": "ECE"}
+TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "nll": "NLL",
+    "ece": "ECE",
+    "f1": "F1 (conlleval)",
+    "strict_f1": "F1 (strict)",
+    "precision": "precision",
+    "recall": "recall",
+    "perplexity": "perplexity",
+}
+
+
+def number(value: float) -> str:
+    """Four decimals for shares and losses; two where there are many before the point, as in a perplexity."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 def interval(value: Interval) -> str:
-    return f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]"
+    if math.isnan(value.low):
+        return number(value.value)
+    return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
 
 def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
@@ -31,34 +49,89 @@ def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
     return "\n".join(lines)
 
 
-def per_class(scores: Scores, labels: Sequence[str]) -> str:
-    parts = scores.per_class()
-    rows = [["class", "precision", "recall", "F1", "documents"]]
-    for i, label in enumerate(labels):
-        rows.append(
-            [label, *(f"{parts[name][i]:.3f}" for name in ("precision", "recall", "f1")), str(int(parts["support"][i]))]
-        )
-    return table(rows)
-
-
-def confusions(scores: Scores, labels: Sequence[str], most: int = 10) -> str:
-    rows = [["true", "predicted", "documents"]]
-    rows += [[labels[true], labels[predicted], str(count)] for true, predicted, count in scores.confused(most)]
-    return table(rows, right=False) if len(rows) > 1 else "no confusions"
-
-
-def summary(results: dict[str, Interval], correct: np.ndarray, empty: np.ndarray) -> list[str]:
+def headline(result: dict) -> list[str]:
     """A line a metric, with accuracy on the non-empty documents where some are empty."""
-    lines = [f"{TITLES[name]:<10} {interval(value)}" for name, value in results.items()]
-    if empty.any():
-        lines.insert(
-            1,
-            f"{'non-empty':<10} {correct[~empty].mean():.4f} ({int(empty.sum())} of {len(empty)} documents are empty)",
-        )
+    lines = [f"{TITLES[name]:<15} {interval(Interval(**value))}" for name, value in result["metrics"].items()]
+    if result.get("empty"):
+        share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
+        lines.insert(1, f"{'non-empty':<15} {share:.4f} ({empty} of {count} documents are empty)")
     return lines
 
 
+def details(result: dict) -> list[str]:
+    """What else there is to say of a run: classes and confusions, or types of entities."""
+    parts = []
+    if "per_class" in result:
+        parts += [per_class(result["per_class"]), confusions(result["confused"])]
+    for sense, types in result.get("per_type", {}).items():
+        parts.append(per_type(sense, types))
+    return parts
+
+
+def per_class(classes: dict[str, dict]) -> str:
+    rows = [["class", "precision", "recall", "F1", "documents"]]
+    for label, values in classes.items():
+        shares = (f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
+        rows.append([label, *shares, str(int(values["support"]))])
+    return table(rows)
+
+
+def per_type(sense: str, types: dict[str, tuple]) -> str:
+    rows = [[f"type ({sense})", "precision", "recall", "F1", "entities"]]
+    rows += [[name, *(f"{value:.3f}" for value in values[:3]), str(values[3])] for name, values in types.items()]
+    return table(rows)
+
+
+def confusions(confused: Sequence[tuple[str, str, int]]) -> str:
+    rows = [["true", "predicted", "documents"]] + [[true, guess, str(count)] for true, guess, count in confused]
+    return table(rows, right=False) if len(rows) > 1 else "no confusions"
+
+
+def side_by_side(results: Sequence[dict]) -> str:
+    """Properties and results in the form people put in a report: one column a run."""
+    names = list(dict.fromkeys(name for result in results for name in result["properties"]))
+    rows = [["", *(result["run"] for result in results)]]
+    rows += [[name, *(str(result["properties"].get(name, "")) for result in results)] for name in names]
+    for name in results[0]["metrics"]:
+        values = [Interval(**result["metrics"][name]) for result in results]
+        rows.append([f"test {TITLES[name]}", *(number(value.value) for value in values)])
+        if not math.isnan(values[0].low):
+            rows.append(["  95 % interval", *(f"{number(v.low)} to {number(v.high)}" for v in values)])
+    rows.append([f"test {unit(results[0])}/s", *(f"{r['documents_per_s']:.0f} on {r['device']}" for r in results)])
+    lines = [f"test data: {name}" for name in dict.fromkeys(result["data"] for result in results)]
+    if len(lines) > 1:
+        rows.append(["test data", *(result["data"] for result in results)])
+    return "\n".join(lines) + f"\n\n{table(rows, right=False)}"
+
+
+def unit(result: dict) -> str:
+    return {"classification": "documents", "tagging": "sentences", "lm": "words"}[result["task"]]
+
+
+# ---- comparisons ----------------------------------------------------------------------------------------------------
+
+
+def sentence(first: str, second: str, difference: Interval, p: float, what: str) -> str:
+    """In words how much better or worse `first` is than `second`; the difference and its interval are shares."""
+    better = difference.value >= 0
+    size = abs(100 * difference.value)
+    low, high = sorted((100 * difference.low, 100 * difference.high) if better else
+                       (-100 * difference.high, -100 * difference.low))  # fmt: skip
+    open_end = "" if difference.low > 0 or difference.high < 0 else "; this test split does not settle it"
+    return (
+        f"{first} is {size:.1f} points {'better' if better else 'worse'} than {second} in {what} "
+        f"(95 % interval {low:.1f} to {high:.1f}, p = {p:.2g}){open_end}"
+    )
+
+
 # ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def shape(shape: BertConfig | WordShape, name: str) -> str:
+    if isinstance(shape, BertConfig):
+        return f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}"
+    vectors = f" in vectors of {shape.hidden_size}" if shape.hidden_size else ""
+    return f"at most {shape.vocab_size:,} words{vectors}"
 
 
 def mib(size: float) -> str:

@@ -1,4 +1,4 @@
-"""Text to ids: word pieces, and the [CLS] A [SEP] (B [SEP]) sequences that the models read.
+"""Text to ids: word pieces or whole words, and the [CLS] A [SEP] (B [SEP]) sequences that the models read.
 
 Tokenising itself is the `tokenizers` library's work. What is done here is to set it up exactly as BERT's own
 tokeniser (google-research/bert, tokenization.py) for a given vocabulary, and to keep its output in flat arrays.
@@ -6,18 +6,22 @@ tokeniser (google-research/bert, tokenization.py) for a given vocabulary, and to
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from textcls.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
+WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
+LONG_WORD = r"\w\w+"  # words of two letters or digits at least
+UNBROKEN = r"\S+"  # whatever stands between white space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +51,28 @@ class Pieces:
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """N documents as a model reads them. `first[i]` tokens of row i belong to segment 0, the rest to segment 1."""
+    """N documents as a model reads them. `first[i]` tokens of row i belong to segment 0, the rest to segment 1.
+    `documents[i]` is the document of row i where a document may be several rows, in ascending order."""
 
     rows: Pieces
     first: np.ndarray
     truncated: int  # documents that were cut
+    documents: np.ndarray | None = None
 
 
-class WordPiece:
-    """BERT's tokeniser for one vocabulary. `encode` gives no special tokens; `assemble` adds them."""
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """Sentences of words in rows that fit the model: row i is of sentence `sentences[i]`, its words' first tokens are
+    at `starts[i]`. Rows follow each other in the order of the words."""
+
+    sequences: Sequences
+    starts: Pieces
+    sentences: np.ndarray
+
+
+class Vocabulary:
+    """A tokeniser with its vocabulary: BERT's word pieces, or whole words. `encode` gives no special tokens;
+    `assemble` adds them."""
 
     def __init__(self, tokenizer: Tokenizer, where: str = "vocabulary"):
         # A published tokenizer.json may cut and pad by itself (MiniLM's does, at 128): lengths are decided here.
@@ -68,7 +85,7 @@ class WordPiece:
         self.pad, self.unk, self.cls, self.sep = (tokenizer.token_to_id(token) for token in SPECIAL[:4])
 
     @classmethod
-    def from_folder(cls, folder: pathlib.Path) -> "WordPiece":
+    def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
         """From FOLDER/tokenizer.json, else FOLDER/vocab.txt (with tokenizer_config.json's casing where present)."""
         whole, vocab = folder / "tokenizer.json", folder / "vocab.txt"
         if whole.is_file():
@@ -83,7 +100,7 @@ class WordPiece:
         raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
 
     @classmethod
-    def from_vocab(cls, vocab: dict[str, int], casing: dict | None = None, where: str = "vocabulary") -> "WordPiece":
+    def from_vocab(cls, vocab: dict[str, int], casing: dict | None = None, where: str = "vocabulary") -> "Vocabulary":
         """A vocabulary {piece: id} with BERT's text rules. `casing`: lowercase, strip_accents, handle_chinese_chars."""
         missing = [token for token in SPECIAL[:4] if token not in vocab]
         if missing:
@@ -93,7 +110,7 @@ class WordPiece:
         return cls(tokenizer, where)
 
     @classmethod
-    def learn(cls, texts: Sequence[str], vocab_size: int) -> "WordPiece":
+    def learn(cls, texts: Sequence[str], vocab_size: int) -> "Vocabulary":
         """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`, the same on every run."""
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         set_bert_rules(tokenizer, {})
@@ -112,6 +129,20 @@ class WordPiece:
         )
         tokenizer.train_from_iterator(map(printable, texts), trainer)
         return cls.from_vocab(tokenizer.get_vocab())
+
+    @classmethod
+    def learn_words(cls, texts: Sequence[str], vocab_size: int, min_count: int, pattern: str) -> "Vocabulary":
+        """The `vocab_size` most frequent lower-cased words that occur `min_count` times; ties in alphabetical order.
+        `pattern` is a regular expression of a word: WORD, LONG_WORD or UNBROKEN."""
+        tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, min_frequency=min_count, special_tokens=[*SPECIAL], show_progress=False
+        )
+        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+        return cls(tokenizer)
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
@@ -156,6 +187,88 @@ class WordPiece:
             rows.append(row)
             first.append(keeps[0] + 2)
         return Sequences(Pieces.join(rows), np.asarray(first, np.int64), truncated)
+
+    def windows(self, texts: Pieces, max_length: int, stride: int, most: int) -> Sequences:
+        """[CLS] window [SEP] for windows of `max_length` - 2 tokens that begin every `stride` tokens, at most `most` of
+        a text; the last one ends with the text."""
+        room, rows, documents, truncated = max_length - 2, [], [], 0
+        for number, text in enumerate(texts):
+            starts = [0]
+            while starts[-1] + room < len(text) and len(starts) < most:
+                starts.append(min(starts[-1] + stride, max(0, len(text) - room)))
+            truncated += starts[-1] + room < len(text)
+            rows += [[self.cls, *text[start : start + room], self.sep] for start in starts]
+            documents += [number] * len(starts)
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return Sequences(Pieces.join(rows), lengths, truncated, np.asarray(documents, np.int64))
+
+    def chunks(self, sentences: Sequence[Sequence[str]], max_length: int) -> Chunks:
+        """Words as [CLS] pieces [SEP]. A sentence of more than `max_length` tokens goes on in another row, between two
+        words; a word without a piece is unknown, and one of more than a whole row keeps its first pieces."""
+        distinct = sorted({word for words in sentences for word in words})
+        encoded = self.encode(distinct)
+        pieces = {word: encoded[i].tolist() or [self.unk] for i, word in enumerate(distinct)}
+        rows, starts, numbers = [], [], []
+        for number, words in enumerate(sentences):
+            rows.append([self.cls])
+            starts.append([])
+            for word in words:
+                tokens = pieces[word][: max_length - 2]
+                if len(rows[-1]) + len(tokens) + 1 > max_length:
+                    rows[-1].append(self.sep)
+                    numbers.append(number)
+                    rows.append([self.cls])
+                    starts.append([])
+                starts[-1].append(len(rows[-1]))
+                rows[-1] += tokens
+            rows[-1].append(self.sep)
+            numbers.append(number)
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return Chunks(Sequences(Pieces.join(rows), lengths, 0), Pieces.join(starts), np.asarray(numbers, np.int64))
+
+
+class Words:
+    """Words between white space, for language modelling: a vocabulary with <unk>, and <eos> at the end of each line."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        self.eos = tokenizer.token_to_id("<eos>")
+
+    @classmethod
+    def learn(cls, lines: Iterable[str], vocab_size: int) -> "Words":
+        """The `vocab_size` most frequent words, <unk> and <eos> among them."""
+        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, special_tokens=["<unk>", "<eos>"], show_progress=False
+        )
+        tokenizer.train_from_iterator(lines, trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "Words":
+        path = folder / "tokenizer.json"
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(f"{path}: not a tokenizer file ({error})") from None
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+    def save(self, folder: pathlib.Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        """All words as one array, int32, each line ended by <eos>."""
+        parts, lines = [], iter(lines)
+        while chunk := list(itertools.islice(lines, 2048)):
+            parts += [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
+        return Pieces.join(parts).tokens
 
 
 def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:

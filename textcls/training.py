@@ -52,9 +52,9 @@ def train(
     content of a last.pt to go on from, and is emptied: the result is then that of the run that was never stopped, bit
     for bit on the CPU. Raises InputError when a loss stops being finite, InterruptedRun on Ctrl-C.
     """
-    optimizer = build_optimizer(model, config.lr, config.weight_decay)
+    optimizer = build_optimizer(model, config.lr, config.weight_decay, config.encoder_lr)
     scaler = precision.scaler(device)
-    state = restore(last, model, optimizer, scaler, run) if last else State()
+    state, carry = restore(last, model, optimizer, scaler, run) if last else (State(), None)
     total = config.epochs * math.ceil(len(batches) / config.accumulate)
     tally = Tally(state, scaler, run)
 
@@ -67,6 +67,7 @@ def train(
                 "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
                 "random": random_states(),
+                "carry": carry,
                 "state": dataclasses.asdict(state),
             },
         )
@@ -77,7 +78,7 @@ def train(
         while state.epoch < config.epochs and not out_of_patience(state, config):
             model.train()
             tally.begin()
-            order, carry = batches.order(state.epoch), None
+            order, carry = batches.order(state.epoch), carry if state.position else None
             what = f"epoch {state.epoch + 1}/{config.epochs}"
             progress = bar(what, config.quiet, total=len(order), initial=state.position, unit="batch")
             while state.position < len(order):
@@ -136,19 +137,19 @@ def count_targets(micro_batches: list[Batch]) -> dict[str, int]:
     return {name: max(1, sum(batch.counts.get(name, 0) for batch in micro_batches)) for name in names}
 
 
-def restore(last: dict, model, optimizer, scaler, run: Run) -> State:
-    """Put the content of last.pt back."""
+def restore(last: dict, model, optimizer, scaler, run: Run) -> tuple[State, object]:
+    """Put the content of last.pt back; (where the run is, what it carried)."""
     load_trainable(model, last["model"], run.folder / "last.pt")
     try:
         optimizer.load_state_dict(last["optimizer"])
         scaler.load_state_dict(last["scaler"])
         restore_random_states(last["random"])
-        state = State(**last["state"])
+        state, carry = State(**last["state"]), last.get("carry")
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{run.folder / 'last.pt'}: damaged, or of another version ({error})") from None
     last.clear()  # the caller's copy of the tensors would stay in memory for the whole run
     run.write_metrics(state.history)  # drop the lines of epochs that last.pt has not seen
-    return state
+    return state, carry
 
 
 def end_epoch(state: State, row: dict, select: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from textcls import files
 from textcls.data.corpus import fingerprint
-from textcls.text import Pieces, WordPiece
+from textcls.text import Pieces, Vocabulary
 
 
 def cache_folder() -> pathlib.Path:
@@ -52,7 +52,7 @@ def unpack(arrays: dict[str, np.ndarray]) -> list[str]:
     return [data[start:end].decode("utf-8") for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
-def encode(tokenizer: WordPiece, texts: Sequence[str], progress: Callable = iter) -> Pieces:
+def encode(tokenizer: Vocabulary, texts: Sequence[str], progress: Callable = iter) -> Pieces:
     """`tokenizer.encode(texts)`, kept under the digest of the tokeniser and the texts."""
     digest = hashlib.blake2b(fingerprint(tokenizer.digest, *texts), digest_size=16).hexdigest()
 

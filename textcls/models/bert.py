@@ -262,21 +262,22 @@ class Bert(nn.Module):
     """(ids (B, T), mask (B, T) | None, segments (B, T) | None) -> hidden (B, T, H), pooled (B, H).
 
     `mask` is 1 on real tokens and 0 on padding; None says that every token is real, which frees the fused attention
-    kernels from adding a mask. Raises ValueError for inputs longer than the position table.
+    kernels from adding a mask. Without `pooler`, pooled is None. Raises ValueError for inputs longer than the position
+    table.
     """
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, pooler: bool = True):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
-        self.pooler = Pooler(config)
+        self.pooler = Pooler(config) if pooler else None
         initialise(self, config.initializer_range)
 
-    def forward(self, ids, mask=None, segments=None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, ids, mask=None, segments=None) -> tuple[torch.Tensor, torch.Tensor | None]:
         hidden = self.embeddings(ids, segments)
         hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype))
-        return hidden, self.pooler(hidden)
+        return hidden, None if self.pooler is None else self.pooler(hidden)
 
 
 def attention_bias(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:

@@ -3,19 +3,50 @@
 import torch
 from torch import nn
 
+POOLINGS = ("last", "mean", "max", "attention")
 
-class AttentionPooling(nn.Module):
-    """One learned scalar score per step, softmax over the real steps, weighted sum.
 
-    (x (B, T, F), mask (B, T) | None) -> (B, F). The additive attention of Yang et al. (2016) with the context vector
+class Pooling(nn.Module):
+    """(x (B, T, F), mask (B, T) | None) -> (B, F), reading only the real steps.
+
+    last: the final state of each direction of an LSTM: the forward half of the last real step, the backward half of
+    the first one (all of the last step where `directions` is 1). mean, max: over the real steps. attention: one learned
+    scalar score per step, softmax, weighted sum; the additive attention of Yang et al. (2016) with the context vector
     folded into one Linear(F -> 1).
     """
 
-    def __init__(self, features: int):
+    def __init__(self, kind: str, features: int, directions: int = 2):
         super().__init__()
-        self.score = nn.Linear(features, 1)
+        if kind not in POOLINGS:
+            raise ValueError(f"pooling {kind!r} is not one of {', '.join(POOLINGS)}")
+        self.kind, self.directions = kind, directions
+        if kind == "attention":
+            self.score = nn.Linear(features, 1)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return getattr(self, "_" + self.kind)(x, mask)
+
+    def _last(self, x, mask):
+        last = x.shape[1] - 1 if mask is None else mask.sum(1) - 1
+        final = x[torch.arange(len(x), device=x.device), last]  # (B, F)
+        if self.directions == 1:
+            return final
+        half = x.shape[-1] // 2
+        return torch.cat([final[:, :half], x[:, 0, half:]], dim=-1)
+
+    def _mean(self, x, mask):
+        if mask is None:
+            return x.mean(1)
+        # where, not a product: what stands on padding is unspecified, and nan * 0 is nan
+        total = torch.where(mask[:, :, None] != 0, x, 0).sum(1)
+        return total / mask.sum(1, keepdim=True).to(x.dtype)
+
+    def _max(self, x, mask):
+        if mask is not None:
+            x = x.masked_fill(mask[:, :, None] == 0, float("-inf"))
+        return x.amax(1)
+
+    def _attention(self, x, mask):
         scores = self.score(x).squeeze(-1).float()  # (B, T)
         if mask is not None:
             scores = scores.masked_fill(mask == 0, float("-inf"))

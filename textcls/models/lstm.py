@@ -1,4 +1,4 @@
-"""Bidirectional LSTMs over sequences of unequal length, and the classifier over frozen BERT embeddings.
+"""LSTMs over sequences of unequal length, and the classifier over frozen BERT embeddings.
 
 Dimensions: B batch, T tokens, H input size, S LSTM units per direction, C classes.
 """
@@ -9,24 +9,35 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textcls.models.bert import BertConfig, Embeddings, initialise
 from textcls.models.dropout import Dropout, dropout
-from textcls.models.heads import AttentionPooling
+from textcls.models.heads import Pooling
 
 
-class BiLSTM(nn.LSTM):
-    """A bidirectional `nn.LSTM` (same weights, same names) that never reads padding.
+class LSTM(nn.LSTM):
+    """An `nn.LSTM` (same weights, same names), bidirectional by default, that never reads padding.
 
-    (x (B, T, H), lengths (B,)) -> (B, T, 2S). Each row equals the LSTM run on that row alone at its true length;
-    outputs past a row's length are unspecified in the padded form and 0 in the packed form, so mask them.
+    (x (B, T, H), lengths (B,)) -> (B, T, S), or (B, T, 2S) in both directions. Each row equals the LSTM run on that row
+    alone at its true length; outputs past a row's length are unspecified in the padded form and 0 in the packed form,
+    so mask them.
 
     Two exact forms. `packed` is `pack_padded_sequence`: on CUDA, cuDNN runs it natively. On the CPU torch runs packed
     input one step after the other in native code, and only padded input reaches oneDNN's LSTM, so there `padded` runs
     one forward LSTM over the padded batch and one over the batch reversed within each row's true length.
     """
 
-    def __init__(self, input_size: int, units: int, layers: int = 1, dropout: float = 0.0):
+    def __init__(self, input_size: int, units: int, layers: int = 1, dropout: float = 0.0, bidirectional: bool = True):
         super().__init__(
-            input_size, units, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
+            input_size,
+            units,
+            layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            dropout=dropout if layers > 1 else 0.0,
         )
+
+    @property
+    def features(self) -> int:
+        """Numbers that come out at each step."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return self.padded(x, lengths) if x.device.type == "cpu" else self.packed(x, lengths)
@@ -37,27 +48,30 @@ class BiLSTM(nn.LSTM):
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
 
     def padded(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        reversal = reverse_index(lengths, x.shape[1])
+        reversal = reverse_index(lengths, x.shape[1]) if self.bidirectional else None
         for layer in range(self.num_layers):
             if layer > 0:
                 x = dropout(x, self.dropout, self.training)
-            ahead = self._direction(x, f"l{layer}")
-            back = self._direction(take(x, reversal), f"l{layer}_reverse")
-            x = torch.cat([ahead, take(back, reversal)], dim=-1)  # (B, T, 2S)
+            out = self._direction(x, f"l{layer}")
+            if reversal is not None:
+                back = self._direction(take(x, reversal), f"l{layer}_reverse")
+                out = torch.cat([out, take(back, reversal)], dim=-1)  # (B, T, 2S)
+            x = out
         return x
 
     def _direction(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm()):
+        with lstm_precision():
             x = x.to(torch.promote_types(x.dtype, weights[0].dtype))
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             out, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
         return out  # (B, T, S)
 
 
-def has_bf16_lstm() -> bool:
-    """Whether oneDNN has a bf16 LSTM for this processor; where it has none, autocast would make torch.lstm fail."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def lstm_precision():
+    """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail."""
+    has_bf16_lstm = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm)
 
 
 def reverse_index(lengths: torch.Tensor, T: int) -> torch.Tensor:
@@ -72,16 +86,32 @@ def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))
 
 
-class BiLSTMClassifier(nn.Module):
-    """Frozen BERT embeddings -> BiLSTM -> attention pooling -> LayerNorm, Linear, GELU, dropout, Linear -> (B, C)."""
+def true_lengths(ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Real steps of each row: (B, T), (B, T) | None -> (B,)."""
+    return torch.full(ids.shape[:1], ids.shape[1], device=ids.device) if mask is None else mask.sum(1)
 
-    def __init__(self, config: BertConfig, num_labels: int, hidden: int = 384, layers: int = 2, dropout: float = 0.3):
+
+class BiLSTMClassifier(nn.Module):
+    """Frozen BERT embeddings -> BiLSTM -> attention pooling -> LayerNorm, Linear, GELU, dropout, Linear -> (B, C).
+
+    `pooling` may be another of heads.POOLINGS; the parameter counts are those of attention.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        num_labels: int,
+        hidden: int = 384,
+        layers: int = 2,
+        dropout: float = 0.3,
+        pooling: str = "attention",
+    ):
         super().__init__()
         self.embeddings = Embeddings(config)
         initialise(self.embeddings, config.initializer_range)
         self.embeddings.requires_grad_(False)
-        self.lstm = BiLSTM(config.hidden_size, hidden, layers, dropout)
-        self.pooling = AttentionPooling(2 * hidden)
+        self.lstm = LSTM(config.hidden_size, hidden, layers, dropout)
+        self.pooling = Pooling(pooling, 2 * hidden)
         self.head = nn.Sequential(
             nn.LayerNorm(2 * hidden),
             nn.Linear(2 * hidden, hidden),
@@ -99,8 +129,4 @@ class BiLSTMClassifier(nn.Module):
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
         with torch.no_grad():
             x = self.embeddings(ids, segments)  # (B, T, H)
-        if mask is None:
-            lengths = torch.full(ids.shape[:1], ids.shape[1], device=ids.device)
-        else:
-            lengths = mask.sum(1)
-        return self.head(self.pooling(self.lstm(x, lengths), mask))
+        return self.head(self.pooling(self.lstm(x, true_lengths(ids, mask)), mask))

@@ -1,0 +1,126 @@
+"""Cached features equal computing them again; long documents in windows."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.test_training import CPU, FP32, make_batches
+from textcls import features, losses
+from textcls.batch import Batches
+from textcls.data.cache import cache_folder
+from textcls.errors import InputError
+from textcls.evaluation import collect_logits
+from textcls.features import cached_features
+from textcls.models.recurrent import BertVectors, Recurrent, RecurrentClassifier
+from textcls.text import LONG_WORD, Pieces, Sequences, Vocabulary
+
+
+def model_of(shape, cls_only=False):
+    torch.manual_seed(0)
+    source = BertVectors(shape, frozen=True, cls_only=cls_only)
+    return RecurrentClassifier(Recurrent(source, 6, 1, 0.0), 3, dropout=0.0).eval()
+
+
+def cached(model, batches, weights="sha"):
+    return cached_features(model.encoder.source, weights, batches, CPU, FP32, "train", True)
+
+
+@pytest.mark.parametrize("cls_only", [False, True])
+def test_cache_equals_recomputation(tiny_shape, cache, cls_only, capsys):
+    model, batches, again = model_of(tiny_shape, cls_only), make_batches(23), make_batches(23)
+    again.features = cached(model, again)
+    assert again.features.shape == ((23 if cls_only else len(batches.sequences.rows.tokens)), 16)
+    model_logits = collect_logits(model, batches, CPU, FP32)
+    model.encoder.source.bert = None  # it is not asked again
+    assert collect_logits(model, again, CPU, FP32) == pytest.approx(model_logits, abs=2e-3)  # fp16 on the disk
+    kept = list(cache.glob("features-*.npy"))
+    assert len(kept) == 1 and f"to {kept[0]}" in capsys.readouterr().out
+
+
+def test_the_second_run_reads_the_file(tiny_shape, cache, monkeypatch, capsys):
+    model, batches = model_of(tiny_shape), make_batches(23)
+    first = np.array(cached(model, batches))
+    monkeypatch.setattr(features, "compute", None)
+    assert np.array_equal(cached(model, batches), first)
+    assert "from " in capsys.readouterr().out
+
+
+def test_another_encoder_or_text_is_another_file(tiny_shape, cache):
+    model = model_of(tiny_shape)
+    cached(model, make_batches(5))
+    cached(model, make_batches(5), "other sha")
+    cached(model, make_batches(5, seed=1))
+    cached(model_of(tiny_shape, True), make_batches(5))
+    assert len(list(cache.glob("features-*.npy"))) == 4
+
+
+def test_a_damaged_file_is_made_anew(tiny_shape, cache):
+    model, batches = model_of(tiny_shape), make_batches(5)
+    first = np.array(cached(model, batches))
+    (path,) = cache.glob("features-*.npy")
+    path.write_bytes(path.read_bytes()[:40])
+    assert np.array_equal(cached(model, batches), first)
+
+
+def test_a_full_disk_is_told_before_it_is_full(tiny_shape, cache, monkeypatch):
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    with pytest.raises(InputError, match="the vectors need .* GiB; set TEXTCLS_CACHE"):
+        cached(model_of(tiny_shape), make_batches(5))
+    assert not list(cache_folder().glob("*.npy"))
+
+
+# ---- windows --------------------------------------------------------------------------------------------------------
+
+LENGTHS = (1, 0, 40, 6, 7, 19)
+
+
+def windows(max_length=8, stride=3, most=5):
+    words = [f"word{i}" for i in range(40)]
+    vocabulary = Vocabulary.learn_words([" ".join(words)], 100, 1, LONG_WORD)
+    texts = vocabulary.encode([" ".join(words[:n]) for n in LENGTHS])
+    return vocabulary, texts, vocabulary.windows(texts, max_length, stride, most)
+
+
+def test_windows_cover_a_text_up_to_the_most():
+    vocabulary, texts, sequences = windows()
+    for number, text in enumerate(texts):
+        rows = [sequences.rows[row][1:-1] for row in np.flatnonzero(sequences.documents == number)]
+        assert len(rows) <= 5 and all(len(row) <= 6 for row in rows)
+        starts = [0, 3, 6, 9, 12][: len(rows)]
+        if len(text) <= 18:
+            starts[-1] = max(0, len(text) - 6)  # the last window ends with the text
+            assert set(np.concatenate(rows)) == set(text)
+        for start, row in zip(starts, rows, strict=True):
+            assert row.tolist() == text[start : start + 6].tolist()
+    assert sequences.truncated == 2
+
+
+def test_a_documents_logits_are_the_mean_over_its_windows(tiny_shape):
+    _, _, sequences = windows()
+    model = model_of(tiny_shape)
+    batches = Batches(sequences, np.zeros(len(LENGTHS), np.int64), 4)
+    logits = collect_logits(model, batches, CPU, FP32)
+    for number in range(len(LENGTHS)):
+        rows = [sequences.rows[row].astype(np.int64) for row in np.flatnonzero(sequences.documents == number)]
+        with torch.no_grad():
+            expected = torch.stack([model(torch.from_numpy(row)[None])[0] for row in rows]).mean(0)
+        assert logits[number] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_windows_train_and_cache_like_anything_else(tiny_shape, cache):
+    _, _, sequences = windows()
+    model = model_of(tiny_shape)
+    batches = Batches(sequences, np.zeros(len(LENGTHS), np.int64), 3)
+    expected = collect_logits(model, batches, CPU, FP32)
+    batches.features = cached(model, batches)
+    assert collect_logits(model, batches, CPU, FP32) == pytest.approx(expected, abs=2e-3)
+    seen = [document for rows in batches.order(0) for document in rows]
+    assert sorted(seen) == list(range(len(LENGTHS)))
+    batch = batches.collate(batches.order(0)[0])
+    assert losses.document_logits(model, batch).shape == (3, 3)
+
+
+def test_one_row_a_document_is_the_common_case():
+    pieces = Pieces.join([[1, 2], [3]])
+    batches = Batches(Sequences(pieces, pieces.lengths, 0), np.zeros(2, np.int64), 2)
+    assert batches.collate(np.arange(2)).owner is None
