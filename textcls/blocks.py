@@ -162,9 +162,8 @@ def lstm(
 
 def onednn_workspace(T: int, B: int, F: int, S: int) -> tuple[int, int]:
     """(bytes, bytes of them that are written) of what oneDNN's float32 LSTM keeps between the forward and the backward
-    pass of one direction of one layer: gates, and states with their gradients, in rows of whole cache lines and parts of whole pages.
-    Read off
-    the sizes that the library (version 3) asks for, and off the resident set."""
+    pass of one direction of one layer: gates, and states with their gradients, in rows of whole cache lines and parts
+    of whole pages. Read off the sizes that the library (version 3) asks for, and off the resident set."""
 
     def line(size: int) -> int:
         size = 16 * math.ceil(size / 16)

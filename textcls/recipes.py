@@ -180,7 +180,7 @@ def tagger(kind: str, **defaults) -> dict:
 
 FROM_SCRATCH = {"lr": 2e-3, "epochs": 10, "embedding": 100, "vocab_size": 30_000, "min_count": 2, "vectors": None}
 OVER_BERT = {"lr": 1e-3, "epochs": 5, "encoder": "frozen", "encoder_lr": 2e-5, "features": "sequence"}
-LSTM_UNITS = {"hidden": 64, "layers": 1}
+LSTM = {"hidden": 64, "layers": 1, "pooling": "attention"}
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
@@ -256,10 +256,10 @@ RECIPES = {
             "label_smoothing": 0.1,
         },
     },
-    ("lstm", "classification"): recurrent("words", 1, pooling="last", **LSTM_UNITS, **FROM_SCRATCH),
-    ("bilstm-scratch", "classification"): recurrent("words", 2, pooling="last", **LSTM_UNITS, **FROM_SCRATCH),
-    ("bert-lstm", "classification"): recurrent("bert", 1, pooling="last", **LSTM_UNITS, **OVER_BERT),
-    ("bert-bilstm", "classification"): recurrent("bert", 2, pooling="last", **LSTM_UNITS, **OVER_BERT),
+    ("lstm", "classification"): recurrent("words", 1, **LSTM, **FROM_SCRATCH),
+    ("bilstm-scratch", "classification"): recurrent("words", 2, **LSTM, **FROM_SCRATCH),
+    ("bert-lstm", "classification"): recurrent("bert", 1, **LSTM, **OVER_BERT),
+    ("bert-bilstm", "classification"): recurrent("bert", 2, **LSTM, **OVER_BERT),
     ("bert", "tagging"): {
         "input": "pieces",
         "build": lambda c, shape, labels: Tagger(BertVectors(shape), labels, c.dropout, c.crf),
