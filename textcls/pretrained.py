@@ -72,9 +72,7 @@ def find_config(name: str) -> pathlib.Path:
 
 
 def fetch_from_hub(name: str) -> pathlib.Path:
-    from huggingface_hub import (
-        snapshot_download,  # comes with `tokenizers`; slow to import, so only here
-    )
+    from huggingface_hub import snapshot_download  # comes with `tokenizers`; slow to import, so only here
 
     try:
         folder = pathlib.Path(snapshot_download(name, allow_patterns=[f for f in FILES if f != FILES[2]]))

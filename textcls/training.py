@@ -10,13 +10,7 @@ import numpy as np
 import torch
 
 from textcls.batch import Batch, Batches
-from textcls.checkpoint import (
-    Run,
-    load_trainable,
-    random_states,
-    restore_random_states,
-    trainable_state,
-)
+from textcls.checkpoint import Run, load_trainable, random_states, restore_random_states, trainable_state
 from textcls.config import TrainConfig
 from textcls.device import Precision
 from textcls.errors import InputError
