@@ -1,0 +1,243 @@
+"""Every model of every task through the three commands: trains, resumes, evaluates, predicts, plans."""
+
+import importlib
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import textcls
+from tests.conftest import make_rows, write_csv
+from tests.test_training import equal, without_clock
+from textcls import recipes, training
+from textcls.checkpoint import Run
+from textcls.models.bert import Bert, BertConfig
+from textcls.pretrained import save_bert
+from textcls.text import Vocabulary
+
+NAMES = {"ada": "PER", "turin": "LOC", "milan": "LOC", "grace": "PER"}
+SMALL = {
+    "hidden": 8,
+    "embedding": 12,
+    "layers": 1,
+    "epochs": 2,
+    "batch_size": 8,
+    "max_length": 16,
+    "save_every": 3,
+    "encoder_lr": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small BERT, and a train and a test file for each task."""
+    folder = tmp_path_factory.mktemp("every")
+    rows = make_rows(72)
+    write_csv(folder / "train.csv", rows)
+    write_csv(folder / "test.csv", make_rows(30, seed=1))
+    rng = random.Random(0)
+    for name, count in (("train", 70), ("test", 20)):
+        sentences = [rng.choices([*NAMES, "the", "ship", "saw", "in"], k=rng.randint(1, 20)) for _ in range(count)]
+        lines = [[f"{word}\t{'B-' + NAMES[word] if word in NAMES else 'O'}" for word in words] for words in sentences]
+        (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
+        (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
+    vocabulary = Vocabulary.learn([text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2, 200)
+    shape = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+    )
+    torch.manual_seed(0)
+    save_bert(Bert(shape), folder / "tiny")
+    vocabulary.save(folder / "tiny")
+    return folder
+
+
+def command(model: str, task: str, out: str) -> list[str]:
+    kind = {"classification": "csv", "tagging": "conll", "lm": "txt"}[task]
+    flags = ["--model", model, "--task", task, "--train", f"train.{kind}", "--test", f"test.{kind}", "--dev", "0.2"]
+    known = recipes.TASKS[task]["defaults"] | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
+    for name, value in SMALL.items():
+        if name in known and not (model == "linear" and name == "max_length"):
+            flags += ["--" + name.replace("_", "-"), str(value)]
+    return [*flags, "--bert", "tiny", "--quiet", "--out", out]
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+
+    def run(script: str, *arguments, status=0) -> str:
+        capsys.readouterr()
+        assert importlib.import_module(script).main([str(argument) for argument in arguments]) == status
+        return capsys.readouterr().out
+
+    return run
+
+
+PAIRS = pytest.mark.parametrize("model, task", recipes.RECIPES)
+
+
+def stop_after(monkeypatch, saves: int) -> None:
+    """End the run, as Ctrl-C does, once last.pt has been written so many times."""
+    save, count = Run.save, [0]
+
+    def save_and_stop(run, name, content):
+        save(run, name, content)
+        count[0] += name == "last.pt"
+        if count[0] == saves:
+            raise training.InterruptedRun(run)
+
+    monkeypatch.setattr(Run, "save", save_and_stop)
+
+
+@PAIRS
+def test_resumed_equals_uninterrupted(model, task, folder, call, monkeypatch):
+    """Stopped in the middle of an epoch, with whatever the model carries from batch to batch."""
+    whole, stopped = f"runs/{model}-{task}", f"runs/{model}-{task}-stopped"
+    text = call("train", *command(model, task, whole))
+    assert "predicted  measured" in text and f"next: python evaluate.py {whole}" in text
+    assert ("linear  " in text) == (task == "classification" and model != "linear")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        text = call("train", *command(model, task, stopped), status=130)
+    assert f"python train.py --resume {stopped}" in text
+    assert Run(stopped).load("last.pt")["state"]["position"] > 0
+    call("train", "--resume", stopped, "--quiet")
+    for name in ("best.pt", "last.pt"):
+        ours, theirs = Run(stopped).load(name), Run(whole).load(name)
+        if name == "last.pt":
+            ours, theirs = without_clock(ours), without_clock(theirs)
+        assert equal(ours, theirs), name
+
+
+@PAIRS
+def test_evaluates_and_predicts(model, task, folder, call):
+    run = f"runs/{model}-{task}-evaluated"
+    call("train", *command(model, task, run))
+    before = json.loads((folder / run / "results.json").read_text("utf-8"))
+    after = json.loads(call("evaluate", run, "--json", "--quiet"))
+    assert {name: v["value"] for name, v in after["metrics"].items()} == pytest.approx(
+        {name: v["value"] for name, v in before["metrics"].items()}
+    )
+    predictor = textcls.load(run)
+    if task == "classification":
+        (folder / "in.txt").write_text("a star and a comet\nflour and butter\n", "utf-8")
+        lines = call("evaluate", run, "--predict", "in.txt", "--quiet").splitlines()
+        labels, probabilities = predictor.predict(["a star and a comet", "flour and butter"])
+        assert [line.split("\t")[0] for line in lines] == labels
+        assert probabilities.sum(1) == pytest.approx(1.0)
+    elif task == "tagging":
+        text = "ada x 1\nsaw y 2\n\n" + "turin z 3\n" * 40
+        (folder / "in.conll").write_text(text, "utf-8")
+        lines = call("evaluate", run, "--predict", "in.conll", "--quiet").splitlines()
+        tags = predictor.predict([["ada", "saw"], ["turin"] * 40])
+        assert [line.rsplit(" ", 1)[-1] for line in lines if line] == [*tags[0], *tags[1]]
+        assert [line.rsplit(" ", 1)[0] for line in lines] == ["ada x 1", "saw y 2", "", *["turin z 3"] * 40]
+    else:
+        words = call("evaluate", run, "--sample", "25", "--seed", "3").split()
+        assert 10 < len(words) <= 25 and set(words) <= {*NAMES, "the", "ship", "saw", "in"}
+        assert call("evaluate", run, "--sample", "25", "--seed", "3").split() == words
+
+
+@PAIRS
+def test_plans_without_weights(model, task, folder, call):
+    arguments = [value if value != "tiny" else "bert-base-uncased" for value in command(model, task, "none")]
+    text = call("train", *arguments, "--plan", "--memory", "6GB", "--device", "cuda")
+    assert "largest temporary" in text and "largest micro-batch" in text
+    assert not (folder / "none").exists()
+
+
+def test_a_language_models_perplexity_is_that_of_its_probabilities(folder, call):
+    run = "runs/lm-probabilities"
+    call("train", *command("lstm", "lm", run))
+    predictor = textcls.load(run)
+    words = predictor.tokenizer.encode(["the ship saw turin", "ada in milan"])
+    with torch.no_grad():
+        logits, _ = predictor.model(torch.from_numpy(words[None, :-1].astype(np.int64)))
+    probabilities = logits[0].double().softmax(-1)[range(len(words) - 1), words[1:]]
+    assert predictor.nll(words) == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
+
+
+def test_ensembles_take_any_classifier(call):
+    members = []
+    for model in ("linear", "lstm", "bert-lstm"):
+        members.append(f"runs/member-{model}")
+        call("train", *command(model, "classification", members[-1]))
+    text = call("ensemble", *members, "--out", "runs/mixed", "--quiet")
+    assert all(name in text for name in (*members, "average", "learned ensemble"))
+    text = call("evaluate", *members, "runs/mixed", "--quiet")
+    assert text.count(" points ") == 6 and "p corrected for 6 comparisons (Holm)" in text
+
+
+def test_taggers_are_compared_by_sentence(call):
+    runs = ["runs/tag-a", "runs/tag-b"]
+    call("train", *command("bilstm-scratch", "tagging", runs[0]))
+    call("train", *command("bilstm-scratch", "tagging", runs[1]), "--crf", "--seed", "2")
+    text = call("evaluate", *runs, "--quiet")
+    assert "test F1 (conlleval)" in text and "in F1 (95 % interval" in text
+
+
+def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatch):
+    flags = [*command("linear", "classification", "runs/three"), "--seeds", "1", "2", "3"]
+    text = call("train", *flags)
+    found = json.loads((folder / "runs/three/seeds.json").read_text("utf-8"))
+    values = [
+        json.loads((folder / f"runs/three/seed-{seed}/results.json").read_text("utf-8"))["metrics"]["accuracy"]["value"]
+        for seed in (1, 2, 3)
+    ]
+    assert found["mean"]["accuracy"] == pytest.approx(np.mean(values))
+    assert found["sd"]["accuracy"] == pytest.approx(np.std(values, ddof=1))
+    assert "mean ± sd" in text and "3 runs" in text and found["collapsed"] == [False] * 3
+    path = folder / "runs/three/seed-2/results.json"
+    result = json.loads(path.read_text("utf-8"))
+    result["metrics"]["accuracy"]["value"] = result["chance"]["value"]
+    path.write_text(json.dumps(result), "utf-8")
+    text = call("train", *flags)  # nothing is left to train
+    assert "collapsed" in text and "without the collapsed" in text and "2 runs" in text
+
+
+def test_long_documents_in_windows(call):
+    flags = ["--long-documents", "window", "--max-length", "8", "--stride", "4", "--max-windows", "3"]
+    for model in ("bert", "bert-bilstm", "lstm"):
+        base = command(model, "classification", f"runs/windows-{model}")
+        text = call("train", *[value for value in base if value not in ("--max-length", "16")], *flags)
+        assert "longer than up to 3 windows" in text
+        call("evaluate", f"runs/windows-{model}", "--quiet")
+
+
+def test_word_vectors_are_begun_with(folder, call):
+    (folder / "vectors.txt").write_text("2 3\nstar 1.5 2.5 -3\nunseenword 1 2 3\nthe 0 0 1\n", "utf-8")
+    base = command("lstm", "classification", "runs/vectors")
+    at = base.index("--embedding")
+    text = call("train", *base[:at], *base[at + 2 :], "--vectors", "vectors.txt", "--lr", "1e-9")
+    assert "2 with a vector of 3 numbers" in text
+    predictor = textcls.load("runs/vectors")
+    place = predictor.tokenizer.tokenizer.token_to_id("star")
+    assert predictor.model.encoder.source.table.weight[place].tolist() == pytest.approx([1.5, 2.5, -3.0], abs=1e-4)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--model", "lstm", "--crf"], "--crf does not apply to --model lstm"),
+    (["--model", "bert-lstm", "--checkpoint-activations"], "--checkpoint-activations does not apply"),
+    (["--model", "lstm", "--stride", "500", "--long-documents", "window"], "--stride 500 leaves out words"),
+    (["--model", "lstm", "--vectors", "none.txt"], "--vectors none.txt: no such file"),
+    (["--model", "lstm", "--seeds", "1", "1"], "--seeds 1 1: one of them is given twice"),
+    (["--model", "lstm", "--seeds", "1", "2", "--seed", "3"], "--seeds stands alone"),
+    (["--task", "tagging", "--model", "lstm", "--train", "train.conll"], "not there for --task tagging"),
+    (["--task", "lm", "--model", "lstm"], "--task lm has no data of its own"),
+    (["--task", "tagging", "--train", "train.conll", "--class-weights", "balanced"], "--class-weights goes with"),
+])  # fmt: skip
+def test_flags_that_do_not_fit_are_refused(folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+    if "--train" not in arguments and "--task" not in arguments:
+        arguments = [*arguments, "--train", "train.csv"]
+    assert importlib.import_module("train").main([*arguments, "--quiet", "--out", "runs/refused"]) == 2
+    assert message in capsys.readouterr().err
