@@ -48,6 +48,8 @@ def main(argv=None):
         member = textcls.load(folder, arguments.device, arguments.bert)
         if "members" in member.meta:
             raise InputError(f"{folder}: an ensemble cannot be a member")
+        if member.config.task != "classification":
+            raise InputError(f"{folder}: a run of --task {member.config.task}; an ensemble combines classifiers")
         if corpus is None:
             corpus, labels = load_corpus(member, arguments.data_dir, arguments.quiet), member.labels
         columns = label_columns(member, labels, pathlib.Path(folder))

@@ -160,8 +160,9 @@ def test_a_language_models_perplexity_is_that_of_its_probabilities(folder, call)
     predictor = textcls.load(run)
     words = predictor.tokenizer.encode(["the ship saw turin", "ada in milan"])
     with torch.no_grad():
-        logits, _ = predictor.model(torch.from_numpy(words[None, :-1].astype(np.int64)))
-    probabilities = logits[0].double().softmax(-1)[range(len(words) - 1), words[1:]]
+        before = np.concatenate([[predictor.tokenizer.eos], words[:-1]])  # the first word, too, is predicted
+        logits, _ = predictor.model(torch.from_numpy(before[None].astype(np.int64)))
+    probabilities = logits[0].double().softmax(-1)[range(len(words)), words]
     assert predictor.nll(words) == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
 
 

@@ -107,7 +107,7 @@ def by_sentence(batches: TagBatches) -> list[list[np.ndarray]]:
 
 @torch.no_grad()
 def word_losses(model, batches: Streams, device: torch.device, precision: Precision, quiet: bool = True) -> float:
-    """The summed negative log-likelihood, in nats, of every word of the text but its first."""
+    """The summed negative log-likelihood, in nats, of every word of the stream but its first."""
     assert not model.training and batches.batch_size == 1, "streams side by side would each begin without a past"
     total, carry = 0.0, None
     for rows in through("evaluating", quiet)(batches.sorted_order()):

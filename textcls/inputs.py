@@ -59,7 +59,13 @@ def split_tags(tags: Sequence[np.ndarray], starts: Pieces) -> Pieces:
 def streams(part: Text, vocabulary: Words, config: TrainConfig, name: str) -> Streams:
     """The training text side by side; any other in one stream, so that its perplexity is that of all its words."""
     print(f"{name}: {len(part):,} words")
-    batch_size = config.batch_size if name == "train" else 1
-    if len(part) <= batch_size:
-        raise InputError(f"the {name} text has {len(part)} words, too few for --batch-size {batch_size}")
-    return Streams(part.words, batch_size, config.max_length)
+    if name != "train":
+        return one_stream(part.words, vocabulary, config.max_length)
+    if len(part) <= config.batch_size:
+        raise InputError(f"the training text has {len(part)} words, too few for --batch-size {config.batch_size}")
+    return Streams(part.words, config.batch_size, config.max_length)
+
+
+def one_stream(words: np.ndarray, vocabulary: Words, window: int) -> Streams:
+    """A text from its first word on, as if the line before had just ended: every word is predicted."""
+    return Streams(np.concatenate([[vocabulary.eos], words]), 1, window)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from textcls import backbone, files, inputs, recipes
-from textcls.batch import Streams, TagBatches
+from textcls.batch import TagBatches
 from textcls.checkpoint import Run, load_trainable
 from textcls.config import TrainConfig
 from textcls.data.corpus import Documents
@@ -99,10 +99,10 @@ class LanguagePredictor(Base):
     """A language model."""
 
     def nll(self, words: np.ndarray, quiet: bool = True) -> float:
-        """Mean negative log-likelihood, in nats, of each of the words (N,) but the first; perplexity is its exp."""
+        """Mean negative log-likelihood, in nats, of all words (N,) of a text; perplexity is its exp."""
         self.model.to(self.device)
-        batches = Streams(words, 1, EVALUATION_WINDOW)
-        return word_losses(self.model, batches, self.device, self.precision, quiet) / (len(words) - 1)
+        batches = inputs.one_stream(words, self.tokenizer, EVALUATION_WINDOW)
+        return word_losses(self.model, batches, self.device, self.precision, quiet) / len(words)
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:
@@ -264,11 +264,13 @@ def properties(predictor: Predictor) -> dict[str, str]:
     history = [json.loads(line) for line in open(predictor.run.folder / "metrics.jsonl", encoding="utf-8")]
     recipe = recipes.choose(predictor.config)
     seconds = sorted(row["seconds"] for row in history)
+    peaks = {name: max(row["memory"][name] for row in history) / 2**30 for name in history[0]["memory"]}
     return counts | {
         "backbone": describe_backbone(predictor.config, meta["backbone"]["name"], recipe),
         **{name: text.format(**vars(predictor.config)) for name, text in recipe["about"].items()},
         "precision": meta["precision"],
-        "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.0f} s/epoch on {meta['device']}",
+        "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}",
+        "peak memory": ", ".join(f"{name.replace('_', ' ')} {size:.2f} GiB" for name, size in peaks.items()),
     }
 
 

@@ -265,10 +265,11 @@ class Words:
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
         """All words as one array, int32, each line ended by <eos>."""
-        parts, lines = [], iter(lines)
+        parts, lines = [np.zeros(0, np.int32)], iter(lines)
         while chunk := list(itertools.islice(lines, 2048)):
-            parts += [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
-        return Pieces.join(parts).tokens
+            ids = [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
+            parts.append(Pieces.join(ids).tokens)
+        return np.concatenate(parts)
 
 
 def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:

@@ -182,7 +182,8 @@ class Tally:
         self.pending += [(f"loss {name}", loss.detach(), batch.rows) for name, loss in losses.items()]
         sums = self.state.tally
         counts = {f"targets {name}": count for name, count in batch.counts.items()}
-        counts |= {"documents": len(batch.rows), "tokens": batch.tokens, "slots": batch.ids.numel()}
+        documents = 0 if "word" in batch.counts else len(batch.rows)  # a text for a language model is one
+        counts |= {"documents": documents, "tokens": batch.tokens, "slots": batch.ids.numel()}
         for name, value in counts.items():
             sums[name] = sums.get(name, 0) + value
 
@@ -230,9 +231,10 @@ def epoch_line(row: dict, epochs: int) -> str:
     """What is printed of an epoch. metrics.jsonl holds the same numbers."""
     dev = "  ".join(f"{name} {value:.4f}" for name, value in row["dev"].items())
     memory = ", ".join(f"{name.replace('_', ' ')} {size / 2**30:.2f} GiB" for name, size in row["memory"].items())
+    documents = f"  {row['documents_per_s']:.0f} documents/s" if row["documents_per_s"] else ""
     skipped = f"  skipped steps {row['skipped']}" if row["skipped"] else ""
     return (
-        f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}  {row['documents_per_s']:.0f} documents/s"
+        f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}{documents}"
         f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch"
         f"  peak {memory}{skipped}"
     )
