@@ -114,7 +114,7 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
         recipe["begin"](model, batches["train"])
     if config.encoder == "frozen":
         for name, part in batches.items():
-            part.features = cached_features(
+            part.features, _ = cached_features(
                 model.encoder.source, base.source["sha256"], part, device, precision, name, config.quiet
             )
     del base  # a frozen backbone's upper layers are not needed any more

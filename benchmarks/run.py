@@ -42,6 +42,10 @@ ROWS = {
         "BiLSTM training, against nn.LSTM on a PackedSequence", "Ours", "OursPacked", 5.0,
         {"model": "bilstm", "batch": 32, "hidden": 384, "layers": 2}, 64, 128,
     ),
+    "features": Row(
+        "LSTM on a frozen BERT, vectors cached, against computing them again", "OursCached", "Ours", 5.0,
+        {"model": "bert-lstm", "batch": 32}, 64, 512,
+    ),
     "trainer": Row("BERT fine-tuning, against Trainer, padded to the maximum", "Ours", "Trainer", 5.0, {}, 32, 96),
     "trainer-best": Row("BERT fine-tuning, against Trainer at its best", "Ours", "TrainerBest", 1.3, {}, 32, 96),
     "pipeline": Row(

@@ -22,7 +22,7 @@ def model_of(shape, cls_only=False):
 
 
 def cached(model, batches, weights="sha"):
-    return cached_features(model.encoder.source, weights, batches, CPU, FP32, "train", True)
+    return cached_features(model.encoder.source, weights, batches, CPU, FP32, "train", True)[0]
 
 
 @pytest.mark.parametrize("cls_only", [False, True])
@@ -50,8 +50,18 @@ def test_another_encoder_or_text_is_another_file(tiny_shape, cache):
     cached(model, make_batches(5))
     cached(model, make_batches(5), "other sha")
     cached(model, make_batches(5, seed=1))
-    cached(model_of(tiny_shape, True), make_batches(5))
+    cached(model_of(tiny_shape, True), make_batches(5, seed=2))
     assert len(list(cache.glob("features-*.npy"))) == 4
+
+
+def test_cls_is_taken_from_the_vectors_of_all_tokens(tiny_shape, cache, monkeypatch):
+    batches = make_batches(9)
+    alone = np.array(cached(model_of(tiny_shape, True), batches))
+    for path in cache.glob("features-*"):
+        path.unlink()
+    cached(model_of(tiny_shape), batches)
+    monkeypatch.setattr(features, "compute", None)
+    assert np.array_equal(cached(model_of(tiny_shape, True), batches), alone)
 
 
 def test_a_damaged_file_is_made_anew(tiny_shape, cache):

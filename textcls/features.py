@@ -1,9 +1,12 @@
 """The vectors of a frozen encoder, computed once: epochs after the first cost what stands above it."""
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
+import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from textcls.data.cache import cache_folder
 from textcls.device import Precision
 from textcls.errors import InputError
 from textcls.evaluation import CPU_TOKENS
+from textcls.files import write_json
 from textcls.models.recurrent import BertVectors
 from textcls.progress import through
 
@@ -25,33 +29,48 @@ def cached_features(
     precision: Precision,
     name: str,
     quiet: bool,
-) -> np.ndarray:
-    """The vectors of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H), as fp16 in a memory-mapped
-    file. Its name is a digest of the encoder's `weights` (their sha256), of the tokens, and of how they are computed.
-    Raises InputError where the disk has no room."""
+    say: Callable[[str], None] = print,
+) -> tuple[np.ndarray, float]:
+    """(the vectors of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H), seconds they took).
+
+    They are kept as fp16 in a memory-mapped file, whose name is a digest of the encoder's `weights` (their sha256), of
+    the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one. Raises
+    InputError where the disk has no room.
+    """
     rows = batches.sequences.rows
-    shape = (len(rows) if source.cls_only else len(rows.tokens), source.features)
-    key = hashlib.blake2b(f"{weights} {source.cls_only} {precision.name} {shape}".encode(), digest_size=16)
-    for part in (rows.tokens, rows.offsets, batches.sequences.first):
+    every, alone = (len(rows.tokens), source.features), (len(rows), source.features)
+    shape = alone if source.cls_only else every
+    path = file_of(batches, weights, precision, shape)
+    found, way = opened(path, shape), "from"
+    if found is None and source.cls_only:
+        larger = file_of(batches, weights, precision, every)
+        if (whole := opened(larger, every)) is not None:
+            path, found = larger, (np.array(whole[0][rows.offsets[:-1]]), whole[1])
+    if found is None:
+        way = "to"
+    say(f"{name}: vectors of {shape[0]:,} tokens, {2 * shape[0] * shape[1] / 2**30:.2f} GiB, {way} {path}")
+    return found or compute(source, batches, path, shape, device, precision, name, quiet)
+
+
+def file_of(batches: Batches, weights: str, precision: Precision, shape: tuple[int, int]) -> pathlib.Path:
+    key = hashlib.blake2b(f"{weights} {precision.name} {shape}".encode(), digest_size=16)
+    for part in (batches.sequences.rows.tokens, batches.sequences.rows.offsets, batches.sequences.first):
         key.update(np.ascontiguousarray(part).tobytes())
-    path = cache_folder() / f"features-{key.hexdigest()}.npy"
-    size = 2 * shape[0] * shape[1]
-    found = opened(path, shape)
-    way = "to" if found is None else "from"
-    print(f"{name}: vectors of {shape[0]:,} tokens, {size / 2**30:.2f} GiB, {way} {path}")
-    return found if found is not None else compute(source, batches, path, shape, device, precision, name, quiet)
+    return cache_folder() / f"features-{key.hexdigest()}.npy"
 
 
-def opened(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
+def opened(path: pathlib.Path, shape: tuple[int, int]) -> tuple[np.ndarray, float] | None:
+    """What `compute` left there, if it is whole."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        seconds = float(json.loads(path.with_suffix(".json").read_text("utf-8"))["seconds"])
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
-    return found if found.shape == shape and found.dtype == np.float16 else None
+    return (found, seconds) if found.shape == shape and found.dtype == np.float16 else None
 
 
 @torch.no_grad()
-def compute(source, batches, path, shape, device, precision, name, quiet) -> np.ndarray:
+def compute(source, batches, path, shape, device, precision, name, quiet) -> tuple[np.ndarray, float]:
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
     if free < 2 * shape[0] * shape[1] + 2**24:  # a mapped file that outgrows its disk kills the process
@@ -59,7 +78,7 @@ def compute(source, batches, path, shape, device, precision, name, quiet) -> np.
             f"{path.parent}: {free / 2**30:.1f} GiB are free, the vectors need {2 * shape[0] * shape[1] / 2**30:.1f} "
             "GiB; set TEXTCLS_CACHE to a larger disk, or choose --encoder tune"
         )
-    temporary = path.with_name(f".{path.name}.part")
+    temporary, start = path.with_name(f".{path.name}.part"), time.perf_counter()
     vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
     offsets = batches.sequences.rows.offsets
     source.eval().to(device)
@@ -77,5 +96,7 @@ def compute(source, batches, path, shape, device, precision, name, quiet) -> np.
                 vectors[offsets[row] : offsets[row + 1]] = hidden[i, : offsets[row + 1] - offsets[row]]
     vectors.flush()
     del vectors
+    seconds = time.perf_counter() - start
+    write_json(path.with_suffix(".json"), {"seconds": seconds})
     os.replace(temporary, path)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.load(path, mmap_mode="r", allow_pickle=False), seconds
