@@ -1,8 +1,9 @@
-"""Combine trained classifiers: average their probabilities, and fit a small network over them.
+"""Combine trained classifiers: average their probabilities, weigh them, and fit a small network over them.
 
     python ensemble.py runs/bert runs/bilstm
+    python ensemble.py runs/bert runs/bilstm runs/linear --combine weighted
 
-The members' logits are computed one member at a time and kept in RUN/logits. The network is fitted on the dev
+The members' logits are computed one member at a time and kept in RUN/logits. What combines them is fitted on the dev
 documents, which no member was trained on; the test documents are looked at once, at the end.
 """
 
@@ -24,7 +25,7 @@ from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, Documents
 from textcls.device import prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
-from textcls.models.ensemble import LearnedEnsemble
+from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
 from textcls.predictor import Predictor, cached_logits, label_columns, member_probabilities
 from textcls.progress import through
 
@@ -67,24 +68,38 @@ def main(argv=None):
 
     # ---- fit --------------------------------------------------------------------------------------------------------
     torch.manual_seed(arguments.seed)
-    model = LearnedEnsemble(len(dev), len(labels))
-    epochs, seconds = fit(model, member_probabilities(dev), torch.from_numpy(corpus.dev.labels), arguments.seed)
-    size = sum(p.numel() for p in model.parameters())
+    models = {name: kind(len(dev), len(labels)) for name, kind in ENSEMBLES.items()}
+    inputs, targets = member_probabilities(dev), torch.from_numpy(corpus.dev.labels)
+    epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed)
+    fit_weights(models["weighted"], inputs, targets)
+    size = sum(p.numel() for p in models["learned"].parameters())
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
     print(f"learned ensemble: {size:,} parameters; {training}, on {len(corpus.dev)} dev documents")
-    save(run, model, corpus, labels, facts, training)
+    weights = models["weighted"].weights.tolist()
+    print("weighted ensemble: " + ", ".join(f"{w:.2f} {run}" for w, run in zip(weights, arguments.runs, strict=True)))
+    save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
 
     # ---- test -------------------------------------------------------------------------------------------------------
+    average = np.log(np.mean([np.exp(metrics.log_softmax(logits)) for logits in test], axis=0))
     with torch.no_grad():
-        learned = model.eval()(member_probabilities(test)).numpy()
-    show(corpus.test, corpus.description, [*map(str, arguments.runs)], test, learned)
-    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(map(str, arguments.runs))} {run.folder}")
+        combined = {"average": average} | {
+            f"{name} ensemble": model.eval()(member_probabilities(test)).numpy() for name, model in models.items()
+        }
+    members = dict(zip(map(str, arguments.runs), test, strict=True))
+    show(corpus.test, corpus.description, members, combined, f"{arguments.combine} ensemble")
+    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(members)} {run.folder}")
 
 
 def parse(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more run folders, as left by train.py")
     parser.add_argument("--out", metavar="S", help="run folder to make (default: the first free runs/ensemble[-N])")
+    parser.add_argument(
+        "--combine",
+        choices=tuple(ENSEMBLES),
+        default="learned",
+        help="which ensemble the run folder keeps: the network, or a weight for each member (default: learned)",
+    )
     parser.add_argument(
         "--in-sample",
         action="store_true",
@@ -156,6 +171,19 @@ def fit(model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tenso
     return epoch, time.perf_counter() - start
 
 
+def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
+    """The weights with the lowest loss on all dev documents, by L-BFGS: so few of them cannot overfit."""
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(probabilities), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
 def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_labels: int, share: float):
     """Renumber the classes of about `share` of the documents, each at random and alike in all members and the label.
 
@@ -169,7 +197,13 @@ def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_label
 
 
 def save(
-    run: Run, model: LearnedEnsemble, corpus: Corpus, labels: list[str], members: list[dict], training: str
+    run: Run,
+    model: LearnedEnsemble | WeightedEnsemble,
+    corpus: Corpus,
+    labels: list[str],
+    members: list[dict],
+    combine: str,
+    training: str,
 ) -> None:
     size = sum(p.numel() for p in model.parameters())
     total = size + sum(member["parameters"] for member in members)
@@ -177,6 +211,7 @@ def save(
         {
             "textcls": textcls.__version__,
             "members": members,
+            "combine": combine,
             "labels": labels,
             "data": corpus.description,
             "parameters": {"trainable": size, "total": total},
@@ -187,21 +222,21 @@ def save(
     run.save("best.pt", {"model": trainable_state(model)})
 
 
-def show(test: Documents, description: str, names: list[str], members: list[np.ndarray], learned: np.ndarray) -> None:
-    """Every member, the plain average and the learned ensemble, and the best member against the learned ensemble."""
-    average = np.log(np.mean([np.exp(metrics.log_softmax(logits)) for logits in members], axis=0))
-    rows = [["", "accuracy", "macro-F1", "NLL", "ECE"]]
-    correct = []
-    for name, logits in zip([*names, "average", "learned ensemble"], [*members, average, learned], strict=True):
+def show(
+    test: Documents, description: str, members: dict[str, np.ndarray], combined: dict[str, np.ndarray], chosen: str
+) -> None:
+    """Every member and every way to combine them, and the best member against the `chosen` one."""
+    rows, correct = [["", "accuracy", "macro-F1", "NLL", "ECE"]], {}
+    for name, logits in (members | combined).items():
         values = metrics.intervals(logits, test.labels)
         rows.append([name, *(report.interval(values[key]) for key in metrics.METRICS)])
-        correct.append(logits.argmax(1) == test.labels)
+        correct[name] = logits.argmax(1) == test.labels
     print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{report.table(rows)}")
-    best = max(range(len(members)), key=lambda i: correct[i].mean())
-    only_ensemble, only_member, p = metrics.mcnemar(correct[-1], correct[best])
+    best = max(members, key=lambda name: correct[name].mean())
+    only_ensemble, only_member, p = metrics.mcnemar(correct[chosen], correct[best])
     print(
-        f"\nMcNemar, learned ensemble against {names[best]}: {only_ensemble} documents only the ensemble has right, "
-        f"{only_member} only {names[best]}; exact two-sided p = {p:.2g}"
+        f"\nMcNemar, {chosen} against {best}: {only_ensemble} documents only the ensemble has right, "
+        f"{only_member} only {best}; exact two-sided p = {p:.2g}"
     )
 
 

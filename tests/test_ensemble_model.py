@@ -1,7 +1,8 @@
 import torch
 
-from ensemble import fit, permute_classes
+from ensemble import fit, fit_weights, permute_classes
 from textcls import LearnedEnsemble
+from textcls.models.ensemble import WeightedEnsemble
 
 
 def test_shape_and_parameter_count():
@@ -46,3 +47,22 @@ def test_fit_learns_whom_to_believe():
     fit(model, probabilities[:400], labels[:400], seed=0)
     with torch.no_grad():
         assert (model.eval()(probabilities[400:]).argmax(1) == labels[400:]).float().mean() > 0.9
+
+
+def test_weights_scale_log_probabilities():
+    torch.manual_seed(0)
+    model = WeightedEnsemble(2, 3)
+    model.weights.data = torch.tensor([0.5, 2.0])
+    first, second = torch.randn(4, 3).softmax(-1), torch.randn(4, 3).softmax(-1)
+    expected = 0.5 * first.log() + 2.0 * second.log()
+    assert torch.allclose(model(torch.cat([first, second], 1)), expected, atol=1e-6)
+
+
+def test_fitted_weights_lean_on_the_member_that_knows():
+    torch.manual_seed(0)
+    labels = torch.randint(3, (300,))
+    knows = (4 * torch.nn.functional.one_hot(labels, 3) + torch.randn(300, 3)).softmax(-1)
+    guesses = torch.randn(300, 3).softmax(-1)
+    model = WeightedEnsemble(2, 3)
+    fit_weights(model, torch.cat([knows, guesses], 1), labels)
+    assert model.weights[0] > 0.5 and abs(float(model.weights[1])) < 0.3

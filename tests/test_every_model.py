@@ -173,6 +173,11 @@ def test_ensembles_take_any_classifier(call):
         call("train", *command(model, "classification", members[-1]))
     text = call("ensemble", *members, "--out", "runs/mixed", "--quiet")
     assert all(name in text for name in (*members, "average", "learned ensemble"))
+    call("ensemble", *members, "--out", "runs/weighted", "--combine", "weighted", "--quiet")
+    kept = textcls.load("runs/weighted")
+    logits = [member.logits(["a star", "flour"]) for member in kept.members]
+    expected = kept.combine(logits).argmax(1)
+    assert kept.predict(["a star", "flour"])[0] == [kept.labels[i] for i in expected]
     text = call("evaluate", *members, "runs/mixed", "--quiet")
     assert text.count(" points ") == 6 and "p corrected for 6 comparisons (Holm)" in text
 

@@ -22,7 +22,7 @@ from textcls.errors import InputError
 from textcls.evaluation import collect_logits, predict_tags, word_losses
 from textcls.features import cached_features
 from textcls.metrics import log_softmax
-from textcls.models.ensemble import LearnedEnsemble
+from textcls.models.ensemble import ENSEMBLES
 from textcls.text import Pieces, Vocabulary, Words
 
 BATCH = 32  # documents predicted at once
@@ -140,10 +140,10 @@ class LanguagePredictor(Base):
 
 
 class EnsemblePredictor(Predictor):
-    """The learned ensemble: its members one after the other on the device, then the small network over them."""
+    """An ensemble: its members one after the other on the device, then the small model over them."""
 
     def __init__(
-        self, run: Run, meta: dict, model: LearnedEnsemble, members: list["MemberReference"], device: torch.device
+        self, run: Run, meta: dict, model: torch.nn.Module, members: list["MemberReference"], device: torch.device
     ):
         self.run, self.meta, self.labels = run, meta, meta["labels"]
         self.model, self.members, self.device, self.tokenizer = model.eval(), members, device, None
@@ -225,7 +225,7 @@ def load_ensemble(run: Run, meta: dict, content: dict, device: torch.device, ber
             )
         predictor = load(folder, str(device), bert)
         members.append(MemberReference(predictor, label_columns(predictor, meta["labels"], folder)))
-    model = LearnedEnsemble(len(members), len(meta["labels"]))
+    model = ENSEMBLES[meta.get("combine", "learned")](len(members), len(meta["labels"]))
     load_trainable(model, content["model"], run.folder / "best.pt")
     return EnsemblePredictor(run, meta, model, members, device)
 
@@ -273,7 +273,10 @@ def properties(predictor: Predictor) -> dict[str, str]:
         members = ", ".join(member.predictor.config.model for member in predictor.members)
         return counts | {
             "backbone": members,
-            "sequence modelling": "meta-MLP on probabilities",
+            "sequence modelling": {
+                "learned": "meta-MLP on probabilities",
+                "weighted": "weighted log-probabilities",
+            }[meta.get("combine", "learned")],
             "pooling": "none",
             "precision": "fp32",
             "training": meta["training"],

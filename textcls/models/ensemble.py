@@ -1,4 +1,4 @@
-"""A small network over the members' probabilities. Dimensions: B batch, M models, C classes."""
+"""Small models over the members' probabilities. Dimensions: B batch, M models, C classes."""
 
 import torch
 from torch import nn
@@ -26,3 +26,20 @@ class LearnedEnsemble(nn.Module):
 
     def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
         return self.layers(probabilities)
+
+
+class WeightedEnsemble(nn.Module):
+    """A logarithmic opinion pool (Genest and Zidek, 1986): the members' log-probabilities, each times a weight of its
+    own, summed. A weight above 1 sharpens. The same input and output as :class:`LearnedEnsemble`."""
+
+    def __init__(self, num_models: int = 2, num_labels: int = 20):
+        super().__init__()
+        self.num_labels = num_labels
+        self.weights = nn.Parameter(torch.full((num_models,), 1.0 / num_models))
+
+    def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
+        logs = probabilities.clamp_min(1e-30).log().view(len(probabilities), -1, self.num_labels)  # (B, M, C)
+        return torch.einsum("bmc,m->bc", logs, self.weights)
+
+
+ENSEMBLES = {"learned": LearnedEnsemble, "weighted": WeightedEnsemble}
