@@ -65,4 +65,4 @@ def test_fitted_weights_lean_on_the_member_that_knows():
     guesses = torch.randn(300, 3).softmax(-1)
     model = WeightedEnsemble(2, 3)
     fit_weights(model, torch.cat([knows, guesses], 1), labels)
-    assert model.weights[0] > 0.5 and abs(float(model.weights[1])) < 0.3
+    assert model.weights[0].item() > 5 * abs(model.weights[1].item())
