@@ -14,11 +14,11 @@ RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value with the 2.5 % and 97.5 % points of its bootstrap distribution."""
+    """A value with the 2.5 % and 97.5 % points of its bootstrap distribution, where there is one."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

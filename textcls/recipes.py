@@ -6,7 +6,7 @@ RECIPES  (model, task) -> how the model is built, and its defaults:
             `bag` of them
   build     (settings, shape, number of labels) -> model
   share     (model, Backbone) -> None: give the model what the backbone brings
-  ledger    (settings, shape, number of labels, step) -> its blocks, see blocks.py
+  ledger    (settings, shape, number of labels, step) -> its blocks, see stacks.py
   frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
   amp       mixed precision on CUDA when --amp is auto
   defaults  settings that the user did not give, on top of the task's
@@ -18,23 +18,15 @@ import functools
 
 import torch
 
-from textcls import blocks, evaluation, inputs, ledger, losses
-from textcls.backbone import Backbone, shape_of
+from textcls import assembly, evaluation, inputs, ledger, losses, stacks
+from textcls.backbone import shape_of
 from textcls.config import TrainConfig, flag
 from textcls.errors import InputError
 from textcls.models.bert import BertClassifier, BertConfig
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
 from textcls.models.lstm import BiLSTMClassifier
-from textcls.models.recurrent import (
-    BertVectors,
-    FrozenEmbeddings,
-    Recurrent,
-    RecurrentClassifier,
-    Tagger,
-    WordShape,
-    WordVectors,
-)
+from textcls.models.recurrent import BertVectors, Tagger, WordShape
 from textcls.text import SPECIAL
 
 TRAINING = {
@@ -93,74 +85,15 @@ TASKS = {
     },
 }
 
-# ---- what the models are built of -----------------------------------------------------------------------------------
-
-
-def source(kind: str, c: TrainConfig, shape):
-    """The vectors of the tokens: trained from scratch, BERT's frozen embeddings, or BERT's last hidden states."""
-    if kind == "words":
-        return WordVectors(shape)
-    if kind == "embeddings":
-        return FrozenEmbeddings(shape)
-    return BertVectors(shape, c.encoder == "frozen", c.features == "cls")
-
-
-def recurrent_classifier(kind: str, directions: int, c: TrainConfig, shape, labels: int) -> RecurrentClassifier:
-    encoder = Recurrent(source(kind, c, shape), c.hidden, c.layers, c.dropout, directions == 2)
-    return RecurrentClassifier(encoder, labels, c.pooling, c.dropout)
-
-
-def recurrent_tagger(kind: str, c: TrainConfig, shape, labels: int) -> Tagger:
-    encoder = Recurrent(source(kind, c, shape), c.hidden, c.layers, c.dropout)
-    return Tagger(encoder, labels, c.dropout, c.crf)
-
-
-def share_bert(model, base: Backbone) -> None:
-    """The backbone's tensors become those of the `bert` or the `embeddings` inside the model, as far as it has them."""
-    for part in model.modules():
-        for name in ("bert", "embeddings"):
-            if name in part._modules:
-                theirs = base.bert if name == "bert" else base.bert.embeddings
-                wanted = part._modules[name].state_dict().keys()
-                state = {key: value for key, value in theirs.state_dict().items() if key in wanted}
-                part._modules[name].load_state_dict(state, assign=True)
-                return
-    raise AssertionError("the model has no place for a backbone")
-
-
-def share_words(model, base: Backbone) -> None:
-    """Pretrained word vectors, for the words that have one."""
-    if base.vectors is not None:
-        places, vectors = base.vectors
-        with torch.no_grad():
-            model.encoder.source.table.weight[places] = vectors
-
-
-def begin_linear(model: LinearClassifier, batches) -> None:
-    texts = [(batches.collate(rows).ids, torch.from_numpy(rows)) for rows in batches.sorted_order()]
-    model.begin(texts, torch.from_numpy(batches.labels))
-
-
-def always(c: TrainConfig) -> bool:
-    return True
-
-
-def never(c: TrainConfig) -> bool:
-    return False
-
-
-def encoder_is_frozen(c: TrainConfig) -> bool:
-    return c.encoder == "frozen"
-
 
 def recurrent(kind: str, directions: int, **defaults) -> dict:
     """The row of a (Bi)LSTM classifier over one of the sources."""
     return {
         "input": "words" if kind == "words" else "pieces",
-        "build": functools.partial(recurrent_classifier, kind, directions),
-        "share": share_words if kind == "words" else share_bert,
-        "ledger": functools.partial(blocks.recurrent_classifier, kind, directions),
-        "frozen": never if kind == "words" else encoder_is_frozen,
+        "build": functools.partial(assembly.recurrent_classifier, kind, directions),
+        "share": assembly.share_words if kind == "words" else assembly.share_bert,
+        "ledger": functools.partial(stacks.recurrent_classifier, kind, directions),
+        "frozen": assembly.FROZEN[kind],
         "amp": "off" if kind == "words" else "fp16",
         "about": {"sequence modelling": "LSTM" if directions == 1 else "BiLSTM", "pooling": "{pooling}"},
         "defaults": defaults,
@@ -171,9 +104,8 @@ def recurrent(kind: str, directions: int, **defaults) -> dict:
 def tagger(kind: str, **defaults) -> dict:
     """The row of a BiLSTM tagger over one of the sources."""
     return recurrent(kind, 2, **defaults) | {
-        "build": functools.partial(recurrent_tagger, kind),
-        "ledger": functools.partial(blocks.recurrent_tagger, kind),
-        "frozen": always if kind == "embeddings" else never if kind == "words" else encoder_is_frozen,
+        "build": functools.partial(assembly.recurrent_tagger, kind),
+        "ledger": functools.partial(stacks.recurrent_tagger, kind),
         "about": {"sequence modelling": "BiLSTM", "pooling": "none"},
     }
 
@@ -189,9 +121,9 @@ RECIPES = {
         "input": "bag",
         "build": lambda c, shape, labels: LinearClassifier(shape.vocab_size, labels, len(SPECIAL), c.dropout),
         "share": lambda model, base: None,
-        "begin": begin_linear,
-        "ledger": blocks.linear_classifier,
-        "frozen": never,
+        "begin": assembly.begin_linear,
+        "ledger": stacks.linear_classifier,
+        "frozen": assembly.never,
         "amp": "off",
         "about": {"sequence modelling": "none", "pooling": "TF-IDF bag of words"},
         "defaults": {
@@ -209,9 +141,9 @@ RECIPES = {
     ("bert", "classification"): {
         "input": "pieces",
         "build": lambda c, shape, labels: BertClassifier(shape, labels, c.dropout),
-        "share": share_bert,
-        "ledger": blocks.bert_classifier,
-        "frozen": never,
+        "share": assembly.share_bert,
+        "ledger": stacks.bert_classifier,
+        "frozen": assembly.never,
         "amp": "fp16",
         "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
         "defaults": {
@@ -233,9 +165,9 @@ RECIPES = {
     ("bilstm", "classification"): {
         "input": "pieces",
         "build": lambda c, shape, labels: BiLSTMClassifier(shape, labels, c.hidden, c.layers, c.dropout, c.pooling),
-        "share": share_bert,
-        "ledger": blocks.bilstm_classifier,
-        "frozen": always,
+        "share": assembly.share_bert,
+        "ledger": stacks.bilstm_classifier,
+        "frozen": assembly.always,
         "amp": "off",
         "about": {"sequence modelling": "BiLSTM", "pooling": "{pooling}"},
         "defaults": {
@@ -263,9 +195,9 @@ RECIPES = {
     ("bert", "tagging"): {
         "input": "pieces",
         "build": lambda c, shape, labels: Tagger(BertVectors(shape), labels, c.dropout, c.crf),
-        "share": share_bert,
-        "ledger": blocks.bert_tagger,
-        "frozen": never,
+        "share": assembly.share_bert,
+        "ledger": stacks.bert_tagger,
+        "frozen": assembly.never,
         "amp": "fp16",
         "about": {"sequence modelling": "self-attention", "pooling": "none"},
         "defaults": {"lr": 1e-4, "batch_size": 16, "epochs": 4, "checkpoint_activations": False},
@@ -278,8 +210,8 @@ RECIPES = {
         "input": "words",
         "build": lambda c, shape, labels: LanguageModel(shape, c.layers, c.dropout),
         "share": lambda model, base: None,
-        "ledger": blocks.language_model,
-        "frozen": never,
+        "ledger": stacks.language_model,
+        "frozen": assembly.never,
         "amp": "off",
         "about": {"sequence modelling": "LSTM", "pooling": "none"},
         "defaults": {"lr": 2e-3, "epochs": 20, "vocab_size": 10_000, "embedding": 650, "layers": 2},

@@ -1,7 +1,6 @@
 """Results as text: numbers with intervals, and tables with aligned columns."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from textcls import ledger
@@ -29,7 +28,7 @@ def number(value: float) -> str:
 
 
 def interval(value: Interval) -> str:
-    if math.isnan(value.low):
+    if value.low is None:
         return number(value.value)
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
@@ -95,7 +94,7 @@ def side_by_side(results: Sequence[dict]) -> str:
     for name in results[0]["metrics"]:
         values = [Interval(**result["metrics"][name]) for result in results]
         rows.append([f"test {TITLES[name]}", *(number(value.value) for value in values)])
-        if not math.isnan(values[0].low):
+        if values[0].low is not None:
             rows.append(["  95 % interval", *(f"{number(v.low)} to {number(v.high)}" for v in values)])
     rows.append([f"test {unit(results[0])}/s", *(f"{r['documents_per_s']:.0f} on {r['device']}" for r in results)])
     lines = [f"test data: {name}" for name in dict.fromkeys(result["data"] for result in results)]

@@ -75,8 +75,8 @@ def tagging(predictor: Base, test: Sentences, quiet: bool) -> Result:
         "metrics": {
             "f1": vars(counts["conlleval"].interval()),
             "strict_f1": vars(counts["strict"].interval()),
-            "precision": vars(Interval(precision, np.nan, np.nan)),
-            "recall": vars(Interval(recall, np.nan, np.nan)),
+            "precision": vars(Interval(precision)),
+            "recall": vars(Interval(recall)),
         },
         "sentences_right": float(np.mean(right)),
         "per_type": {sense: part.per_type() for sense, part in counts.items()},
@@ -91,7 +91,7 @@ def language(predictor: Base, test: Text, quiet: bool) -> Result:
     seconds = time.perf_counter() - start
     values = {"perplexity": float(np.exp(nll)), "nll": nll}
     summary = {
-        "metrics": {name: vars(Interval(value, np.nan, np.nan)) for name, value in values.items()},
+        "metrics": {name: vars(Interval(value)) for name, value in values.items()},
         "documents_per_s": len(test) / seconds,
     }
     return Result(summary)
