@@ -63,7 +63,7 @@ def main(argv=None):
         if config.plan:
             return plan(config)
         one(config, run, last)
-        if config.task == "classification" and config.model != "linear" and (run.folder / "results.json").exists():
+        if has_reference(config, run.folder):
             print(reference(config, run))
         print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
     except InterruptedRun as stop:
@@ -197,7 +197,7 @@ def many(given: dict) -> None:
     numbers = given.pop("seeds")
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
-    recipes.complete(TrainConfig(**given))
+    config = recipes.complete(TrainConfig(**given))
     folder = pathlib.Path(given.pop("out", None) or free_folder(f"{given.get('model', TrainConfig.model)}-seeds"))
     for number in numbers:
         part = folder / f"seed-{number}"
@@ -210,6 +210,9 @@ def many(given: dict) -> None:
             one(*settings(given | {"seed": number, "out": str(part)}))
         print()
     print(seeds.summary([folder / f"seed-{number}" for number in numbers]))
+    first = folder / f"seed-{numbers[0]}"
+    if has_reference(config, first):
+        print(reference(dataclasses.replace(config, seed=numbers[0]), Run(first)))
 
 
 def plan(config: TrainConfig) -> None:
@@ -304,6 +307,11 @@ def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backb
         splits,
         base.tokenizer,
     )
+
+
+def has_reference(config: TrainConfig, folder: pathlib.Path) -> bool:
+    """Whether there is something to compare a run with: a test split, for a classifier that is not the reference."""
+    return config.task == "classification" and config.model != "linear" and (folder / "results.json").exists()
 
 
 def reference(config: TrainConfig, run: Run) -> str:

@@ -127,8 +127,8 @@ RECIPES = {
         "amp": "off",
         "about": {"sequence modelling": "none", "pooling": "TF-IDF bag of words"},
         "defaults": {
-            "lr": 5e-3,
-            "epochs": 4,
+            "lr": 1e-2,
+            "epochs": 6,
             "weight_decay": 0.0,
             "warmup": 0.0,
             "dropout": 0.5,
