@@ -29,7 +29,7 @@ def ways(crf: CRF, emissions: torch.Tensor, length: int) -> dict[tuple[int, ...]
             score = score + emissions[w, tag]
             if w > 0:
                 score = score + crf.transitions[tags[w - 1], tag]
-        scores[tags] = float(score)
+        scores[tags] = score.item()
     return scores
 
 
