@@ -96,6 +96,8 @@ class TrainConfig:
                     raise InputError(f"{flag(name)} goes with --train, your own data")
             if isinstance(self.dev_split, str):
                 raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+        if self.stride is not None and self.long_documents != "window":
+            raise InputError("--stride goes with --long-documents window")
         if self.task != "classification" and self.class_weights != "none":
             raise InputError("--class-weights goes with --task classification")
         for name in ("data_dir", "keep"):

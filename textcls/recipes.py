@@ -1,6 +1,7 @@
 """The tables of what there is.
 
-TASKS    task -> how its splits become batches, its loss, its evaluation, defaults of all its models
+TASKS    task -> how its splits become batches, its loss, its evaluation, the dev metrics that can select the best
+         epoch, defaults of all its models
 RECIPES  (model, task) -> how the model is built, and its defaults:
   input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, or a
             `bag` of them
@@ -44,6 +45,7 @@ TASKS = {
         "batches": inputs.documents,
         "loss": losses.classification,
         "evaluate": evaluation.classification,
+        "select": ("accuracy", "macro_f1", "loss"),
         "defaults": TRAINING
         | {
             "text_column": "text",
@@ -59,6 +61,7 @@ TASKS = {
         "batches": inputs.sentences,
         "loss": losses.tagging,
         "evaluate": evaluation.tagging,
+        "select": ("f1", "strict_f1", "accuracy"),
         "defaults": TRAINING
         | {
             "text_column": "1",
@@ -73,6 +76,7 @@ TASKS = {
         "batches": inputs.streams,
         "loss": losses.language,
         "evaluate": evaluation.language,
+        "select": ("loss",),
         "defaults": TRAINING
         | {
             "select": "loss",
@@ -242,6 +246,9 @@ def complete(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{flag(name)} does not apply to --model {config.model}{of_task(config)}")
     config = dataclasses.replace(config, **{k: v for k, v in values.items() if getattr(config, k) is None})
     config.check()
+    selectable = TASKS[config.task]["select"]
+    if config.select not in selectable:
+        raise InputError(f"--select {config.select} is not measured for --task {config.task}: {', '.join(selectable)}")
     return config
 
 
