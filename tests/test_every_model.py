@@ -233,6 +233,8 @@ def test_word_vectors_are_begun_with(folder, call):
     (["--model", "lstm", "--crf"], "--crf does not apply to --model lstm"),
     (["--model", "bert-lstm", "--checkpoint-activations"], "--checkpoint-activations does not apply"),
     (["--model", "lstm", "--stride", "500", "--long-documents", "window"], "--stride 500 leaves out words"),
+    (["--model", "lstm", "--stride", "5"], "--stride goes with --long-documents window"),
+    (["--model", "lstm", "--select", "f1"], "--select f1 is not measured for --task classification"),
     (["--model", "lstm", "--vectors", "none.txt"], "--vectors none.txt: no such file"),
     (["--model", "lstm", "--seeds", "1", "1"], "--seeds 1 1: one of them is given twice"),
     (["--model", "lstm", "--seeds", "1", "2", "--seed", "3"], "--seeds stands alone"),
