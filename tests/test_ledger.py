@@ -97,6 +97,11 @@ OTHERS = [
     ("bilstm-scratch/tagging", {"crf": True}),
     ("bert-bilstm/tagging", {"encoder": "tune"}),
     ("lstm/lm", {"embedding": 48}),
+    ("trans-blstm-1", {}),
+    ("trans-blstm-1", {"small": True}),
+    ("trans-blstm-2", {}),
+    ("trans-blstm-2/tagging", {"small": True}),
+    ("blstm", {}),
 ]
 
 

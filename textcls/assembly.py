@@ -4,6 +4,7 @@ import torch
 
 from textcls.backbone import Backbone
 from textcls.config import TrainConfig
+from textcls.models.bert import BertClassifier
 from textcls.models.linear import LinearClassifier
 from textcls.models.recurrent import (
     BertVectors,
@@ -13,6 +14,7 @@ from textcls.models.recurrent import (
     Tagger,
     WordVectors,
 )
+from textcls.models.trans_blstm import layer
 
 
 def source(kind: str, c: TrainConfig, shape):
@@ -35,14 +37,17 @@ def recurrent_tagger(kind: str, c: TrainConfig, shape, labels: int) -> Tagger:
 
 
 def share_bert(model, base: Backbone) -> None:
-    """The backbone's tensors become those of the `bert` or the `embeddings` inside the model, as far as it has them."""
+    """The backbone's tensors become those of the `bert` or the `embeddings` inside the model, as far as it has them;
+    what a TRANS-BLSTM has on top of BERT stays as it was drawn."""
     for part in model.modules():
         for name in ("bert", "embeddings"):
             if name in part._modules:
                 theirs = base.bert if name == "bert" else base.bert.embeddings
                 wanted = part._modules[name].state_dict().keys()
                 state = {key: value for key, value in theirs.state_dict().items() if key in wanted}
-                part._modules[name].load_state_dict(state, assign=True)
+                missing = [key for key in wanted if key not in state and ".blstm." not in key]
+                assert not missing, missing
+                part._modules[name].load_state_dict(state, assign=True, strict=False)
                 return
     raise AssertionError("the model has no place for a backbone")
 
@@ -73,3 +78,18 @@ def encoder_is_frozen(c: TrainConfig) -> bool:
 
 
 FROZEN = {"words": never, "embeddings": always, "bert": encoder_is_frozen}
+
+
+def trans_blstm_classifier(variant: str, c: TrainConfig, shape, labels: int) -> BertClassifier:
+    return BertClassifier(shape, labels, c.dropout, layer(variant, c.small))
+
+
+def trans_blstm_tagger(variant: str, c: TrainConfig, shape, labels: int) -> Tagger:
+    return Tagger(BertVectors(shape, make=layer(variant, c.small)), labels, c.dropout, c.crf)
+
+
+TRANS_BLSTM = {"classification": trans_blstm_classifier, "tagging": trans_blstm_tagger}
+
+
+def describe(variant: str) -> str:
+    return "BLSTM" if variant == "blstm" else "self-attention and BLSTM"

@@ -158,6 +158,24 @@ def lstm(
     )
 
 
+def blstm(shape: BertConfig, step: Step, number: int, small: bool, normed: bool) -> Block:
+    """The BLSTM of a TRANS-BLSTM layer, with its projection and dropout, and where it ends the layer its LayerNorm."""
+    H, rows = shape.hidden_size, step.rows
+    units = H // 2 if small else H
+    block = lstm(step, H, units, 1, 0.0, index=0, trained_input=True)
+    block.name = f"layer {number}, BLSTM"
+    if not small:
+        block.saved["input of the projection (B, T, 2H)"] = step.width * rows * 2 * H
+        block.flop += 4 * rows * H * H
+        block.trainable += 2 * H * H + H
+        block.products += 2 * H * H
+    block.saved["dropout mask (B, T, H)"] = rows * H * (shape.hidden_dropout_prob > 0)
+    if normed:
+        block.saved["LayerNorm (B, T, H)"] = layer_norm(step, rows, H)
+        block.trainable += 2 * H
+    return block
+
+
 def onednn_workspace(T: int, B: int, F: int, S: int) -> tuple[int, int]:
     """(bytes, bytes of them that are written) of what oneDNN's float32 LSTM keeps between the forward and the backward
     pass of one direction of one layer: gates, and states with their gradients, in rows of whole cache lines and parts

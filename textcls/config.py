@@ -7,7 +7,18 @@ import typing
 
 from textcls.errors import InputError
 
-MODELS = ("linear", "bert", "bilstm", "lstm", "bilstm-scratch", "bert-lstm", "bert-bilstm")
+MODELS = (
+    "linear",
+    "bert",
+    "bilstm",
+    "lstm",
+    "bilstm-scratch",
+    "bert-lstm",
+    "bert-bilstm",
+    "trans-blstm-1",
+    "trans-blstm-2",
+    "blstm",
+)
 TASKS = ("classification", "tagging", "lm")
 POOLINGS = ("last", "mean", "max", "attention")
 METRICS = ("accuracy", "macro_f1", "f1", "strict_f1", "loss")
@@ -55,6 +66,7 @@ class TrainConfig:
     vocab_size: int | None = option(None, "words of a vocabulary made from the training texts, at most")
     min_count: int | None = option(None, "how often a word must occur to be in that vocabulary")
     vectors: str | None = option(None, "pretrained word vectors to begin with: a text file, WORD and numbers a line")
+    small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection")
     crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)")
     max_length: int | None = option(None, "longest input in tokens, [CLS] and [SEP] included; the window of an lm")
     long_documents: str | None = option(None, "longer texts: cut, or read in windows", ("cut", "window"))

@@ -15,6 +15,7 @@ from textcls.errors import InputError
 from textcls.models.bert import Attention, Embeddings, Encoder, Layer
 from textcls.models.lstm import LSTM
 from textcls.models.recurrent import BertVectors, Recurrent, WordVectors
+from textcls.models.trans_blstm import BLSTM, AddAndNorm, BesideTheLayer
 from textcls.optim import build_optimizer
 
 try:
@@ -29,6 +30,9 @@ PART = {
     Encoder: "attention",
     Attention: "attention",
     Layer: "feed-forward",
+    BesideTheLayer: "feed-forward",
+    BLSTM: "LSTM",
+    AddAndNorm: "LSTM",
     Recurrent: "LSTM",
     LSTM: "LSTM",
     nn.LSTM: "LSTM",

@@ -23,6 +23,7 @@ from textcls import assembly, evaluation, inputs, ledger, losses, stacks
 from textcls.backbone import shape_of
 from textcls.config import TrainConfig, flag
 from textcls.errors import InputError
+from textcls.models import trans_blstm
 from textcls.models.bert import BertClassifier, BertConfig
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
@@ -222,6 +223,18 @@ RECIPES = {
         "untrained": {},
     },
 }
+
+
+# BERT's rows with other layers.
+for variant in trans_blstm.VARIANTS:
+    for task in ("classification", "tagging"):
+        row = RECIPES["bert", task]
+        RECIPES[variant, task] = row | {
+            "build": functools.partial(assembly.TRANS_BLSTM[task], variant),
+            "ledger": functools.partial(stacks.TRANS_BLSTM[task], variant),
+            "about": row["about"] | {"sequence modelling": assembly.describe(variant)},
+            "defaults": row["defaults"] | {"small": False},
+        }
 
 
 def choose(config: TrainConfig) -> dict:

@@ -1,12 +1,15 @@
 """Each model as a list of blocks in forward order, for the ledger. Dimensions: B micro-batch, T tokens, H hidden."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from textcls.blocks import (
     LONG,
     attention,
     bert_head,
     bilstm_head,
+    blstm,
     cross_entropy,
     embedding,
     feed_forward,
@@ -23,11 +26,26 @@ from textcls.models.bert import BertConfig
 from textcls.models.recurrent import WordShape
 
 
-def bert_layers(shape: BertConfig, step: Step) -> list[Block]:
+def bert_layer(shape: BertConfig, step: Step, number: int) -> list[Block]:
+    return [attention(shape, step, number), feed_forward(shape, step, number)]
+
+
+def trans_blstm_layer(variant: str, small: bool, shape: BertConfig, step: Step, number: int) -> list[Block]:
+    if variant == "trans-blstm-1":
+        return [attention(shape, step, number), blstm(shape, step, number, small, normed=True)]
+    if variant == "trans-blstm-2":
+        beside, halves = blstm(shape, step, number, small, normed=False), bert_layer(shape, step, number)
+        if step.dtype is None:  # the BLSTM keeps the same tensor; autocast makes one of its own
+            del halves[0].saved["input of query, key, value (B, T, H)"]
+        return [beside, *halves]
+    return [blstm(shape, step, number, small, normed=True)]
+
+
+def bert_layers(shape: BertConfig, step: Step, layer: Callable = bert_layer) -> list[Block]:
     layers = []
     for number in range(1, shape.num_hidden_layers + 1):
-        halves = [attention(shape, step, number), feed_forward(shape, step, number)]
-        layers += checkpointed(halves, FLOAT * step.rows * shape.hidden_size) if step.checkpoint else halves
+        parts = layer(shape, step, number)
+        layers += checkpointed(parts, FLOAT * step.rows * shape.hidden_size) if step.checkpoint else parts
     return [embedding(shape, step, True), *layers]
 
 
@@ -112,3 +130,16 @@ def language_model(c: TrainConfig, shape: WordShape, labels: int, step: Step) ->
     head = Block("next word", "head", saved, flop=2 * rows * H * V, trainable=V, products=H * V,
                  extra=2 * FLOAT * rows * V + FLOAT * H * V)  # fmt: skip
     return [word_vectors(shape, step), *layers, head]
+
+
+def trans_blstm_classifier(variant: str, c: TrainConfig, shape: BertConfig, labels: int, step: Step) -> list[Block]:
+    layers = bert_layers(shape, step, functools.partial(trans_blstm_layer, variant, c.small))
+    return [*layers, bert_head(shape, step, labels, c.dropout)]
+
+
+def trans_blstm_tagger(variant: str, c: TrainConfig, shape: BertConfig, labels: int, step: Step) -> list[Block]:
+    layers = bert_layers(shape, step, functools.partial(trans_blstm_layer, variant, c.small))
+    return [*layers, tag_head(step, shape.hidden_size, labels, c.dropout, c.crf)]
+
+
+TRANS_BLSTM = {"classification": trans_blstm_classifier, "tagging": trans_blstm_tagger}

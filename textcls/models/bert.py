@@ -7,6 +7,7 @@ Dimensions: B batch, T tokens, H hidden, N heads, D = H / N head size, I interme
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -224,26 +225,26 @@ class Layer(nn.Module):
         self.intermediate = Intermediate(config)
         self.output = Residual(config, config.intermediate_size)
 
-    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
         hidden = self.attention(hidden, bias)
         return self.output(self.intermediate(hidden), hidden)
 
 
 class Encoder(nn.Module):
-    """The stack of layers. With `checkpoint_activations` set, a layer keeps only its input for the backward pass and
-    is computed again there, with the same dropout (Chen et al., 2016, arXiv:1604.06174)."""
+    """The stack of layers, each `make(config)`. With `checkpoint_activations` set, a layer keeps only its input for the
+    backward pass and is computed again there, with the same dropout (Chen et al., 2016, arXiv:1604.06174)."""
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, make: Callable[[BertConfig], nn.Module]):
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleList(make(config) for _ in range(config.num_hidden_layers))
         self.checkpoint_activations = False
 
-    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
         for layer in self.layer:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, bias, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, bias, mask, use_reentrant=False)
             else:
-                hidden = layer(hidden, bias)
+                hidden = layer(hidden, bias, mask)
         return hidden
 
 
@@ -262,21 +263,21 @@ class Bert(nn.Module):
     """(ids (B, T), mask (B, T) | None, segments (B, T) | None) -> hidden (B, T, H), pooled (B, H).
 
     `mask` is 1 on real tokens and 0 on padding; None says that every token is real, which frees the fused attention
-    kernels from adding a mask. Without `pooler`, pooled is None. Raises ValueError for inputs longer than the position
-    table.
+    kernels from adding a mask. Without `pooler`, pooled is None. `make` builds a layer, see trans_blstm.py. Raises
+    ValueError for inputs longer than the position table.
     """
 
-    def __init__(self, config: BertConfig, pooler: bool = True):
+    def __init__(self, config: BertConfig, pooler: bool = True, make: Callable[[BertConfig], nn.Module] = Layer):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, make)
         self.pooler = Pooler(config) if pooler else None
         initialise(self, config.initializer_range)
 
     def forward(self, ids, mask=None, segments=None) -> tuple[torch.Tensor, torch.Tensor | None]:
         hidden = self.embeddings(ids, segments)
-        hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype))
+        hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype), mask)
         return hidden, None if self.pooler is None else self.pooler(hidden)
 
 
@@ -302,9 +303,15 @@ def initialise(module: nn.Module, std: float) -> None:
 class BertClassifier(nn.Module):
     """The pooled [CLS] -> dropout -> Linear(H -> C): (ids, mask, segments) -> logits (B, C). Everything is trained."""
 
-    def __init__(self, config: BertConfig, num_labels: int, dropout: float = 0.3):
+    def __init__(
+        self,
+        config: BertConfig,
+        num_labels: int,
+        dropout: float = 0.3,
+        make: Callable[[BertConfig], nn.Module] = Layer,
+    ):
         super().__init__()
-        self.bert = Bert(config)
+        self.bert = Bert(config, make=make)
         self.dropout = Dropout(dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
         initialise(self.classifier, config.initializer_range)

@@ -7,11 +7,12 @@ Dimensions: B batch, T tokens, W words, H size of the source's vectors, F featur
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from textcls.models.bert import Bert, BertConfig, Embeddings, initialise
+from textcls.models.bert import Bert, BertConfig, Embeddings, Layer, initialise
 from textcls.models.crf import CRF
 from textcls.models.dropout import Dropout
 from textcls.models.heads import Pooling
@@ -61,10 +62,16 @@ class BertVectors(nn.Module):
     """The last hidden states of a BERT, frozen or tuned with the rest: (ids, mask, segments) -> (B, T, H), or (B, 1, H)
     where only [CLS] is asked for."""
 
-    def __init__(self, config: BertConfig, frozen: bool = False, cls_only: bool = False):
+    def __init__(
+        self,
+        config: BertConfig,
+        frozen: bool = False,
+        cls_only: bool = False,
+        make: Callable[[BertConfig], nn.Module] = Layer,
+    ):
         super().__init__()
         self.features, self.frozen, self.cls_only = config.hidden_size, frozen, cls_only
-        self.bert = Bert(config, pooler=False)
+        self.bert = Bert(config, pooler=False, make=make)
         self.requires_grad_(not frozen)
 
     def train(self, mode: bool = True):
