@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from textcls.metrics import BINS, Scores, intervals, log_softmax, mcnemar
+from textcls.metrics import BINS, Scores, holm, intervals, log_softmax, mcnemar, paired_interval
 
 
 def random_scores(n=200, c=4, seed=0, sharp=1.0):
@@ -113,3 +113,23 @@ def test_mcnemar_against_enumeration():
 def test_mcnemar_with_many_documents():
     a = np.arange(20_000) < 10_300
     assert mcnemar(a, ~a)[2] == pytest.approx(2.2e-5, rel=0.1)
+
+
+def test_holm_by_hand():
+    """Holm's own steps: the smallest times 3, the next times 2, and never below the one before."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.2]) == pytest.approx([0.2])
+
+
+def test_paired_interval_knows_that_the_documents_are_the_same():
+    random = np.random.default_rng(0)
+    b = random.random(400) < 0.6
+    a = b.copy()
+    a[:8] = True  # a differs from b in a few documents only
+    found = paired_interval(a, b)
+    assert found.value == pytest.approx(a.mean() - b.mean())
+    assert found.low <= found.value <= found.high
+    unpaired = np.sqrt((a.var() + b.var()) / 400)
+    assert found.high - found.low < unpaired  # far narrower than two independent samples would give
+    assert paired_interval(a, a) == paired_interval(b, b)
