@@ -28,6 +28,7 @@ from textcls.device import choose_device, choose_precision, native_bf16, prepare
 from textcls.evaluation import CPU_TOKENS, collect_logits  # noqa: E402
 from textcls.features import cached_features  # noqa: E402
 from textcls.models.lstm import LSTM  # noqa: E402
+from textcls.text import WORD, Vocabulary  # noqa: E402
 from textcls.training import train  # noqa: E402
 
 LABELS = 20
@@ -45,6 +46,7 @@ class Work:
     model: str = "bert"
     hidden: int | None = None
     layers: int | None = None
+    features: str | None = None
 
 
 def load_documents(work: Work):
@@ -53,7 +55,7 @@ def load_documents(work: Work):
     repeated."""
     corpus = data.load(TrainConfig(data="20newsgroups", data_dir=work.data))
     texts = [text for (text,) in corpus.train.texts]
-    tokenizer = backbone.Vocabulary.from_folder(pathlib.Path(work.bert))
+    tokenizer = Vocabulary.from_folder(pathlib.Path(work.bert))
     sequences = tokenizer.assemble([encode(tokenizer, texts)], work.max_length, "head")
     rows = np.concatenate(Batches(sequences, corpus.train.labels, work.batch).order(0))
     rows = np.random.default_rng(0).permutation(np.resize(rows, work.documents))
@@ -71,19 +73,26 @@ class Ours:
             TrainConfig(
                 model=work.model, bert=work.bert, batch_size=work.batch, max_length=work.max_length, accumulate=1,
                 epochs=1, save_every=0, quiet=True, hidden=work.hidden, layers=work.layers, patience=0,
+                features=work.features,
             )
         )  # fmt: skip
         texts, labels = load_documents(work)
-        base = backbone.prepare(work.bert, [], 1)
-        self.tokenizer, self.shape = base.tokenizer, base.bert.config
+        recipe = recipes.choose(self.config)
+        if recipe["input"] == "pieces":
+            base = backbone.prepare(work.bert, [], 1)
+        else:
+            sizes = self.config.vocab_size, self.config.min_count
+            base = backbone.words(self.config, Vocabulary.learn_words(texts, *sizes, WORD))
+        self.tokenizer, self.shape = base.tokenizer, base.shape
         sequences = self.tokenizer.assemble([encode(self.tokenizer, texts)], work.max_length, "head")
         self.batches = Batches(sequences, labels, work.batch, pad=self.tokenizer.pad)
-        recipe = recipes.choose(self.config)
         self.precision = choose_precision("auto", self.device, recipe["amp"])
         self.loss_fn = losses.classification()
         torch.manual_seed(1)
         self.model = recipes.build(self.config, self.shape, LABELS)
         recipe["share"](self.model, base)
+        if "begin" in recipe:
+            recipe["begin"](self.model, self.batches)
         self.base = base
         self.model.to(self.device)
 

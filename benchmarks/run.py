@@ -125,6 +125,36 @@ def arithmetic(work: dict, documents: int, repetitions: int) -> dict:
     return {"what": what, "target": 0.5, "ratio": statistics.median(shares), "ratios": shares}
 
 
+FAMILY = {  # name: (settings, documents, how training reads a frozen encoder)
+    "linear": ({"model": "linear", "batch": 32, "max_length": 20_000}, 2000, "Ours"),
+    "lstm": ({"model": "lstm", "batch": 32}, 1000, "Ours"),
+    "bilstm-scratch": ({"model": "bilstm-scratch", "batch": 32}, 1000, "Ours"),
+    "bilstm": ({"model": "bilstm", "batch": 32}, 128, "Ours"),
+    "bert-lstm, [CLS]": ({"model": "bert-lstm", "batch": 32, "features": "cls"}, 128, "OursCached"),
+    "bert-lstm": ({"model": "bert-lstm", "batch": 32}, 128, "OursCached"),
+    "bert-bilstm": ({"model": "bert-bilstm", "batch": 32}, 128, "OursCached"),
+    "bert": ({}, 96, "Ours"),
+}
+
+
+def family(work: dict, quick: bool) -> list[dict]:
+    """Every classifier, in training (frozen encoders cached) and from text to logits: one process each."""
+    result = []
+    for name, (settings, documents, trainer) in FAMILY.items():
+        documents //= 4 if quick else 1
+        row = {"model": name}
+        for what, contender in (("training", trainer), ("inference", "OursInference")):
+            (answers,) = measure([contender], work | settings | {"documents": documents}, 1)
+            row[what] = {"documents_per_s": documents / answers[0]["value"], "rss": answers[0]["rss"]}
+        result.append(row)
+        speeds = ", ".join(
+            f"{what} {row[what]['documents_per_s']:.0f} documents/s {row[what]['rss'] / 2**30:.2f} GiB"
+            for what in ("training", "inference")
+        )
+        print(f"{name}: {speeds}", flush=True)
+    return result
+
+
 def growth(work: dict, quick: bool) -> dict[str, list]:
     """documents/s and peak resident set against length, batch and number of documents: one point, one process."""
     documents = 16 if quick else 96
@@ -190,7 +220,7 @@ def main() -> None:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--data", help="folder that holds 20news-bydate.tar.gz")
     parser.add_argument("--bert", help="folder of a pretrained BERT")
-    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "arithmetic", "growth"], help="only these")
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "arithmetic", "growth", "family"], help="only these")
     parser.add_argument("--repetitions", type=int, default=3, help="of each contender (default: 3)")
     parser.add_argument("--quick", action="store_true", help="less work, one repetition")
     parser.add_argument("--out", default="benchmarks.json", help="results (default: benchmarks.json)")
@@ -201,12 +231,12 @@ def main() -> None:
         parser.error("--data and --bert are needed")
     work = {"data": str(pathlib.Path(options.data).resolve()), "bert": str(pathlib.Path(options.bert).resolve())}
     repetitions = 1 if options.quick else options.repetitions
-    chosen = options.rows or [*ROWS, "arithmetic", "growth"]
+    chosen = options.rows or [*ROWS, "arithmetic", "growth", "family"]
     results = {"machine": describe(), "quick": options.quick, "rows": []}
     print(json.dumps(results["machine"]), flush=True)
     for name in chosen:
-        if name == "growth":
-            results["growth"] = growth(work, options.quick)
+        if name in ("growth", "family"):
+            results[name] = {"growth": growth, "family": family}[name](work, options.quick)
             continue
         if name == "arithmetic":
             row = arithmetic(work, 32 if options.quick else 96, repetitions)
