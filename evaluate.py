@@ -18,6 +18,7 @@ import numpy as np
 
 import textcls
 from textcls import data, entities, metrics, report, results
+from textcls.checkpoint import Run
 from textcls.config import TrainConfig
 from textcls.data import language, tabular, tagging
 from textcls.data.tabular import decoded_lines
@@ -42,9 +43,9 @@ def main(argv=None):
         if predictor.config.task not in by_task:
             raise InputError(f"{arguments.runs[0]}: a language model writes with --sample N, and predicts no labels")
         return by_task[predictor.config.task](predictor, arguments)
-    found = [evaluate(folder, arguments) for folder in arguments.runs]
-    if len({result.summary["task"] for result in found}) > 1:
+    if len({Run(folder).meta().get("config", {}).get("task", "classification") for folder in arguments.runs}) > 1:
         raise InputError("the runs are of different tasks; evaluate them one by one")
+    found = [evaluate(folder, arguments) for folder in arguments.runs]
     if arguments.json:
         summaries = [result.summary for result in found]
         json.dump(summaries if len(found) > 1 else summaries[0], sys.stdout, indent=2)

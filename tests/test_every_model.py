@@ -190,6 +190,14 @@ def test_taggers_are_compared_by_sentence(call):
     assert "test F1 (conlleval)" in text and "in F1 (95 % interval" in text
 
 
+def test_runs_of_different_tasks_are_not_compared(folder, call, capsys):
+    runs = ["runs/one-task", "runs/another-task"]
+    call("train", *command("linear", "classification", runs[0]))
+    call("train", *command("lstm", "lm", runs[1]))
+    assert importlib.import_module("evaluate").main([*runs, "--quiet"]) == 2
+    assert "the runs are of different tasks" in capsys.readouterr().err
+
+
 def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatch):
     flags = [*command("linear", "classification", "runs/three"), "--seeds", "1", "2", "3"]
     text = call("train", *flags)
