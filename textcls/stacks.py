@@ -46,6 +46,8 @@ def bert_layers(shape: BertConfig, step: Step, layer: Callable = bert_layer) -> 
     for number in range(1, shape.num_hidden_layers + 1):
         parts = layer(shape, step, number)
         layers += checkpointed(parts, FLOAT * step.rows * shape.hidden_size) if step.checkpoint else parts
+    if step.checkpoint and step.padded:  # an input of every checkpoint, kept once
+        layers[0].saved["mask (B, T)"] = LONG * step.rows
     return [embedding(shape, step, True), *layers]
 
 
