@@ -97,6 +97,8 @@ def evaluate(folder: str, arguments) -> results.Result:
         unit = report.unit(result.summary)
         print(f"{folder} on {description}: {len(test)} {unit}")
         print("\n".join(report.headline(result.summary)))
+        if not arguments.test and (reference := results.reference(predictor.run.folder)):
+            print(reference)
         print("".join(f"\n{part}\n" for part in report.details(result.summary)))
         print(f"{result.summary['documents_per_s']:.0f} {unit}/s on {predictor.device}")
     return result

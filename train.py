@@ -13,7 +13,6 @@ python train.py --model bert --bert bert-base-uncased --device cuda --plan --mem
 import contextlib
 import dataclasses
 import io
-import json
 import pathlib
 import sys
 
@@ -325,8 +324,7 @@ def reference(config: TrainConfig, run: Run) -> str:
                 one(*settings({"resume": str(folder), "quiet": True}))
             else:
                 one(*settings(same | {"model": "linear", "out": str(folder), "quiet": True}))
-    accuracy = json.loads((folder / "results.json").read_text("utf-8"))["metrics"]["accuracy"]["value"]
-    return f"linear     {accuracy:.4f} accuracy of a bag of words (TF-IDF) trained on the same documents: {folder}"
+    return results.reference(run.folder)
 
 
 if __name__ == "__main__":

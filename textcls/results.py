@@ -4,6 +4,8 @@
 """
 
 import dataclasses
+import json
+import pathlib
 import time
 
 import numpy as np
@@ -108,3 +110,13 @@ def chance(corpus: Corpus | TaggedCorpus | LanguageCorpus) -> dict:
         return {"metric": "perplexity", "value": float(np.exp(nll)), "lower_is_better": True}
     commonest = np.bincount(corpus.train.labels).argmax()
     return {"metric": "accuracy", "value": float((corpus.test.labels == commonest).mean()), "lower_is_better": False}
+
+
+def reference(folder: pathlib.Path) -> str | None:
+    """What the linear model in RUN/linear got on the same documents, in a line; None where there is none."""
+    path = folder / "linear" / "results.json"
+    if not path.exists():
+        return None
+    accuracy = json.loads(path.read_text("utf-8"))["metrics"]["accuracy"]["value"]
+    what = "accuracy of a bag of words (TF-IDF) trained on the same documents"
+    return f"{'linear':<15} {accuracy:.4f} {what}: {path.parent}"
