@@ -116,7 +116,8 @@ def sentence(first: str, second: str, difference: Interval, p: float, what: str)
     size = abs(100 * difference.value)
     low, high = sorted((100 * difference.low, 100 * difference.high) if better else
                        (-100 * difference.high, -100 * difference.low))  # fmt: skip
-    open_end = "" if difference.low > 0 or difference.high < 0 else "; this test split does not settle it"
+    settled = p < 0.05 and not difference.low <= 0 <= difference.high
+    open_end = "" if settled else "; this test split does not settle it"
     return (
         f"{first} is {size:.1f} points {'better' if better else 'worse'} than {second} in {what} "
         f"(95 % interval {low:.1f} to {high:.1f}, p = {p:.2g}){open_end}"
