@@ -24,7 +24,7 @@ from textcls.data import language, tabular, tagging
 from textcls.data.tabular import decoded_lines
 from textcls.device import prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
-from textcls.predictor import Predictor
+from textcls.predictor import Base, Predictor
 from textcls.progress import through
 from textcls.text import Words
 
@@ -104,7 +104,7 @@ def evaluate(folder: str, arguments) -> results.Result:
     return result
 
 
-def test_split(predictor: results.Base, arguments) -> tuple[str, object]:
+def test_split(predictor: Base, arguments) -> tuple[str, object]:
     """(what it is, documents) to evaluate on: the run's own test split, or the file given with --test."""
     config = TrainConfig(**vars(predictor.config))
     if arguments.data_dir:
@@ -120,7 +120,7 @@ def test_split(predictor: results.Base, arguments) -> tuple[str, object]:
     return corpus.description, corpus.test
 
 
-def read_test(path: str, predictor: results.Base):
+def read_test(path: str, predictor: Base):
     """A file of the run's kind."""
     config = predictor.config
     if config.task == "lm":
@@ -200,7 +200,7 @@ def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json
     sys.stdout.flush()
 
 
-def predict_tags(predictor: results.Base, arguments) -> None:
+def predict_tags(predictor: Base, arguments) -> None:
     """The lines of a CoNLL file with one more column, the predicted tag. Blank lines end sentences, as ever."""
     source = pathlib.Path("/dev/stdin" if arguments.predict == "-" else arguments.predict)
     word = tagging.position(predictor.config.text_column)
@@ -213,7 +213,7 @@ def predict_tags(predictor: results.Base, arguments) -> None:
     emit_tags(predictor, lines, word, source)
 
 
-def emit_tags(predictor: results.Base, lines: list[str], word: int, source: pathlib.Path) -> None:
+def emit_tags(predictor: Base, lines: list[str], word: int, source: pathlib.Path) -> None:
     sentences: list[list[str]] = [[]]
     for line in lines:
         if tagging.is_boundary(line):
@@ -226,7 +226,7 @@ def emit_tags(predictor: results.Base, lines: list[str], word: int, source: path
     sys.stdout.flush()
 
 
-def sample(predictor: results.Base, arguments) -> None:
+def sample(predictor: Base, arguments) -> None:
     """Words on a line until <eos> ends it."""
     if predictor.config.task != "lm":
         raise InputError(f"{arguments.runs[0]}: --sample needs a language model, this run is a {predictor.config.task}")

@@ -1,6 +1,6 @@
 """Measure this library against its peers on the same work.
 
-python benchmarks/run.py --data FOLDER --bert FOLDER            all rows and the growth curves, 20 minutes on 2 cores
+python benchmarks/run.py --data FOLDER --bert FOLDER            all rows, growth curves, and every classifier
 python benchmarks/run.py --data FOLDER --bert FOLDER --quick    less work, one repetition, no --rows family
 
 --data holds 20news-bydate.tar.gz, --bert a BERT (MiniLM: 6 layers, hidden 384). Peers come with

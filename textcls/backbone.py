@@ -41,7 +41,7 @@ class Backbone:
     """
 
     shape: BertConfig | WordShape
-    tokenizer: Vocabulary | Words
+    tokenizer: Vocabulary | Words | None  # None where a run has its own
     source: dict
     description: str
     bert: Bert | None = None
@@ -134,4 +134,4 @@ def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) 
             f"({source['sha256'][:16]}…)"
         )
     bert = pretrained.load_bert(folder)
-    return Backbone(bert.config, Vocabulary.from_folder(run_folder), source, source["name"], bert)
+    return Backbone(bert.config, None, source, source["name"], bert)

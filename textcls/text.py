@@ -70,7 +70,24 @@ class Chunks:
     sentences: np.ndarray
 
 
-class Vocabulary:
+class Saved:
+    """What every tokeniser of the `tokenizers` library has: a size, a digest, and a file in a run folder."""
+
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything that decides the ids."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+    def save(self, folder: pathlib.Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+class Vocabulary(Saved):
     """A tokeniser with its vocabulary: BERT's word pieces, or whole words. `encode` gives no special tokens;
     `assemble` adds them."""
 
@@ -144,20 +161,9 @@ class Vocabulary:
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
         return cls(tokenizer)
 
-    def __len__(self) -> int:
-        return self.tokenizer.get_vocab_size()
-
     @property
     def largest_id(self) -> int:
         return max(self.tokenizer.get_vocab().values())
-
-    @property
-    def digest(self) -> str:
-        """sha256 of everything that decides the ids."""
-        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
-
-    def save(self, folder: pathlib.Path) -> None:
-        self.tokenizer.save(str(folder / "tokenizer.json"))
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
         """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing)."""
@@ -227,7 +233,7 @@ class Vocabulary:
         return Chunks(Sequences(Pieces.join(rows), lengths, 0), Pieces.join(starts), np.asarray(numbers, np.int64))
 
 
-class Words:
+class Words(Saved):
     """Words between white space, for language modelling: a vocabulary with <unk>, and <eos> at the end of each line."""
 
     def __init__(self, tokenizer: Tokenizer):
@@ -252,16 +258,6 @@ class Words:
             return cls(Tokenizer.from_file(str(path)))
         except Exception as error:  # the library raises bare Exception
             raise InputError(f"{path}: not a tokenizer file ({error})") from None
-
-    def __len__(self) -> int:
-        return self.tokenizer.get_vocab_size()
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
-
-    def save(self, folder: pathlib.Path) -> None:
-        self.tokenizer.save(str(folder / "tokenizer.json"))
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
         """All words as one array, int32, each line ended by <eos>."""
