@@ -5,6 +5,7 @@ python evaluate.py runs/bert runs/bilstm             side by side, and how far a
 python evaluate.py runs/bilstm --predict texts.txt   a label and its probability for each line
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
+python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
 """
 
@@ -20,13 +21,12 @@ import textcls
 from textcls import data, entities, metrics, report, results
 from textcls.checkpoint import Run
 from textcls.config import TrainConfig
-from textcls.data import language, tabular, tagging
+from textcls.data import language, pretraining, tabular, tagging
 from textcls.data.tabular import decoded_lines
 from textcls.device import prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.predictor import Base, Predictor
 from textcls.progress import through
-from textcls.text import Words
 
 CHUNK = 64  # texts that are predicted together when reading a stream
 
@@ -39,7 +39,7 @@ def main(argv=None):
         return sample(textcls.load(arguments.runs[0], arguments.device), arguments)
     if arguments.predict is not None:
         predictor = textcls.load(arguments.runs[0], arguments.device, arguments.bert)
-        by_task = {"classification": predict, "tagging": predict_tags}
+        by_task = {"classification": predict, "tagging": predict_tags, "pretrain": fill}
         if predictor.config.task not in by_task:
             raise InputError(f"{arguments.runs[0]}: a language model writes with --sample N, and predicts no labels")
         return by_task[predictor.config.task](predictor, arguments)
@@ -111,7 +111,7 @@ def test_split(predictor: Base, arguments) -> tuple[str, object]:
         config.data_dir = arguments.data_dir
     if arguments.test:
         return pathlib.Path(arguments.test).name, read_test(arguments.test, predictor)
-    vocabulary = predictor.tokenizer if isinstance(predictor.tokenizer, Words) else None
+    vocabulary = predictor.tokenizer if config.task in ("lm", "pretrain") else None
     corpus = data.load(config, through("reading", arguments.quiet), vocabulary)
     if corpus.test is None:
         raise InputError(f"{predictor.run.folder} was trained without a test split; give one with --test FILE")
@@ -125,6 +125,8 @@ def read_test(path: str, predictor: Base):
     config = predictor.config
     if config.task == "lm":
         return language.text(path, predictor.tokenizer)
+    if config.task == "pretrain":
+        return pretraining.text(path, predictor.tokenizer)
     if config.task == "tagging":
         places = tagging.position(config.text_column), tagging.position(config.label_column)
         return tagging.encode("test", list(tagging.read(pathlib.Path(path), *places)), predictor.labels)
@@ -224,6 +226,18 @@ def emit_tags(predictor: Base, lines: list[str], word: int, source: pathlib.Path
     for line in lines:
         print(line if tagging.is_boundary(line) else f"{line}{tagging.separator(line)}{next(tags)}")
     sys.stdout.flush()
+
+
+def fill(predictor: Base, arguments) -> None:
+    """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated."""
+    source = pathlib.Path("/dev/stdin" if arguments.predict == "-" else arguments.predict)
+    for number, line in enumerate(decoded_lines(source), 1):
+        try:
+            found = predictor.fill(line)
+        except InputError as error:
+            raise InputError(f"{source}:{number}: {error}") from None
+        best = [itertools.islice(pieces.items(), arguments.top_k) for pieces in found]
+        print("\t".join(f"{piece}\t{probability:.4f}" for part in best for piece, probability in part), flush=True)
 
 
 def sample(predictor: Base, arguments) -> None:

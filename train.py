@@ -1,4 +1,4 @@
-"""Train a text classifier, a tagger, or a language model.
+"""Train a text classifier, a tagger or a language model, or pre-train a BERT.
 
 python train.py --model bilstm                                  embedded data and backbone, no network
 python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
@@ -6,6 +6,7 @@ python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
 python train.py --model bert --train mine.csv --seeds 1 2 3     mean and deviation over seeds
 python train.py --task tagging --model bert --train train.conll --dev dev.conll --test test.conll --crf
 python train.py --task lm --model lstm --train train.txt --dev valid.txt --test test.txt
+python train.py --task pretrain --model bert --bert FOLDER --train a.txt,b.txt.xz    masked words, next sentence
 python train.py --resume runs/bilstm                            go on with a run that was stopped
 python train.py --model bert --bert bert-base-uncased --device cuda --plan --memory 6GB     memory and arithmetic
 """
@@ -20,22 +21,22 @@ import numpy as np
 import torch
 
 import textcls
-from textcls import backbone, data, ledger, losses, recipes, report, results, seeds
-from textcls.checkpoint import Run, free_folder
+from textcls import backbone, data, ledger, losses, pretrained, recipes, report, results, seeds
+from textcls.checkpoint import Run, free_folder, load_trainable
 from textcls.config import TrainConfig, flag, parse_memory, parser
+from textcls.data import AnyCorpus, pretraining
 from textcls.data.corpus import Corpus
-from textcls.data.language import LanguageCorpus
 from textcls.data.tagging import TaggedCorpus
 from textcls.device import choose_device, choose_precision, prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.features import cached_features
 from textcls.files import write_json
 from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory, size_of
+from textcls.models.bert import BertConfig
 from textcls.progress import through
 from textcls.text import LONG_WORD, UNBROKEN, WORD, Vocabulary, Words
 from textcls.training import InterruptedRun, train
 
-AnyCorpus = Corpus | TaggedCorpus | LanguageCorpus
 # What a run on the same documents is told by a run, for the linear reference beside it.
 SAME_DATA = (
     "data",
@@ -116,6 +117,7 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
             part.features, _ = cached_features(
                 model.encoder.source, base.source["sha256"], part, device, precision, name, config.quiet
             )
+    shape, tokenizer = base.shape, base.tokenizer
     del base  # a frozen backbone's upper layers are not needed any more
     print(f"run folder: {run.folder}")
     least = "at least " if device.type == "cpu" else ""  # the heap's holes differ from run to run
@@ -146,6 +148,9 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     growth = measured.peak["rss"] - resident if resident > 0 else 0
     print(report.measured_table(ledger.plan(blocks, step), measured, growth))
     write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
+
+    if config.task == "pretrain":
+        publish(model, shape, tokenizer, config, run)
 
     # ---- test -------------------------------------------------------------------------------------------------------
     if corpus.test is None:
@@ -243,6 +248,11 @@ def prepare(config: TrainConfig, run: Run) -> tuple[AnyCorpus, backbone.Backbone
     if config.task == "lm":
         corpus = data.load(config, reading, Words.from_folder(run.folder) if config.resume else None)
         return corpus, backbone.words(config, corpus.vocabulary)
+    if config.task == "pretrain":
+        kept = Vocabulary.from_folder(run.folder) if config.resume else None
+        base = backbone.for_pretraining(config, pretraining.Text(config.train), kept)
+        check_length(config, base)
+        return data.load(config, reading, base.tokenizer), base
     corpus = data.load(config, reading)
     if config.task == "tagging":
         texts, pattern = [" ".join(words) for words in corpus.train.words], UNBROKEN
@@ -255,24 +265,28 @@ def prepare(config: TrainConfig, run: Run) -> tuple[AnyCorpus, backbone.Backbone
             config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, pattern)
         )
     base = backbone.prepare(config.bert, texts, config.seed)
+    check_length(config, base)
+    return corpus, base
+
+
+def check_length(config: TrainConfig, base: backbone.Backbone) -> None:
     if config.max_length > base.shape.max_position_embeddings:
         raise InputError(
             f"--max-length {config.max_length} is longer than the {base.shape.max_position_embeddings} "
             f"positions of {config.bert}"
         )
-    return corpus, base
 
 
 def show_example(corpus: AnyCorpus, batches, tokenizer: Vocabulary | Words) -> None:
     """What the model is about to see."""
     batch = batches.collate(np.arange(1))
     pieces = " ".join(tokenizer.tokenizer.id_to_token(i) for i in batch.ids[0, :16].tolist())
-    if isinstance(corpus, LanguageCorpus):
-        print(f"first words: {pieces} …")
-    elif isinstance(corpus, TaggedCorpus):
+    if isinstance(corpus, TaggedCorpus):
         print(f"first sentence: {pieces} … -> {' '.join(corpus.labels[tag] for tag in corpus.train.tags[0][:16])}")
-    else:
+    elif isinstance(corpus, Corpus):
         print(f"first document: {pieces} … -> {corpus.labels[corpus.train.labels[0]]}")
+    else:
+        print(f"first words: {pieces} …")
 
 
 def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backbone, facts: dict) -> None:
@@ -306,6 +320,17 @@ def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backb
         splits,
         base.tokenizer,
     )
+
+
+def publish(model, shape: BertConfig, tokenizer: Vocabulary, config: TrainConfig, run: Run) -> None:
+    """The best epoch's weights as a folder that --bert opens, and where it is a plain BERT other libraries too."""
+    folder = run.folder / pretrained.PUBLISHED
+    load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
+    folder.mkdir(exist_ok=True)
+    tokenizer.publish(folder)
+    layers = {} if config.model == "bert" else {"model_type": config.model, "small": config.small}
+    pretrained.publish(model, shape, layers, folder)
+    print(f"published as {folder}; use it with: --bert {run.folder}")
 
 
 def has_reference(config: TrainConfig, folder: pathlib.Path) -> bool:

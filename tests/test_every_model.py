@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
         lines = [[f"{word}\t{'B-' + NAMES[word] if word in NAMES else 'O'}" for word in words] for words in sentences]
         (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
+        (folder / f"{name}.docs").write_text("\n\n".join("\n".join(text.split("a ")) for text, _ in make_rows(count)))
     vocabulary = Vocabulary.learn([text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2, 200)
     shape = BertConfig(
         vocab_size=len(vocabulary),
@@ -59,12 +60,13 @@ def folder(tmp_path_factory):
 
 
 def command(model: str, task: str, out: str) -> list[str]:
-    kind = {"classification": "csv", "tagging": "conll", "lm": "txt"}[task]
+    kind = {"classification": "csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}[task]
     flags = ["--model", model, "--task", task, "--train", f"train.{kind}", "--test", f"test.{kind}", "--dev", "0.2"]
     known = recipes.TASKS[task]["defaults"] | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
     for name, value in SMALL.items():
         if name in known and not (model == "linear" and name == "max_length"):
             flags += ["--" + name.replace("_", "-"), str(value)]
+    flags += ["--accumulate", "1"] if task == "pretrain" else []
     return [*flags, "--bert", "tiny", "--quiet", "--out", out]
 
 
@@ -143,6 +145,12 @@ def test_evaluates_and_predicts(model, task, folder, call):
         tags = predictor.predict([["ada", "saw"], ["turin"] * 40])
         assert [line.rsplit(" ", 1)[-1] for line in lines if line] == [*tags[0], *tags[1]]
         assert [line.rsplit(" ", 1)[0] for line in lines] == ["ada x 1", "saw y 2", "", *["turin z 3"] * 40]
+    elif task == "pretrain":
+        (folder / "in.txt").write_text("a star and [MASK] comet\n[MASK] butter [MASK]\n", "utf-8")
+        lines = call("evaluate", run, "--predict", "in.txt", "--top-k", "2", "--quiet").splitlines()
+        assert [len(line.split("\t")) for line in lines] == [4, 8]
+        piece, probability = max(predictor.fill("a star and [MASK] comet")[0].items(), key=lambda item: item[1])
+        assert lines[0].startswith(f"{piece}\t{probability:.4f}\t")
     else:
         words = call("evaluate", run, "--sample", "25", "--seed", "3").split()
         assert 10 < len(words) <= 25 and set(words) <= {*NAMES, "the", "ship", "saw", "in"}

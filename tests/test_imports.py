@@ -9,7 +9,7 @@ LADDER = [
     {"errors", "files", "progress"},
     {"config", "text", "metrics", "entities", "vectors", "batch"},
     {"data"},
-    {"models", "inputs"},
+    {"models", "pairs", "inputs"},
     {"pretrained", "checkpoint", "losses", "optim", "ledger", "blocks", "stacks", "device"},
     {"meter", "backbone"},
     {"training", "evaluation", "features", "assembly"},

@@ -23,8 +23,10 @@ from textcls.ledger import Plan, Step
 from textcls.meter import SavedTensors
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
+from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import Tagger, WordShape
 from textcls.optim import build_optimizer
+from textcls.pairs import MASKED
 
 SHAPE = BertConfig(
     vocab_size=900,
@@ -71,9 +73,11 @@ def forward(model, step: Step) -> torch.Tensor:
     elif isinstance(model, LanguageModel):
         labels, loss_fn = ids, losses.language()
     batch = Batch(ids, mask if step.padded else None, None, labels, np.arange(step.batch), 0, {}, starts=starts)
+    if isinstance(model, BertForPreTraining):
+        batch.places = torch.randperm(step.rows)[: round(MASKED * step.rows)].clone()
+        batch.targets, loss_fn = torch.zeros_like(batch.places), losses.pretraining()
     with torch.autocast("cpu", torch.bfloat16, enabled=step.dtype is not None):
-        (loss,) = loss_fn(model, batch, None)[0].values()
-    return loss
+        return sum(loss_fn(model, batch, None)[0].values())
 
 
 CASES = [
@@ -102,6 +106,9 @@ OTHERS = [
     ("trans-blstm-2", {}),
     ("trans-blstm-2/tagging", {"small": True}),
     ("blstm", {}),
+    ("bert/pretrain", {}),
+    ("bert/pretrain", {"next_sentence": False}),
+    ("trans-blstm-2/pretrain", {"small": True}),
 ]
 
 
@@ -301,6 +308,7 @@ from textcls.device import prepare_cpu
 from textcls.ledger import Plan, Step
 from textcls.meter import peak_memory, resident_memory
 from textcls.optim import build_optimizer
+from textcls.pairs import MASKED
 
 def train(name, step, shape, steps):
     model, blocks = build(name, step, shape)

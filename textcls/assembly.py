@@ -1,11 +1,17 @@
 """How the rows of recipes.py are built: sources of vectors, what stands over them, and what a backbone brings."""
 
+import dataclasses
+from collections.abc import Callable
+
 import torch
 
 from textcls.backbone import Backbone
+from textcls.checkpoint import check_fit
 from textcls.config import TrainConfig
-from textcls.models.bert import BertClassifier
+from textcls.errors import InputError
+from textcls.models.bert import BertClassifier, BertConfig, Layer
 from textcls.models.linear import LinearClassifier
+from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import (
     BertVectors,
     FrozenEmbeddings,
@@ -38,18 +44,41 @@ def recurrent_tagger(kind: str, c: TrainConfig, shape, labels: int) -> Tagger:
 
 def share_bert(model, base: Backbone) -> None:
     """The backbone's tensors become those of the `bert` or the `embeddings` inside the model, as far as it has them;
-    what a TRANS-BLSTM has on top of BERT stays as it was drawn."""
+    what a TRANS-BLSTM has on top of a plain BERT stays as it was drawn. Raises InputError where they do not fit."""
     for part in model.modules():
         for name in ("bert", "embeddings"):
             if name in part._modules:
-                theirs = base.bert if name == "bert" else base.bert.embeddings
-                wanted = part._modules[name].state_dict().keys()
-                state = {key: value for key, value in theirs.state_dict().items() if key in wanted}
-                missing = [key for key in wanted if key not in state and ".blstm." not in key]
-                assert not missing, missing
+                theirs = (base.bert if name == "bert" else base.bert.embeddings).state_dict()
+                wanted = part._modules[name].state_dict()
+                check_layers(theirs, wanted, base)
+                state = {key: value for key, value in theirs.items() if key in wanted}
                 part._modules[name].load_state_dict(state, assign=True, strict=False)
                 return
     raise AssertionError("the model has no place for a backbone")
+
+
+def check_layers(theirs: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], base: Backbone) -> None:
+    """A backbone with BLSTMs goes into a model of the same kind only; a plain BERT may lack the BLSTMs."""
+    blstm = {key for key in theirs if ".blstm." in key}
+    missing = [key for key in wanted if key not in theirs and (blstm or ".blstm." not in key)]
+    kept = {key for key in theirs if not key.startswith("pooler.")} if blstm else set()
+    unfit = [key for key in sorted(kept) if key not in wanted or wanted[key].shape != theirs[key].shape]
+    if missing or unfit:
+        what = f"has no {missing[0]}" if missing else f"has {unfit[0]}, for which there is no place"
+        raise InputError(
+            f"--bert {base.source['name']} was pre-trained as another --model, or another --small: it {what}"
+        )
+
+
+def share_pretrained(model: BertForPreTraining, base: Backbone) -> None:
+    """A published BERT, and its heads as far as the model has them."""
+    if base.bert is not None:
+        share_bert(model, base)
+    ours = model.cls.state_dict()
+    heads = {name: tensor for name, tensor in base.heads.items() if name in ours}
+    if heads:
+        check_fit({name: ours[name] for name in heads}, heads, base.source["path"])
+        model.cls.load_state_dict(heads, strict=False)
 
 
 def share_words(model, base: Backbone) -> None:
@@ -88,7 +117,26 @@ def trans_blstm_tagger(variant: str, c: TrainConfig, shape, labels: int) -> Tagg
     return Tagger(BertVectors(shape, make=layer(variant, c.small)), labels, c.dropout, c.crf)
 
 
-TRANS_BLSTM = {"classification": trans_blstm_classifier, "tagging": trans_blstm_tagger}
+def bert_for_pretraining(c: TrainConfig, shape, labels: int, make: Callable = Layer) -> BertForPreTraining:
+    return BertForPreTraining(pretraining_shape(c, shape), c.next_sentence, make)
+
+
+def pretraining_shape(c: TrainConfig, shape: BertConfig) -> BertConfig:
+    """The shape with the dropout of these settings, where they have one."""
+    if c.dropout is None:
+        return shape
+    return dataclasses.replace(shape, hidden_dropout_prob=c.dropout, attention_probs_dropout_prob=c.dropout)
+
+
+def trans_blstm_for_pretraining(variant: str, c: TrainConfig, shape, labels: int) -> BertForPreTraining:
+    return bert_for_pretraining(c, shape, labels, layer(variant, c.small))
+
+
+TRANS_BLSTM = {
+    "classification": trans_blstm_classifier,
+    "tagging": trans_blstm_tagger,
+    "pretrain": trans_blstm_for_pretraining,
+}
 
 
 def describe(variant: str) -> str:

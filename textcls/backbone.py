@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -37,7 +37,8 @@ class Backbone:
     """What a model stands on: a vocabulary, and a BERT or the size of word vectors.
 
     `source`: {"name", "path", "sha256"} of the weights; the path is relative to the run where the run holds them.
-    `vectors`: (places in the vocabulary (n,), pretrained vectors (n, H)) of words, where given.
+    `vectors`: (places in the vocabulary (n,), pretrained vectors (n, H)) of words, where given. `heads`: weights of
+    pre-training's heads.
     """
 
     shape: BertConfig | WordShape
@@ -46,6 +47,7 @@ class Backbone:
     description: str
     bert: Bert | None = None
     vectors: tuple[torch.Tensor, torch.Tensor] | None = None
+    heads: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 def words(config: TrainConfig, tokenizer: Vocabulary | Words) -> Backbone:
@@ -70,23 +72,58 @@ def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
         )
         source = {"name": "nano", "path": "backbone"}
         return Backbone(shape, tokenizer, source, description, untrained(shape, seed))
+    return published(name)
+
+
+def published(name: str) -> Backbone:
+    """A BERT with weights, from a folder or the hub."""
     folder = pretrained.find_folder(name)
     bert = pretrained.load_bert(folder)
     tokenizer = Vocabulary.from_folder(folder)
-    if tokenizer.largest_id >= bert.config.vocab_size:
-        raise InputError(
-            f"{folder}: word piece {tokenizer.largest_id} is outside the {bert.config.vocab_size} "
-            "embeddings; vocabulary and weights do not belong together"
-        )
-    weights = pretrained.weights_file(folder)
+    check_vocabulary(tokenizer, bert.config, folder)
     source = {
         "name": os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name,
         "path": str(folder.resolve()),
-        "sha256": files.sha256(weights),
+        "sha256": files.sha256(pretrained.weights_file(folder)),
     }
-    shape = bert.config
-    description = f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, {len(tokenizer)} word pieces"
-    return Backbone(shape, tokenizer, source, description, bert)
+    return Backbone(bert.config, tokenizer, source, describe(name, bert.config, tokenizer), bert)
+
+
+def for_pretraining(config: TrainConfig, texts: Iterable[str], kept: Vocabulary | None) -> Backbone:
+    """What pre-training begins with: the weights of `--bert`, with its heads where it has them; or with `--scratch` its
+    shape alone, and its vocabulary or one learned from `texts`. `kept` is the vocabulary of a run to go on with."""
+    if not config.scratch:
+        base = published(config.bert)
+        base.heads = pretrained.read_heads(pretrained.find_folder(config.bert))
+        base.description += "" if base.heads else "; its heads begin at random"
+        return with_mask(base)
+    folder = pretrained.find_folder(config.bert)
+    shape = pretrained.read_config(folder / "config.json")
+    if config.vocab_size:
+        tokenizer = kept or Vocabulary.learn(texts, config.vocab_size)
+        shape = dataclasses.replace(shape, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad)
+    else:
+        tokenizer = Vocabulary.from_folder(folder)
+        check_vocabulary(tokenizer, shape, folder)
+    return with_mask(Backbone(shape, tokenizer, {"name": config.bert}, describe("random weights", shape, tokenizer)))
+
+
+def describe(name: str, shape: BertConfig, tokenizer: Vocabulary) -> str:
+    return f"{name}: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, {len(tokenizer)} word pieces"
+
+
+def with_mask(base: Backbone) -> Backbone:
+    if base.tokenizer.mask is None:
+        raise InputError(f"--bert {base.source['name']}: its vocabulary has no [MASK], which pre-training needs")
+    return base
+
+
+def check_vocabulary(tokenizer: Vocabulary, shape: BertConfig, folder: pathlib.Path) -> None:
+    if tokenizer.largest_id >= shape.vocab_size:
+        raise InputError(
+            f"{folder}: word piece {tokenizer.largest_id} is outside the {shape.vocab_size} "
+            "embeddings; vocabulary and weights do not belong together"
+        )
 
 
 def shape_of(name: str) -> BertConfig:

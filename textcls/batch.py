@@ -1,6 +1,6 @@
 """Batches: padding, and windows of batches of like length.
 
-Dimensions: B rows of a batch, T tokens, W words, H size of a vector, N documents.
+Dimensions: B rows of a batch, T tokens, W words, H size of a vector, N documents, M masked tokens.
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ class Batch:
     """B rows, padded to the longest. `mask` is None when no row has padding, `segments` when no row is a pair.
 
     `features` are the vectors of a frozen encoder where they were computed before, `starts` the places of W words'
-    first tokens where words are tagged, `owner` the document of each row where long documents are several rows.
+    first tokens where words are tagged, `owner` the document of each row where long documents are several rows,
+    `places` and `targets` where tokens are masked, counted through the flattened batch, and what stood there.
     """
 
     ids: torch.Tensor  # (B, T)
@@ -32,6 +33,8 @@ class Batch:
     features: torch.Tensor | None = None  # (B, T, H), or (B, 1, H) of [CLS] alone
     starts: torch.Tensor | None = None  # (B, W)
     owner: torch.Tensor | None = None  # (B,)
+    places: torch.Tensor | None = None  # (M,)
+    targets: torch.Tensor | None = None  # (M,)
 
     def to(self, device: torch.device) -> "Batch":
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -42,7 +45,7 @@ class Batch:
 
     def inputs(self) -> dict[str, torch.Tensor | None]:
         """What the model is called with."""
-        given = {"features": self.features, "starts": self.starts}
+        given = {"features": self.features, "starts": self.starts, "places": self.places}
         return {"ids": self.ids, "mask": self.mask, "segments": self.segments} | {
             name: value for name, value in given.items() if value is not None
         }
@@ -76,7 +79,7 @@ class Batches:
         """The epoch's batches, as arrays of document numbers: shuffled documents, sorted by length inside windows of
         50 batches, then shuffled batches."""
         random = np.random.default_rng([self.seed, epoch])
-        shuffled = random.permutation(len(self.labels))
+        shuffled = random.permutation(len(self.lengths))
         batches = []
         for start in range(0, len(shuffled), WINDOW * self.batch_size):
             window = shuffled[start : start + WINDOW * self.batch_size]

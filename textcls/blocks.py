@@ -4,7 +4,7 @@ It follows from the derivative of each operation: a product keeps its inputs, GE
 output, dropout one byte an element, LayerNorm its input and two statistics a row, gather its input and its index.
 
 Dimensions: B micro-batch, T tokens, W words, H hidden, N heads, I intermediate, S LSTM units per direction, F features
-of a step, C classes, V vocabulary.
+of a step, C classes, V vocabulary, M masked tokens.
 """
 
 import math
@@ -12,6 +12,7 @@ import math
 from textcls.ledger import FLOAT, Block, Step
 from textcls.models.bert import BLOCK, BertConfig
 from textcls.models.recurrent import WordShape
+from textcls.pairs import MASKED
 
 LONG = 8  # bytes
 CUDNN_LSTM_VALUES = 6  # kept per step and unit: 4 gates, cell, output. An estimate: cuDNN does not document its size
@@ -308,6 +309,34 @@ def tag_head(step: Step, features: int, labels: int, dropout: float, crf: bool) 
         trainable=features * labels + labels + (labels * labels + 2 * labels) * crf,
         products=features * labels,
         extra=FLOAT * (step.rows + count) * features,
+    )
+
+
+def pretraining_heads(shape: BertConfig, step: Step, next_sentence: bool) -> Block:
+    """The hidden states of masked tokens, transform, tied product over the vocabulary, cross-entropy; pooler and
+    next-sentence head. Of the tokens MASKED are taken to be masked."""
+    B, H, V, width = step.batch, shape.hidden_size, shape.vocab_size, step.width
+    M = round(MASKED * step.rows)
+    kept = 1 if shape.hidden_act == "relu" else 2  # see feed_forward; what comes out of it is LayerNorm's
+    normed = width if step.device == "cpu" else FLOAT  # on CUDA autocast lifts LayerNorm's input to float32
+    saved = {
+        "last hidden state": FLOAT * step.rows * H if step.dtype is None else width * B * H,
+        "tanh": width * B * H,
+        "places of the masked tokens (M,)": LONG * M,
+        "masked tokens (M, H)": kept * width * M * H,
+        "LayerNorm (M, H)": (normed + width) * M * H + 2 * FLOAT * M,
+        "log-probabilities (M, V)": cross_entropy(M, V),
+        "pairs (B, 2)": cross_entropy(B, 2) * next_sentence,
+    }
+    return Block(
+        "heads of pre-training",
+        "head",
+        saved,
+        flop=2 * M * H * (H + V) + 2 * B * H * (H + 2 * next_sentence),
+        trainable=2 * (H * H + H) + 2 * H + V + (2 * H + 2) * next_sentence,
+        products=2 * H * H + H * V + 2 * H * next_sentence,
+        # gradients of the log-probabilities and the logits, of the word embeddings, and of the last hidden state
+        extra=2 * FLOAT * M * V + FLOAT * V * H + FLOAT * step.rows * H,
     )
 
 

@@ -19,7 +19,7 @@ MODELS = (
     "trans-blstm-2",
     "blstm",
 )
-TASKS = ("classification", "tagging", "lm")
+TASKS = ("classification", "tagging", "lm", "pretrain")
 POOLINGS = ("last", "mean", "max", "attention")
 METRICS = ("accuracy", "macro_f1", "f1", "strict_f1", "loss")
 DATA = ("20newsgroups", "pydocs")
@@ -39,12 +39,18 @@ class TrainConfig:
     data: str = option("pydocs", "a built-in corpus, unless --train is given", DATA)
     data_dir: str | None = option(None, "folder (or archive) that holds the corpus, instead of downloading it")
     keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes")
-    train: str | None = option(None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm")
+    train: str | None = option(
+        None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm, pretrain"
+    )
     dev: str = option("0.1", "a dev file, or the share of the training data to hold out")
     test: str | None = option(None, "your own test file")
     text_column: str | None = option(None, "name, or position from 1, of the text column; two with a comma for pairs")
     label_column: str | None = option(None, "name, or position from 1, of the label column (of tags: -1, the last)")
     bert: str = option("nano", "backbone: a folder, a name on the hub, or nano (small, untrained, always there)")
+    scratch: bool | None = option(
+        None, "pre-train from random weights, with only the shape of --bert and its vocabulary"
+    )
+    next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words")
     out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)")
     resume: str | None = option(None, "run folder to go on with; its settings are kept")
     amp: str = option("auto", "mixed precision", ("auto", "off", "fp16", "bf16"))
@@ -55,7 +61,7 @@ class TrainConfig:
     weight_decay: float | None = option(None, "decoupled weight decay, except on biases and LayerNorms")
     warmup: float | None = option(None, "share of the steps in which the learning rate rises")
     clip: float | None = option(None, "largest norm of the gradient")
-    dropout: float | None = option(None, "dropout of the classifier")
+    dropout: float | None = option(None, "dropout of the classifier; in pre-training, inside the layers")
     hidden: int | None = option(None, "LSTM units per direction")
     layers: int | None = option(None, "LSTM layers")
     pooling: str | None = option(None, "how an LSTM's steps become one vector", POOLINGS)
@@ -63,7 +69,9 @@ class TrainConfig:
     encoder_lr: float | None = option(None, "peak learning rate of the BERT below an LSTM, with --encoder tune")
     features: str | None = option(None, "what the LSTM reads of BERT: every token or [CLS]", ("sequence", "cls"))
     embedding: int | None = option(None, "size of word vectors trained from scratch")
-    vocab_size: int | None = option(None, "words of a vocabulary made from the training texts, at most")
+    vocab_size: int | None = option(
+        None, "words, or word pieces, of a vocabulary made from the training texts, at most"
+    )
     min_count: int | None = option(None, "how often a word must occur to be in that vocabulary")
     vectors: str | None = option(None, "pretrained word vectors to begin with: a text file, WORD and numbers a line")
     small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection")
@@ -108,6 +116,10 @@ class TrainConfig:
                     raise InputError(f"{flag(name)} goes with --train, your own data")
             if isinstance(self.dev_split, str):
                 raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+        if self.task == "pretrain" and self.vocab_size is not None and not self.scratch:
+            raise InputError(
+                "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
+            )
         if self.stride is not None and self.long_documents != "window":
             raise InputError("--stride goes with --long-documents window")
         if self.task != "classification" and self.class_weights != "none":

@@ -11,6 +11,7 @@ from textcls.batch import Batches, Streams, TagBatches
 from textcls.device import Precision
 from textcls.losses import document_logits
 from textcls.metrics import Scores
+from textcls.pairs import PairBatches
 from textcls.progress import through
 
 CPU_TOKENS = 2048  # in a batch: what is between two layers then stays in the cache (1.4 times as fast as 8192)
@@ -128,3 +129,32 @@ def language(
         return {"perplexity": float(np.exp(nll)), "nll": nll}
 
     return evaluate
+
+
+@torch.no_grad()
+def pair_scores(model, batches: PairBatches, device: torch.device, precision: Precision, quiet: bool = True) -> dict:
+    """{mlm_nll, mlm_accuracy of the masked tokens, nsp_nll, nsp_accuracy of the pairs where the model has the head,
+    nll: the losses' sum}, in nats, with the masks of epoch 0."""
+    assert not model.training
+    sums: dict[str, list[torch.Tensor]] = {}
+    for rows in through("evaluating", quiet)(batches.order(0)):
+        batch = batches.collate(rows).to(device)
+        with precision.autocast(device):
+            found = dict(zip(("mlm", "nsp"), model(**batch.inputs()), strict=True))
+        for name, targets in (("mlm", batch.targets), ("nsp", batch.labels)):
+            if (logits := found[name]) is not None:
+                nll = F.cross_entropy(logits.float(), targets, reduction="sum").double()
+                right = (logits.argmax(1) == targets).sum()
+                sums.setdefault(name, []).append(torch.stack([nll, right, torch.tensor(len(targets)).to(nll)]))
+    result = {}
+    for name, parts in sums.items():
+        nll, right, count = torch.stack(parts).sum(0).tolist()
+        result |= {f"{name}_nll": nll / count, f"{name}_accuracy": right / count}
+    return result | {"nll": sum(value for name, value in result.items() if name.endswith("_nll"))}
+
+
+def pretraining(
+    batches: PairBatches, device: torch.device, precision: Precision, labels: Sequence[str] = (), quiet: bool = True
+):
+    """evaluate(model) -> :func:`pair_scores` on these examples."""
+    return lambda model: pair_scores(model, batches, device, precision, quiet)

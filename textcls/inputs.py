@@ -9,8 +9,10 @@ from textcls.config import TrainConfig
 from textcls.data.cache import encode
 from textcls.data.corpus import Documents
 from textcls.data.language import Text
+from textcls.data.pretraining import Passages
 from textcls.data.tagging import Sentences
 from textcls.errors import InputError
+from textcls.pairs import PairBatches
 from textcls.progress import through
 from textcls.text import Pieces, Sequences, Vocabulary, Words
 
@@ -69,3 +71,10 @@ def streams(part: Text, vocabulary: Words, config: TrainConfig, name: str) -> St
 def one_stream(words: np.ndarray, vocabulary: Words, window: int) -> Streams:
     """A text from its first word on, as if the line before had just ended: every word is predicted."""
     return Streams(np.concatenate([[vocabulary.eos], words]), 1, window)
+
+
+def pairs(part: Passages, vocabulary: Vocabulary, config: TrainConfig, name: str) -> PairBatches:
+    """Documents of plain text as masked pairs."""
+    batches = PairBatches(part, vocabulary, config.max_length, config.batch_size, config.seed, config.next_sentence)
+    print(f"{name}: {len(part):,} documents, {int(part.lengths.sum()):,} tokens, {len(batches.lengths):,} examples")
+    return batches

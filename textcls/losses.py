@@ -65,6 +65,20 @@ def language(smoothing: float = 0.0):
     return loss_fn
 
 
+def pretraining(smoothing: float = 0.0):
+    """Cross-entropy of the masked tokens, and of whether B follows A where the model has a head for it; each summed
+    over its own targets."""
+
+    def loss_fn(model, batch, carry):
+        tokens, pairs = model(**batch.inputs())  # (M, V), (B, 2)
+        losses = {"token": F.cross_entropy(tokens.float(), batch.targets, reduction="sum", label_smoothing=smoothing)}
+        if pairs is not None:
+            losses["pair"] = F.cross_entropy(pairs.float(), batch.labels, reduction="sum")
+        return losses, carry
+
+    return loss_fn
+
+
 def balanced_weights(labels: np.ndarray, num_labels: int) -> torch.Tensor:
     """N / (C * N_c) for each class c: every class has the same total weight, and the mean over documents is 1."""
     counts = np.bincount(labels, minlength=num_labels)

@@ -17,12 +17,14 @@ from textcls.batch import Batches, TagBatches
 from textcls.checkpoint import Run, load_trainable
 from textcls.config import TrainConfig
 from textcls.data.corpus import Documents
+from textcls.data.pretraining import Passages
 from textcls.device import Precision, choose_device, choose_precision
 from textcls.errors import InputError
-from textcls.evaluation import collect_logits, predict_tags, word_losses
+from textcls.evaluation import collect_logits, pair_scores, predict_tags, word_losses
 from textcls.features import cached_features
 from textcls.metrics import log_softmax
 from textcls.models.ensemble import ENSEMBLES
+from textcls.pairs import PairBatches
 from textcls.text import Pieces, Vocabulary, Words
 
 BATCH = 32  # documents predicted at once
@@ -139,6 +141,35 @@ class LanguagePredictor(Base):
             yield self.tokenizer.tokenizer.id_to_token(word.item())
 
 
+class MaskPredictor(Base):
+    """A pre-trained model with its heads."""
+
+    def scores(self, part: Passages, quiet: bool = True) -> dict[str, float]:
+        """:func:`evaluation.pair_scores` of plain text."""
+        c = self.config
+        batches = PairBatches(part, self.tokenizer, c.max_length, BATCH, c.seed, c.next_sentence)
+        self.model.to(self.device)
+        return pair_scores(self.model, batches, self.device, self.precision, quiet)
+
+    @torch.no_grad()
+    def fill(self, text: str) -> list[dict[str, float]]:
+        """{word piece: probability}, likeliest first, for each [MASK] of a text; what is beyond the model's length is
+        cut."""
+        pieces = self.tokenizer.encode([text])
+        ids = torch.from_numpy(self.tokenizer.assemble([pieces], self.config.max_length).rows[0].astype(np.int64))
+        places = (ids == self.tokenizer.mask).nonzero()[:, 0]
+        if not len(places):
+            raise InputError(f"no [MASK] among the first {self.config.max_length} tokens of {text[:60]!r}")
+        self.model.to(self.device)
+        logits, _ = self.model(ids[None].to(self.device), None, None, places.to(self.device))
+        found = []
+        for row in logits.float().softmax(1).cpu():
+            values, order = row.sort(descending=True)
+            names = map(self.tokenizer.tokenizer.id_to_token, order.tolist())
+            found.append(dict(zip(names, values.tolist(), strict=True)))
+        return found
+
+
 class EnsemblePredictor(Predictor):
     """An ensemble: its members one after the other on the device, then the small model over them."""
 
@@ -209,7 +240,12 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None
     precision = choose_precision(config.amp, where, recipe["amp"])
-    kind = {"classification": Predictor, "tagging": TagPredictor, "lm": LanguagePredictor}[config.task]
+    kind = {
+        "classification": Predictor,
+        "tagging": TagPredictor,
+        "lm": LanguagePredictor,
+        "pretrain": MaskPredictor,
+    }[config.task]
     vocabulary = (Words if config.task == "lm" else Vocabulary).from_folder(run.folder)
     return kind(run, meta, model, vocabulary, where, precision)
 
@@ -297,6 +333,8 @@ def properties(predictor: Predictor) -> dict[str, str]:
 def describe_backbone(config: TrainConfig, name: str, recipe: dict) -> str:
     if config.model == "bilstm":
         return f"frozen embeddings of {name}"
+    if config.scratch:
+        return f"random weights in the shape of {name}"
     if config.encoder is None:
         return name
     vectors = "[CLS] of " if config.features == "cls" else ""

@@ -1,6 +1,7 @@
 """Published BERT weights: find them, read them without executing anything, map the names, load strictly, write.
 
-A folder holds config.json, model.safetensors or pytorch_model.bin, and vocab.txt or tokenizer.json.
+A folder holds config.json, model.safetensors or pytorch_model.bin, and vocab.txt or tokenizer.json. A pre-training run
+holds such a folder as RUN/published; where it is a TRANS-BLSTM's, config.json says which by `model_type` and `small`.
 """
 
 import json
@@ -9,13 +10,17 @@ import mmap
 import os
 import pathlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from textcls import files
 from textcls.checkpoint import check_fit, load_tensors
 from textcls.errors import InputError
-from textcls.models.bert import Bert, BertConfig
+from textcls.models.bert import Bert, BertConfig, Layer
+from textcls.models.pretraining import BertForPreTraining
+from textcls.models.trans_blstm import VARIANTS, layer
 
 FILES = (
     "config.json",
@@ -25,6 +30,7 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+PUBLISHED = "published"
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
 
 # safetensors dtype -> (torch dtype, bytes)
@@ -44,15 +50,18 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
     folder = find_folder(folder_or_name)
     config = read_config(folder / "config.json")
     with torch.device("meta"):
-        model = Bert(config)
+        model = Bert(config, make=read_layer(folder / "config.json"))
     path = weights_file(folder)
     load_strictly(model, our_names(read_weights(path)), path)
     return model.eval()
 
 
 def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
-    """The folder itself, or the hub's files in huggingface_hub's cache (which checks their digests)."""
+    """The folder itself, what a pre-training run has in it, or the hub's files in huggingface_hub's cache (which checks
+    their digests)."""
     path = pathlib.Path(folder_or_name)
+    if (path / PUBLISHED / FILES[0]).is_file():
+        return path / PUBLISHED
     if path.is_dir():
         return path
     name = str(folder_or_name)
@@ -105,9 +114,14 @@ def read_config(path: pathlib.Path) -> BertConfig:
         values = json.loads(path.read_text("utf-8"))
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
-        for field, only in (("model_type", "bert"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
-            if values.get(field, only) != only:
-                raise ValueError(f"{field} is {values[field]!r}, only {only!r} is supported")
+        supported = {
+            "model_type": ("bert", *VARIANTS),
+            "position_embedding_type": ("absolute",),
+            "is_decoder": (False,),
+        }
+        for field, known in supported.items():
+            if values.get(field, known[0]) not in known:
+                raise ValueError(f"{field} is {values[field]!r}, supported: {', '.join(map(repr, known))}")
         fields = BertConfig.__dataclass_fields__
         # Published files write null for the padding id of some models: the default then.
         return BertConfig(**{k: v for k, v in values.items() if k in fields and v is not None})
@@ -117,16 +131,38 @@ def read_config(path: pathlib.Path) -> BertConfig:
         raise InputError(f"{path}: {error}") from None
 
 
+def read_layer(path: pathlib.Path) -> Callable[[BertConfig], torch.nn.Module]:
+    """What the model of a config.json, which :func:`read_config` has accepted, builds its layers with."""
+    values = json.loads(path.read_text("utf-8"))
+    variant = values.get("model_type", "bert")
+    return Layer if variant == "bert" else layer(variant, bool(values.get("small", False)))
+
+
+def read_heads(folder: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The pre-training heads of a folder, float32, in the names of models/pretraining.py; empty where it has none. The
+    decoder's weights are those of the word embeddings and its bias is that of the predictions, under a second name."""
+    tensors = read_weights(weights_file(folder))
+    heads = {
+        new_name(name[4:]): t for name, t in tensors.items() if re.match(r"cls\.(predictions|seq_relationship)", name)
+    }
+    return {name: t.to(torch.float32, copy=True) for name, t in heads.items() if ".decoder." not in name}
+
+
+def new_name(name: str) -> str:
+    """LayerNorm's weights with their present names."""
+    for old, new in LEGACY:
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
 def our_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Published names -> ours: without `bert.`, LayerNorms with weight and bias, other heads dropped."""
     renamed = {}
     for name, tensor in tensors.items():
         if IGNORED.fullmatch(name):
             continue
-        ours = name.removeprefix("bert.")
-        for old, new in LEGACY:
-            if ours.endswith(old):
-                ours = ours.removesuffix(old) + new
+        ours = new_name(name.removeprefix("bert."))
         if ours in renamed:
             raise InputError(f"weights: {name} and another tensor are both our {ours}")
         renamed[ours] = tensor
@@ -219,9 +255,24 @@ def from_readonly(array: np.ndarray) -> torch.Tensor:
 def save_bert(model: Bert, folder: pathlib.Path) -> None:
     """config.json and model.safetensors (float32), as other libraries read them."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "bert", "architectures": ["BertModel"], **vars(model.config)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     write_safetensors(model.state_dict(), folder / "model.safetensors")
+    write_config(model.config, "BertModel", {}, folder)
+
+
+def publish(model: BertForPreTraining, shape: BertConfig, layers: dict, folder: pathlib.Path) -> None:
+    """A pre-trained model with its heads as config.json and model.safetensors (float32), in their published names.
+    `shape` stands in for the model's own, whose dropout may have been another during pre-training; `layers` is empty
+    for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(model.state_dict(), folder / "model.safetensors")
+    paired = model.cls.seq_relationship is not None
+    write_config(shape, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)
+
+
+def write_config(shape: BertConfig, architecture: str, layers: dict, folder: pathlib.Path) -> None:
+    files.write_json(
+        folder / "config.json", {"model_type": "bert", "architectures": [architecture], **vars(shape), **layers}
+    )
 
 
 def write_safetensors(tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:

@@ -88,6 +88,24 @@ TASKS = {
             "clip": 0.5,
         },
     },
+    "pretrain": {
+        "batches": inputs.pairs,
+        "loss": losses.pretraining,
+        "evaluate": evaluation.pretraining,
+        "select": ("loss",),
+        "defaults": TRAINING
+        | {
+            "select": "loss",
+            "accumulate": 8,
+            "lr": 1e-4,
+            "epochs": 1,
+            "warmup": 0.02,
+            "dropout": None,
+            "next_sentence": True,
+            "scratch": False,
+            "vocab_size": None,
+        },
+    },
 }
 
 
@@ -208,6 +226,17 @@ RECIPES = {
         "defaults": {"lr": 1e-4, "batch_size": 16, "epochs": 4, "checkpoint_activations": False},
         "untrained": {"lr": 1e-3, "epochs": 10},
     },
+    ("bert", "pretrain"): {
+        "input": "pieces",
+        "build": assembly.bert_for_pretraining,
+        "share": assembly.share_pretrained,
+        "ledger": stacks.bert_for_pretraining,
+        "frozen": assembly.never,
+        "amp": "fp16",
+        "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
+        "defaults": {"checkpoint_activations": False},
+        "untrained": {},
+    },
     ("bilstm", "tagging"): tagger("embeddings", lr=2e-3, epochs=10, hidden=256, layers=1, dropout=0.3),
     ("bilstm-scratch", "tagging"): tagger("words", **FROM_SCRATCH, hidden=128, layers=1, dropout=0.3),
     ("bert-bilstm", "tagging"): tagger("bert", **OVER_BERT | {"epochs": 10}, hidden=128, layers=1),
@@ -227,7 +256,7 @@ RECIPES = {
 
 # BERT's rows with other layers.
 for variant in trans_blstm.VARIANTS:
-    for task in ("classification", "tagging"):
+    for task in assembly.TRANS_BLSTM:
         row = RECIPES["bert", task]
         RECIPES[variant, task] = row | {
             "build": functools.partial(assembly.TRANS_BLSTM[task], variant),
@@ -276,7 +305,8 @@ SETTINGS |= {name for recipe in RECIPES.values() for name in recipe["defaults"]}
 def shape(config: TrainConfig) -> BertConfig | WordShape:
     """The model's input shape without its weights or its texts: of a vocabulary to be learned, the largest."""
     if choose(config)["input"] == "pieces":
-        return shape_of(config.bert)
+        found = shape_of(config.bert)
+        return dataclasses.replace(found, vocab_size=config.vocab_size or found.vocab_size)
     return WordShape(config.vocab_size, config.embedding or 0)
 
 

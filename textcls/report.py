@@ -19,6 +19,10 @@ TITLES = {
     "precision": "precision",
     "recall": "recall",
     "perplexity": "perplexity",
+    "mlm_nll": "masked NLL",
+    "mlm_accuracy": "masked accuracy",
+    "nsp_nll": "pair NLL",
+    "nsp_accuracy": "pair accuracy",
 }
 
 
@@ -104,7 +108,9 @@ def side_by_side(results: Sequence[dict]) -> str:
 
 
 def unit(result: dict) -> str:
-    return {"classification": "documents", "tagging": "sentences", "lm": "words"}[result["task"]]
+    return {"classification": "documents", "tagging": "sentences", "lm": "words", "pretrain": "documents"}[
+        result["task"]
+    ]
 
 
 # ---- comparisons ----------------------------------------------------------------------------------------------------

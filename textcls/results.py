@@ -11,8 +11,10 @@ import time
 import numpy as np
 
 from textcls import entities, metrics
-from textcls.data.corpus import Corpus, Documents
+from textcls.data import AnyCorpus
+from textcls.data.corpus import Documents
 from textcls.data.language import LanguageCorpus, Text
+from textcls.data.pretraining import Passages, PretrainingCorpus
 from textcls.data.tagging import Sentences, TaggedCorpus
 from textcls.metrics import Interval
 from textcls.predictor import Base, cached_logits, properties
@@ -26,13 +28,13 @@ class Result:
     items: np.ndarray | entities.Counts | None = None
 
 
-def evaluate(predictor: Base, description: str, part: Documents | Sentences | Text, quiet: bool) -> dict:
+def evaluate(predictor: Base, description: str, part: Documents | Sentences | Text | Passages, quiet: bool) -> dict:
     return measure(predictor, description, part, quiet).summary
 
 
-def measure(predictor: Base, description: str, part: Documents | Sentences | Text, quiet: bool) -> Result:
+def measure(predictor: Base, description: str, part: Documents | Sentences | Text | Passages, quiet: bool) -> Result:
     """`part` is of the run's task."""
-    by_task = {"classification": classification, "tagging": tagging, "lm": language}
+    by_task = {"classification": classification, "tagging": tagging, "lm": language, "pretrain": pretraining}
     result = by_task[predictor.config.task](predictor, part, quiet)
     predictor.release()
     common = {
@@ -99,9 +101,25 @@ def language(predictor: Base, test: Text, quiet: bool) -> Result:
     return Result(summary)
 
 
-def chance(corpus: Corpus | TaggedCorpus | LanguageCorpus) -> dict:
+def pretraining(predictor: Base, test: Passages, quiet: bool) -> Result:
+    start = time.perf_counter()
+    values = predictor.scores(test, quiet)
+    seconds = time.perf_counter() - start
+    summary = {
+        "metrics": {name: vars(Interval(value)) for name, value in values.items()},
+        "documents_per_s": len(test) / seconds,
+    }
+    return Result(summary)
+
+
+def chance(corpus: AnyCorpus) -> dict:
     """{"metric", "value", "lower_is_better"} of always giving the commonest answer on the test split: the commonest
-    class, no entity, or each word in proportion to its count in the training text."""
+    class, no entity, or each word or word piece in proportion to its count in the training text."""
+    if isinstance(corpus, PretrainingCorpus):
+        train, test = corpus.train.counts(), corpus.test.counts()
+        train, test = (np.pad(part, (0, max(len(train), len(test)) - len(part))) for part in (train, test))
+        nll = -(test * np.log((1.0 + train) / (1.0 + train).sum())).sum() / test.sum()
+        return {"metric": "mlm_nll", "value": float(nll), "lower_is_better": True}
     if isinstance(corpus, TaggedCorpus):
         return {"metric": "f1", "value": 0.0, "lower_is_better": False}
     if isinstance(corpus, LanguageCorpus):

@@ -17,6 +17,7 @@ from textcls.blocks import (
     input_dropout,
     lstm,
     pooled_head,
+    pretraining_heads,
     tag_head,
     word_vectors,
 )
@@ -57,6 +58,14 @@ def bert_classifier(c: TrainConfig, shape: BertConfig, labels: int, step: Step) 
 
 def bert_tagger(c: TrainConfig, shape: BertConfig, labels: int, step: Step) -> list[Block]:
     return [*bert_layers(shape, step), tag_head(step, shape.hidden_size, labels, c.dropout, c.crf)]
+
+
+def bert_for_pretraining(
+    c: TrainConfig, shape: BertConfig, labels: int, step: Step, layer: Callable = bert_layer
+) -> list[Block]:
+    if c.dropout is not None:
+        shape = dataclasses.replace(shape, hidden_dropout_prob=c.dropout, attention_probs_dropout_prob=c.dropout)
+    return [*bert_layers(shape, step, layer), pretraining_heads(shape, step, c.next_sentence)]
 
 
 def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:
@@ -144,4 +153,14 @@ def trans_blstm_tagger(variant: str, c: TrainConfig, shape: BertConfig, labels: 
     return [*layers, tag_head(step, shape.hidden_size, labels, c.dropout, c.crf)]
 
 
-TRANS_BLSTM = {"classification": trans_blstm_classifier, "tagging": trans_blstm_tagger}
+def trans_blstm_for_pretraining(
+    variant: str, c: TrainConfig, shape: BertConfig, labels: int, step: Step
+) -> list[Block]:
+    return bert_for_pretraining(c, shape, labels, step, functools.partial(trans_blstm_layer, variant, c.small))
+
+
+TRANS_BLSTM = {
+    "classification": trans_blstm_classifier,
+    "tagging": trans_blstm_tagger,
+    "pretrain": trans_blstm_for_pretraining,
+}

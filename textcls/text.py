@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,6 +19,12 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from textcls.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# tokenizer_config.json -> the BertNormalizer of a tokenizer.json
+CASING = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
 LONG_WORD = r"\w\w+"  # words of two letters or digits at least
@@ -99,7 +106,7 @@ class Vocabulary(Saved):
         if missing:
             raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
         self.tokenizer = tokenizer
-        self.pad, self.unk, self.cls, self.sep = (tokenizer.token_to_id(token) for token in SPECIAL[:4])
+        self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, SPECIAL)  # mask: None if absent
 
     @classmethod
     def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
@@ -127,8 +134,9 @@ class Vocabulary(Saved):
         return cls(tokenizer, where)
 
     @classmethod
-    def learn(cls, texts: Sequence[str], vocab_size: int) -> "Vocabulary":
-        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`, the same on every run."""
+    def learn(cls, texts: Iterable[str], vocab_size: int) -> "Vocabulary":
+        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`, the same on every run. `texts` are
+        gone through twice, and need not be in memory."""
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         set_bert_rules(tokenizer, {})
         letters = Counter(letter for text in texts for letter in tokenizer.normalizer.normalize_str(printable(text)))
@@ -164,6 +172,28 @@ class Vocabulary(Saved):
     @property
     def largest_id(self) -> int:
         return max(self.tokenizer.get_vocab().values())
+
+    def inner(self) -> np.ndarray:
+        """(largest id + 1,) bool: pieces that go on with a word, spelled "##x"."""
+        result = np.zeros(self.largest_id + 1, bool)
+        result[[number for piece, number in self.tokenizer.get_vocab().items() if piece.startswith("##")]] = True
+        return result
+
+    def ordinary(self) -> np.ndarray:
+        """The ids of all pieces but the special ones, ascending; "[unused0]" and its like count as special."""
+        special = re.compile(r"\[[A-Za-z]+\d*\]")
+        vocab = self.tokenizer.get_vocab()
+        return np.array(sorted(number for piece, number in vocab.items() if not special.fullmatch(piece)), np.int64)
+
+    def publish(self, folder: pathlib.Path) -> None:
+        """As published models have it: vocab.txt, its casing in tokenizer_config.json, and tokenizer.json."""
+        pieces = {number: piece for piece, number in self.tokenizer.get_vocab().items()}
+        lines = [pieces.get(number, f"[unused{number}]") for number in range(self.largest_id + 1)]
+        (folder / "vocab.txt").write_text("\n".join(lines) + "\n", "utf-8")
+        rules = json.loads(self.tokenizer.to_str())["normalizer"] or {}
+        casing = {ours: rules[theirs] for ours, theirs in CASING.items() if theirs in rules}
+        (folder / "tokenizer_config.json").write_text(json.dumps(casing, indent=2) + "\n", "utf-8")
+        self.save(folder)
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
         """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing)."""
@@ -303,7 +333,7 @@ def read_casing(path: pathlib.Path) -> dict:
         return {}
     try:
         values = json.loads(path.read_text("utf-8"))
-        return {k: values[k] for k in ("do_lower_case", "strip_accents", "tokenize_chinese_chars") if k in values}
+        return {name: values[name] for name in CASING if name in values}
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not a JSON object ({error})") from None
 

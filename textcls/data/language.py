@@ -88,17 +88,19 @@ def paths(given: str) -> list[pathlib.Path]:
 
 
 def lines(files: Iterable[pathlib.Path]) -> Iterator[str]:
-    """The lines of all files that are not blank. Errors name file and line."""
-    for path in files:
-        number = 0
-        try:
-            with OPEN.get(path.suffix, open)(path, "rb") as file:
-                for line in file:
-                    number += 1
-                    text = line.decode("utf-8")
-                    if not text.isspace():
-                        yield text
-        except UnicodeDecodeError:
-            raise InputError(f"{path}:{number}: not UTF-8") from None
-        except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
-            raise InputError(f"{path}: damaged after line {number} ({error})") from None
+    """The lines of all files that are not blank."""
+    return (line for path in files for line in lines_of(path) if not line.isspace())
+
+
+def lines_of(path: pathlib.Path) -> Iterator[str]:
+    """The lines of a file, one after the other, without holding it. Errors name file and line."""
+    number = 0
+    try:
+        with OPEN.get(path.suffix, open)(path, "rb") as file:
+            for line in file:
+                number += 1
+                yield line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}:{number}: not UTF-8") from None
+    except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: damaged after line {number} ({error})") from None

@@ -67,5 +67,15 @@ def distinct(rows) -> dict[str, str]:
     return found
 
 
+def plain_text() -> str:
+    """The docstrings that are not of the test split, as a text to pre-train on: a paragraph a line, a blank line after
+    each docstring."""
+    texts = sorted(distinct(docstrings(pathlib.Path(sysconfig.get_paths()["stdlib"]))))
+    documents = (
+        "\n".join(" ".join(part.split()) for part in text.split("\n\n")) for text in texts if not is_test(text)
+    )
+    return "\n\n".join(documents) + "\n"
+
+
 def is_test(text: str) -> bool:
     return fingerprint(text)[0] % 5 == 0

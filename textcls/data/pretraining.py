@@ -1,0 +1,201 @@
+"""Plain text for pre-training: a sentence or paragraph a line, a blank line between documents, in files (shards) of any
+size. Each is read once, as a stream, into a file of tokens in the cache; nothing of it is kept in memory.
+
+A token file holds the word pieces of all lines, one after the other. The first piece of a line is written as -1 - id,
+so that lines can be told apart without an index.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from textcls import files
+from textcls.data.cache import cache_folder
+from textcls.data.corpus import fingerprint
+from textcls.data.language import lines, lines_of, paths
+from textcls.errors import InputError
+from textcls.text import Vocabulary
+
+CHUNK = 1024  # lines that are tokenised together
+SHORTEST = 8  # tokens of a document that is worth a pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The tokens of one file of text, on the disk. Document i is the tokens `offsets[i]` to `offsets[i + 1]`."""
+
+    path: pathlib.Path
+    dtype: np.dtype
+    offsets: np.ndarray  # (documents + 1,) int64
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """`count` tokens from `start` on, as stored: by a read, since the pages of a memory map count as ours."""
+        size = self.dtype.itemsize
+        return np.fromfile(self.path, self.dtype, count, offset=start * size)
+
+
+@dataclasses.dataclass
+class Passages:
+    """The documents of a split: number i is document `place[i]` of shard `shard[i]`, `lengths[i]` tokens long.
+    `ids` (1,) name what they were read from."""
+
+    shards: list[Shard]
+    shard: np.ndarray
+    place: np.ndarray
+    ids: np.ndarray
+
+    def __post_init__(self):
+        starts = [self.shards[s].offsets for s in range(len(self.shards))]
+        self.starts = np.zeros(len(self.shard), np.int64)
+        self.lengths = np.zeros(len(self.shard), np.int64)
+        for number, offsets in enumerate(starts):
+            own = self.shard == number
+            self.starts[own] = offsets[self.place[own]]
+            self.lengths[own] = offsets[self.place[own] + 1] - self.starts[own]
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def read(self, document: int, start: int, count: int) -> np.ndarray:
+        """Tokens `start` to `start + count` of a document, the first piece of each line as -1 - id."""
+        return self.shards[self.shard[document]].read(int(self.starts[document]) + start, count)
+
+    def counts(self) -> np.ndarray:
+        """How often each word piece occurs, up to the largest that does."""
+        total = np.zeros(0, np.int64)
+        for document, length in enumerate(self.lengths):
+            found = np.bincount(unmark(self.read(document, 0, int(length)))[0])
+            total = np.pad(total, (0, max(0, len(found) - len(total))))
+            total[: len(found)] += found
+        return total
+
+    def take(self, chosen: np.ndarray) -> "Passages":
+        return Passages(self.shards, self.shard[chosen], self.place[chosen], self.ids)
+
+
+@dataclasses.dataclass
+class PretrainingCorpus:
+    name: str
+    description: str
+    train: Passages
+    dev: Passages
+    test: Passages | None
+
+    @property
+    def labels(self) -> list[str]:
+        """Pre-training has no classes of its own."""
+        return []
+
+
+class Text:
+    """The lines of all files that are not blank, as often as they are asked for."""
+
+    def __init__(self, given: str):
+        self.files = paths(given)
+
+    def __iter__(self) -> Iterator[str]:
+        return lines(self.files)
+
+
+def load(
+    train: str, dev: str | float, test: str | None, vocabulary: Vocabulary, progress: Callable = iter
+) -> PretrainingCorpus:
+    """Files by commas. `dev` is a file, or the share of the documents to hold out: which ones is a function of the
+    text alone."""
+    if isinstance(dev, float) and not 0.0 < dev < 1.0:
+        raise InputError(f"--dev {dev:g}: a share must lie between 0 and 1")
+    whole, dropped = passages(train, vocabulary, progress)
+    if isinstance(dev, float):
+        held_out = np.random.default_rng(int(whole.ids[0])).random(len(whole)) < dev
+        parts = {"train": whole.take(~held_out), "dev": whole.take(held_out)}
+    else:
+        parts = {"train": whole, "dev": passages(dev, vocabulary, progress)[0]}
+    if test:
+        parts["test"] = passages(test, vocabulary, progress)[0]
+    for name, part in parts.items():
+        if len(part) < 2:
+            raise InputError(
+                f"the {name} text has {len(part)} documents of {SHORTEST} tokens or more; at least 2 are needed "
+                "(a blank line ends a document)"
+            )
+    names = [path.name for path in paths(train)]
+    tokens = sum(int(part.lengths.sum()) for part in parts.values())
+    short = f", {dropped:,} shorter than {SHORTEST} tokens left out" if dropped else ""
+    description = f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {tokens:,} tokens{short}"
+    return PretrainingCorpus(names[0], description, parts["train"], parts["dev"], parts.get("test"))
+
+
+def passages(given: str, vocabulary: Vocabulary, progress: Callable = iter) -> tuple[Passages, int]:
+    """(the documents of the files, how many were too short to be among them)."""
+    found = [shard(path, vocabulary) for path in progress(paths(given))]
+    numbers = np.repeat(np.arange(len(found)), [len(part.offsets) - 1 for part in found])
+    places = np.concatenate([np.arange(len(part.offsets) - 1) for part in found])
+    names = fingerprint(*(f"{part.path.name} {len(part.offsets)}" for part in found))
+    ids = np.array([int.from_bytes(names[:8], "little")], np.uint64)
+    every = Passages(found, numbers, places, ids)
+    long_enough = every.lengths >= SHORTEST
+    return every.take(long_enough), int((~long_enough).sum())
+
+
+def shard(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
+    """The tokens of a file, from the cache or made now."""
+    digest = hashlib.blake2b(fingerprint(vocabulary.digest, files.sha256(path)), digest_size=16).hexdigest()
+    tokens = cache_folder() / f"tokens-{digest}.bin"
+    index = tokens.with_suffix(".npz")
+    dtype = np.dtype(np.int16 if vocabulary.largest_id < 2**15 else np.int32)
+    try:
+        with np.load(index, allow_pickle=False) as kept:
+            offsets = kept["offsets"]
+        if tokens.stat().st_size == offsets[-1] * dtype.itemsize:
+            return Shard(tokens, dtype, offsets)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        pass
+    tokens.parent.mkdir(parents=True, exist_ok=True)
+    offsets = [0]
+    with files.replacing(tokens) as file:
+        end = 0
+        for line, pieces in tokenised(lines_of(path), vocabulary):
+            if not line.isspace():
+                file.write(mark(pieces).astype(dtype).tobytes())
+                end += len(pieces)
+            elif end > offsets[-1]:
+                offsets.append(end)
+        if end > offsets[-1]:
+            offsets.append(end)
+    with files.replacing(index) as file:
+        np.savez(file, offsets=np.array(offsets, np.int64))
+    return Shard(tokens, dtype, np.array(offsets, np.int64))
+
+
+def tokenised(text: Iterable[str], vocabulary: Vocabulary) -> Iterator[tuple[str, np.ndarray]]:
+    """(line, its word pieces) of all lines, a chunk in memory at a time."""
+    text = iter(text)
+    while chunk := list(itertools.islice(text, CHUNK)):
+        yield from zip(chunk, vocabulary.encode(chunk), strict=True)
+
+
+def mark(tokens: np.ndarray) -> np.ndarray:
+    """Tokens of a line, the first as -1 - id."""
+    marked = tokens.copy()
+    marked[:1] = -1 - marked[:1]
+    return marked
+
+
+def unmark(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int64, true where a line begins) of marked tokens."""
+    tokens = tokens.astype(np.int64)
+    begins = tokens < 0
+    return np.where(begins, -1 - tokens, tokens), begins
+
+
+def text(given: str, vocabulary: Vocabulary) -> Passages:
+    """Another text in the word pieces of a vocabulary."""
+    found, _ = passages(given, vocabulary)
+    if len(found) < 2:
+        raise InputError(f"{given}: holds {len(found)} documents of {SHORTEST} tokens or more; at least 2 are needed")
+    return found
