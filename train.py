@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import textcls
-from textcls import backbone, data, ledger, losses, pretrained, recipes, report, results, seeds
+from textcls import backbone, data, ledger, losses, parallel, pretrained, recipes, report, results, seeds
 from textcls.checkpoint import Run, free_folder, load_trainable
 from textcls.config import TrainConfig, flag, parse_memory, parser
 from textcls.data import AnyCorpus, pretraining
@@ -56,19 +56,29 @@ SAME_DATA = (
 @exit_on_input_error
 def main(argv=None):
     given = vars(parser(__doc__).parse_args(argv))
-    try:
-        if "seeds" in given:
-            return many(given)
-        config, run, last = settings(given)
-        if config.plan:
-            return plan(config)
-        one(config, run, last)
-        if has_reference(config, run.folder):
-            print(reference(config, run))
-        print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
-    except InterruptedRun as stop:
-        print(stop)
-        return 130
+    parallel.join()
+    with contextlib.redirect_stdout(sys.stdout if parallel.is_first() else None):
+        try:
+            return command(given)
+        except InterruptedRun as stop:
+            print(stop)
+            return 130
+        except parallel.LostProcess as error:
+            raise InputError(f"another process of this run has died, or cannot be reached ({error})") from None
+        finally:
+            parallel.leave()
+
+
+def command(given: dict) -> None:
+    if "seeds" in given:
+        return many(given)
+    config, run, last = settings(given)
+    if config.plan:
+        return plan(config)
+    one(config, run, last)
+    if has_reference(config, run.folder):
+        print(reference(config, run))
+    print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
 
 
 def one(config: TrainConfig, run: Run, last: dict | None) -> None:
@@ -77,7 +87,8 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     recipe, task = recipes.choose(config), recipes.TASKS[config.task]
     device = choose_device(config.device)
     precision = choose_precision(config.amp, device, recipe["amp"])
-    print(f"{config.model} on {device}, {precision.name} ({precision.why})")
+    processes = f", {parallel.size()} processes" if parallel.size() > 1 else ""
+    print(f"{config.model} on {device}, {precision.name} ({precision.why}){processes}")
     step = recipes.step(config, device.type, precision.dtype)
     if device.type == "cpu":
         print(prepare_cpu())
@@ -93,7 +104,13 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     print(f"backbone: {base.description}")
 
     # ---- batches ----------------------------------------------------------------------------------------------------
-    batches = {name: task["batches"](getattr(corpus, name), base.tokenizer, config, name) for name in ("train", "dev")}
+    processes = last["state"].get("processes", 1) if last else parallel.size()  # that share a batch
+    wide = dataclasses.replace(config, batch_size=config.batch_size * processes)
+    with parallel.first_process_first():
+        batches = {
+            "train": task["batches"](corpus.train, base.tokenizer, wide, "train"),
+            "dev": task["batches"](corpus.dev, base.tokenizer, config, "dev"),
+        }
     show_example(corpus, batches["train"], base.tokenizer)
 
     # ---- model ------------------------------------------------------------------------------------------------------
@@ -113,10 +130,11 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     if last is None and "begin" in recipe:
         recipe["begin"](model, batches["train"])
     if config.encoder == "frozen":
-        for name, part in batches.items():
-            part.features, _ = cached_features(
-                model.encoder.source, base.source["sha256"], part, device, precision, name, config.quiet
-            )
+        with parallel.first_process_first():
+            for name, part in batches.items():
+                part.features, _ = cached_features(
+                    model.encoder.source, base.source["sha256"], part, device, precision, name, config.quiet
+                )
     shape, tokenizer = base.shape, base.tokenizer
     del base  # a frozen backbone's upper layers are not needed any more
     print(f"run folder: {run.folder}")
@@ -133,7 +151,14 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     evaluate = task["evaluate"](batches["dev"], device, precision, corpus.labels, config.quiet)
     try:
         state = train(model.to(device), batches["train"], loss_fn, evaluate, config, run, device, precision, last)
-        measured = measure(model, batches["train"], loss_fn, device, precision)
+        with parallel.alone() as first:
+            if first:
+                measured = measure(model, batches["train"], loss_fn, device, precision, config.batch_size)
+    except parallel.LostProcess as error:
+        raise InputError(
+            f"another process of this run has died, or cannot be reached ({error}). {run.folder} holds what was last "
+            f"saved; go on with: python train.py --resume {run.folder}"
+        ) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -144,10 +169,11 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     )
 
     # ---- ledger -----------------------------------------------------------------------------------------------------
-    step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded)
-    growth = measured.peak["rss"] - resident if resident > 0 else 0
-    print(report.measured_table(ledger.plan(blocks, step), measured, growth))
-    write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
+    if parallel.is_first():
+        step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded)
+        growth = measured.peak["rss"] - resident if resident > 0 else 0
+        print(report.measured_table(ledger.plan(blocks, step), measured, growth))
+        write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
 
     if config.task == "pretrain":
         publish(model, shape, tokenizer, config, run)
@@ -160,6 +186,7 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     result = results.evaluate(predictor, corpus.description, corpus.test, config.quiet)
     write_json(run.folder / "results.json", result | {"chance": results.chance(corpus)})
     print(f"\ntest: {corpus.description}\n" + "\n".join(report.headline(result)))
+    parallel.wait()  # until the result is written
 
 
 # ---- settings -------------------------------------------------------------------------------------------------------
@@ -170,7 +197,7 @@ def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
     if "resume" not in given:
         config = recipes.complete(TrainConfig(**given))
         name = config.model if config.task == "classification" else f"{config.model}-{config.task}"
-        run = Run(config.out or free_folder(name))
+        run = Run(parallel.from_first(str(config.out or free_folder(name))))
         if run.exists() and not config.plan:
             raise InputError(
                 f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
@@ -202,7 +229,8 @@ def many(given: dict) -> None:
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
     config = recipes.complete(TrainConfig(**given))
-    folder = pathlib.Path(given.pop("out", None) or free_folder(f"{given.get('model', TrainConfig.model)}-seeds"))
+    free = free_folder(f"{given.get('model', TrainConfig.model)}-seeds")
+    folder = pathlib.Path(parallel.from_first(str(given.pop("out", None) or free)))
     for number in numbers:
         part = folder / f"seed-{number}"
         print(f"---- seed {number}: {part}")
@@ -246,14 +274,16 @@ def prepare(config: TrainConfig, run: Run) -> tuple[AnyCorpus, backbone.Backbone
     """The corpus, and what the model stands on: a BERT, or a vocabulary of the training texts."""
     reading = through("reading", config.quiet)
     if config.task == "lm":
-        corpus = data.load(config, reading, Words.from_folder(run.folder) if config.resume else None)
+        with parallel.first_process_first():
+            corpus = data.load(config, reading, Words.from_folder(run.folder) if config.resume else None)
         return corpus, backbone.words(config, corpus.vocabulary)
     if config.task == "pretrain":
         kept = Vocabulary.from_folder(run.folder) if config.resume else None
         base = backbone.for_pretraining(config, pretraining.Text(config.train), kept)
         check_length(config, base)
         return data.load(config, reading, base.tokenizer), base
-    corpus = data.load(config, reading)
+    with parallel.first_process_first():
+        corpus = data.load(config, reading)
     if config.task == "tagging":
         texts, pattern = [" ".join(words) for words in corpus.train.words], UNBROKEN
     else:
@@ -304,6 +334,7 @@ def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backb
             base.source = run.meta()["backbone"]
             backbone.reload(base.source, run.folder)
         return
+    parallel.wait()  # until all have seen that the folder was free
     run.folder.mkdir(parents=True, exist_ok=True)
     if frozen and base.source["name"] == "nano":
         backbone.keep_in_run(base, run.folder)
@@ -326,10 +357,11 @@ def publish(model, shape: BertConfig, tokenizer: Vocabulary, config: TrainConfig
     """The best epoch's weights as a folder that --bert opens, and where it is a plain BERT other libraries too."""
     folder = run.folder / pretrained.PUBLISHED
     load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
-    folder.mkdir(exist_ok=True)
-    tokenizer.publish(folder)
-    layers = {} if config.model == "bert" else {"model_type": config.model, "small": config.small}
-    pretrained.publish(model, shape, layers, folder)
+    if parallel.is_first():
+        folder.mkdir(exist_ok=True)
+        tokenizer.publish(folder)
+        layers = {} if config.model == "bert" else {"model_type": config.model, "small": config.small}
+        pretrained.publish(model, shape, layers, folder)
     print(f"published as {folder}; use it with: --bert {run.folder}")
 
 
@@ -342,14 +374,19 @@ def reference(config: TrainConfig, run: Run) -> str:
     """The linear model on the same documents, trained in seconds: what a network must beat. It is kept in RUN/linear,
     a run folder like any other, and compared with the run document by document."""
     folder = run.folder / "linear"
-    if not (folder / "results.json").exists():
-        same = {name: getattr(config, name) for name in SAME_DATA}
-        with contextlib.redirect_stdout(io.StringIO()):
-            if Run(folder).exists():
-                one(*settings({"resume": str(folder), "quiet": True}))
-            else:
-                one(*settings(same | {"model": "linear", "out": str(folder), "quiet": True}))
+    with parallel.alone() as first:
+        if first and not (folder / "results.json").exists():
+            train_reference(config, folder)
     return results.reference(run.folder)
+
+
+def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
+    same = {name: getattr(config, name) for name in SAME_DATA}
+    with contextlib.redirect_stdout(io.StringIO()):
+        if Run(folder).exists():
+            one(*settings({"resume": str(folder), "quiet": True}))
+        else:
+            one(*settings(same | {"model": "linear", "out": str(folder), "quiet": True}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent
 
 LADDER = [
-    {"errors", "files", "progress"},
+    {"errors", "parallel", "files", "progress"},
     {"config", "text", "metrics", "entities", "vectors", "batch"},
     {"data"},
     {"models", "pairs", "inputs"},

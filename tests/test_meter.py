@@ -52,7 +52,7 @@ def test_measuring_changes_no_weight_and_leaves_no_hook(tiny_shape):
     tokens = ids[mask.bool()].numpy()
     rows = Pieces(tokens, np.concatenate([[0], mask.sum(1).cumsum(0).numpy()]))
     batches = Batches(Sequences(rows, rows.lengths, 0), np.array([0, 1, 2, 0, 1, 2, 0]), batch_size=4)
-    measured = measure(model, batches, losses.classification(), CPU, Precision(None, ""))
+    measured = measure(model, batches, losses.classification(), CPU, Precision(None, ""), 100)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
     assert (measured.batch, measured.tokens, measured.padded) == (4, 9, True)

@@ -17,6 +17,7 @@ from textcls.checkpoint import Run
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import layer
+from textcls.training import agree
 
 WORDS = "star planet orbit comet moon galaxy rocket flour butter oven recipe sugar pepper onion stew".split()
 
@@ -81,9 +82,7 @@ def test_loss_begins_near_that_of_a_guess(make):
 
 def test_each_loss_is_divided_by_its_own_count(tiny_shape, tmp_path):
     """Two micro-batches with unlike numbers of masked tokens give the gradient of one batch."""
-    from textcls.training import count_targets
-
-    model, (ids, mask, segments, places) = model_of(tiny_shape).double(), inputs(tiny_shape, (9, 9, 9))
+    model, (ids, _, segments, places) = model_of(tiny_shape).double(), inputs(tiny_shape, (9, 9, 9))
     labels, loss_fn, targets = torch.tensor([0, 1, 1]), losses.pretraining(), torch.arange(9) + 5
 
     def batch(rows: slice, chosen: torch.Tensor) -> Batch:
@@ -94,7 +93,7 @@ def test_each_loss_is_divided_by_its_own_count(tiny_shape, tmp_path):
 
     def gradient(batches: list[Batch]) -> torch.Tensor:
         model.zero_grad()
-        counts = count_targets(batches)
+        counts, _ = agree(batches, False)
         for part in batches:
             found, _ = loss_fn(model, part, None)
             sum(found[name] / counts[name] for name in found).backward()

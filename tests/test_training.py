@@ -120,7 +120,7 @@ def test_two_micro_batches_give_the_gradient_of_one_batch(kind):
     def gradients(groups):
         model.zero_grad(set_to_none=True)
         micro_batches = [batches.collate(np.array(rows)) for rows in groups]
-        targets = training.count_targets(micro_batches)
+        targets = training.agree(micro_batches, False)[0]
         for batch in micro_batches:
             loss = model(batch.ids, batch.mask)
             sums, _ = loss_fn(lambda logits=loss, **_: logits, batch, None)
@@ -156,7 +156,7 @@ def test_accumulated_steps_equal_big_steps(tmp_path, monkeypatch):
 def test_a_step_without_targets_stays_finite():
     batch = make_batches().collate(np.array([0, 1]))
     batch.counts = {"label": 0, "mlm": 0}
-    assert training.count_targets([batch, batch]) == {"label": 1, "mlm": 1}
+    assert training.agree([batch, batch], False)[0] == {"label": 1, "mlm": 1}
 
 
 def test_frozen_embeddings_do_not_move_and_are_not_stored(tmp_path):

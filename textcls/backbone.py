@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 import torch
+from tokenizers import Tokenizer
 
-from textcls import files, pretrained
+from textcls import files, parallel, pretrained
 from textcls import vectors as vectors_file
 from textcls.config import TrainConfig
 from textcls.errors import InputError
@@ -100,12 +101,18 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], kept: Vocabulary 
     folder = pretrained.find_folder(config.bert)
     shape = pretrained.read_config(folder / "config.json")
     if config.vocab_size:
-        tokenizer = kept or Vocabulary.learn(texts, config.vocab_size)
+        tokenizer = kept or learn(texts, config.vocab_size)
         shape = dataclasses.replace(shape, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad)
     else:
         tokenizer = Vocabulary.from_folder(folder)
         check_vocabulary(tokenizer, shape, folder)
     return with_mask(Backbone(shape, tokenizer, {"name": config.bert}, describe("random weights", shape, tokenizer)))
+
+
+def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:
+    """Word pieces of the texts; of several processes the first learns them for all."""
+    made = Vocabulary.learn(texts, vocab_size).tokenizer.to_str() if parallel.is_first() else None
+    return Vocabulary(Tokenizer.from_str(parallel.from_first(made)))
 
 
 def describe(name: str, shape: BertConfig, tokenizer: Vocabulary) -> str:

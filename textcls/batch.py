@@ -43,6 +43,10 @@ class Batch:
             **{k: v.to(device, non_blocking=True) for k, v in fields.items() if isinstance(v, torch.Tensor)},
         )
 
+    def emptied(self) -> "Batch":
+        """The same for a process that has nothing to compute in a step, and goes along."""
+        return dataclasses.replace(self, rows=self.rows[:0], tokens=0, counts=dict.fromkeys(self.counts, 0))
+
     def inputs(self) -> dict[str, torch.Tensor | None]:
         """What the model is called with."""
         given = {"features": self.features, "starts": self.starts, "places": self.places}
@@ -174,20 +178,22 @@ class Streams:
         return -(-self.inputs.shape[1] // self.window)
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """The windows, one after the other in every epoch: the state that is carried wants it so."""
-        return [np.array([number]) for number in range(len(self))]
+        """The windows, one after the other in every epoch: the state that is carried wants it so. Window w of stream s
+        has the number w * (streams) + s."""
+        return [np.arange(self.batch_size) + number * self.batch_size for number in range(len(self))]
 
     def sorted_order(self) -> list[np.ndarray]:
         return self.order(0)
 
     def collate(self, rows: np.ndarray) -> Batch:
-        at = slice(int(rows[0]) * self.window, (int(rows[0]) + 1) * self.window)
-        ids = self.inputs[:, at]
+        window, streams = int(rows[0]) // self.batch_size, torch.from_numpy(rows % self.batch_size)
+        at = slice(window * self.window, (window + 1) * self.window)
+        ids = self.inputs[streams, at]
         return Batch(
             ids=ids,
             mask=None,
             segments=None,
-            labels=self.targets[:, at],
+            labels=self.targets[streams, at],
             rows=rows,
             tokens=ids.numel(),
             counts={"word": ids.numel()},

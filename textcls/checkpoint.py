@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from textcls import files
+from textcls import files, parallel
 from textcls.errors import InputError
 
 FORMAT = 1  # of the run folder; raise it when an older reader would misread a newer folder
@@ -36,7 +36,7 @@ class Run:
     def create(self, meta: dict, splits: dict[str, np.ndarray], tokenizer=None) -> None:
         """Write what does not change during the run. config.json comes last: with it the run exists."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if tokenizer is not None:
+        if tokenizer is not None and parallel.is_first():
             tokenizer.save(self.folder)
         with files.replacing(self.folder / "splits.npz") as file:
             np.savez(file, **splits)
@@ -146,11 +146,18 @@ def check_fit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor], p
 
 
 def random_states() -> dict:
-    """Of every generator that training draws from: torch's, on the CPU and on each CUDA device."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    """Of every generator that training draws from: torch's, on the CPU and on each CUDA device (of several processes,
+    each has one device)."""
+    return {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state(device) for device in cuda_devices()]}
+
+
+def cuda_devices() -> list[int]:
+    if parallel.size() > 1 and torch.cuda.is_available():
+        return [parallel.local_rank()]
+    return list(range(torch.cuda.device_count()))
 
 
 def restore_random_states(states: dict) -> None:
     torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    for device, state in zip(cuda_devices(), states["cuda"], strict=False):
+        torch.cuda.set_rng_state(state, device)

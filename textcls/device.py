@@ -5,13 +5,17 @@ import dataclasses
 
 import torch
 
+from textcls import parallel
 from textcls.errors import InputError
 
 
 def choose_device(name: str, must_exist: bool = True) -> torch.device:
-    """`auto` is CUDA where there is one. Raises InputError for a device that is not there, if it must be."""
+    """`auto` is CUDA where there is one; of several processes each takes its own. Raises InputError for a device that
+    is not there, if it must be."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and parallel.size() > 1:
+        name = f"cuda:{parallel.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from textcls import entities
+from textcls import entities, parallel
 from textcls.batch import Batches, Streams, TagBatches
 from textcls.device import Precision
 from textcls.losses import document_logits
@@ -24,14 +24,16 @@ def collect_logits(
 ) -> np.ndarray:
     """Logits of all N documents in their order, float32 (N, C). The model must be in eval mode."""
     assert not model.training
-    parts, order = [], batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
+    parts, order = [], parallel.share(batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None))
     for rows in through("evaluating", quiet)(order):
         batch = batches.collate(rows).to(device)
         with precision.autocast(device):
             parts.append(document_logits(model, batch).float())
-    logits = torch.cat(parts).cpu().numpy()
+    found = parallel.gather((np.concatenate([*order, []]), torch.cat(parts).cpu().numpy() if parts else None))
+    rows = np.concatenate([numbers for numbers, _ in found]).astype(np.int64)
+    logits = np.concatenate([part for _, part in found if part is not None])
     restored = np.empty_like(logits)
-    restored[np.concatenate(order)] = logits
+    restored[rows] = logits
     return restored
 
 
@@ -55,13 +57,15 @@ def predict_tags(
     before the CRF, where there is one, decodes it."""
     assert not model.training
     order = batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
-    rows: list[torch.Tensor] = [torch.empty(0)] * len(batches.labels)
-    for chosen in through("evaluating", quiet)(order):
+    mine: dict[int, torch.Tensor] = {}
+    for chosen in through("evaluating", quiet)(parallel.share(order)):
         batch = batches.collate(chosen).to(device)
         with precision.autocast(device):
             scores = model(**batch.inputs()).float().cpu()
         for row, score, count in zip(chosen, scores, batches.starts.lengths[chosen], strict=True):
-            rows[row] = score[:count]  # (words, C)
+            mine[row] = score[:count]  # (words, C)
+    every = {row: score for part in parallel.gather(mine) for row, score in part.items()}
+    rows = [every[row] for row in range(len(batches.labels))]
     first = np.searchsorted(batches.sentences, np.arange(batches.sentences[-1] + 2))
     joined = [torch.cat(rows[start:end]) for start, end in zip(first[:-1], first[1:], strict=True)]
     if model.crf is None:
@@ -110,6 +114,12 @@ def by_sentence(batches: TagBatches) -> list[list[np.ndarray]]:
 def word_losses(model, batches: Streams, device: torch.device, precision: Precision, quiet: bool = True) -> float:
     """The summed negative log-likelihood, in nats, of every word of the stream but its first."""
     assert not model.training and batches.batch_size == 1, "streams side by side would each begin without a past"
+    with parallel.alone() as first:  # what is carried from window to window cannot be shared out
+        total = stream_losses(model, batches, device, precision, quiet) if first else 0.0
+    return parallel.from_first(total)
+
+
+def stream_losses(model, batches: Streams, device: torch.device, precision: Precision, quiet: bool) -> float:
     total, carry = 0.0, None
     for rows in through("evaluating", quiet)(batches.sorted_order()):
         batch = batches.collate(rows).to(device)
@@ -137,7 +147,7 @@ def pair_scores(model, batches: PairBatches, device: torch.device, precision: Pr
     nll: the losses' sum}, in nats, with the masks of epoch 0."""
     assert not model.training
     sums: dict[str, list[torch.Tensor]] = {}
-    for rows in through("evaluating", quiet)(batches.order(0)):
+    for rows in through("evaluating", quiet)(parallel.share(batches.order(0))):
         batch = batches.collate(rows).to(device)
         with precision.autocast(device):
             found = dict(zip(("mlm", "nsp"), model(**batch.inputs()), strict=True))
@@ -147,8 +157,10 @@ def pair_scores(model, batches: PairBatches, device: torch.device, precision: Pr
                 right = (logits.argmax(1) == targets).sum()
                 sums.setdefault(name, []).append(torch.stack([nll, right, torch.tensor(len(targets)).to(nll)]))
     result = {}
-    for name, parts in sums.items():
-        nll, right, count = torch.stack(parts).sum(0).tolist()
+    heads = ("mlm", "nsp") if batches.next_sentence else ("mlm",)
+    for name in heads:
+        own = torch.stack(sums[name]).sum(0).tolist() if name in sums else [0.0, 0.0, 0.0]
+        nll, right, count = parallel.add(dict(zip(range(3), own, strict=True))).values()
         result |= {f"{name}_nll": nll / count, f"{name}_accuracy": right / count}
     return result | {"nll": sum(value for name, value in result.items() if name.endswith("_nll"))}
 

@@ -97,6 +97,6 @@ def compute(source, batches, path, shape, device, precision, name, quiet) -> tup
     vectors.flush()
     del vectors
     seconds = time.perf_counter() - start
-    write_json(path.with_suffix(".json"), {"seconds": seconds})
+    write_json(path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
     os.replace(temporary, path)
     return np.load(path, mmap_mode="r", allow_pickle=False), seconds

@@ -2,17 +2,24 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pathlib
 
+from textcls import parallel
+
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path):
+def replacing(path: pathlib.Path, by_all: bool = False):
     """A binary file that becomes `path` when the block ends well: written beside it, flushed to the disk, renamed.
 
-    A crash, a full disk or kill -9 at any moment leaves the old file or the new one, whole.
+    A crash, a full disk or kill -9 at any moment leaves the old file or the new one, whole. Of several processes of one
+    run only the first writes, unless `by_all`.
     """
+    if not (by_all or parallel.is_first()):
+        yield io.BytesIO()
+        return
     # The temporary file keeps its name across attempts, so that a killed process leaves one behind at most.
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -27,13 +34,13 @@ def replacing(path: pathlib.Path):
         raise
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    with replacing(path) as file:
+def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
+    with replacing(path, by_all) as file:
         file.write(text.encode("utf-8"))
 
 
-def write_json(path: pathlib.Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", by_all)
 
 
 def sha256(path: pathlib.Path) -> str:

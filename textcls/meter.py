@@ -148,13 +148,15 @@ class Measured:
     seconds: dict[str, float]
 
 
-def measure(model: nn.Module, batches: Batches, loss_fn, device: torch.device, precision: Precision) -> Measured:
+def measure(
+    model: nn.Module, batches: Batches, loss_fn, device: torch.device, precision: Precision, documents: int
+) -> Measured:
     """Run `STEPS` more optimiser steps at a learning rate of 0, so that no weight changes, and look at them closely:
     what is saved for the backward pass, and where the time goes, for which the device is waited for after each phase.
     """
     model.train()
     optimizer, scaler = build_optimizer(model, lr=0.0, weight_decay=0.0), precision.scaler(device)
-    rows, times = batches.sorted_order()[0], []
+    rows, times = batches.sorted_order()[0][:documents], []
     saved = SavedTensors(model)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,5 +1,6 @@
 """The loop. One for every task: what a task is, is in the loss function and the evaluation function it is given."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import torch
 
+from textcls import parallel
 from textcls.batch import Batch, Batches
 from textcls.checkpoint import Run, load_trainable, random_states, restore_random_states, trainable_state
 from textcls.config import TrainConfig
@@ -29,6 +31,7 @@ class State:
     position: int = 0  # batches of the present epoch that are done
     step: int = 0  # updates done; the learning rate is a function of it
     skipped: int = 0  # updates that the GradScaler refused
+    processes: int = 1  # that the run began with: a batch has so many times --batch-size documents
     best: float | None = None
     best_epoch: int = 0
     tally: dict = dataclasses.field(default_factory=dict)
@@ -50,11 +53,17 @@ def train(
 
     `loss_fn(model, batch, carry) -> ({name: summed loss}, carry)`; `evaluate(model) -> {metric: value}`. `last` is the
     content of a last.pt to go on from, and is emptied: the result is then that of the run that was never stopped, bit
-    for bit on the CPU. Raises InputError when a loss stops being finite, InterruptedRun on Ctrl-C.
+    for bit on the CPU. Of several processes (parallel.py) each takes its share of every batch. Raises InputError when a
+    loss stops being finite, InterruptedRun on Ctrl-C, LostProcess when another process dies.
     """
     optimizer = build_optimizer(model, config.lr, config.weight_decay, config.encoder_lr)
     scaler = precision.scaler(device)
-    state, carry = restore(last, model, optimizer, scaler, run) if last else (State(), None)
+    if parallel.rank() > 0:
+        torch.manual_seed(config.seed + parallel.rank())  # of dropout: each process draws its own
+    state, carry = State(processes=parallel.size()), None
+    if last:
+        state, carry = restore(last, model, optimizer, scaler, run, device)
+    objective = parallel.objective(model, loss_fn, unused=config.next_sentence is False)
     total = config.epochs * math.ceil(len(batches) / config.accumulate)
     tally = Tally(state, scaler, run)
 
@@ -66,9 +75,9 @@ def train(
                 "model": trainable_state(model),
                 "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
-                "random": random_states(),
-                "carry": carry,
-                "state": dataclasses.asdict(state),
+                "random": parallel.gather(random_states()),
+                "carry": whole_carry(carry),
+                "state": dataclasses.asdict(state) | {"tally": tally.sums()},
             },
         )
 
@@ -83,15 +92,21 @@ def train(
             progress = bar(what, config.quiet, total=len(order), initial=state.position, unit="batch")
             while state.position < len(order):
                 rows = order[state.position : state.position + config.accumulate]
-                micro_batches = [batches.collate(r) for r in rows]
-                targets = count_targets(micro_batches)
+                micro_batches = [batches.collate(part) for r in rows for part in own_share(r, config)]
+                micro_batches = micro_batches or [batches.collate(rows[0][:1]).emptied()]  # takes part with gradient 0
+                targets, stop = agree(micro_batches, interruption.requested)
                 set_learning_rate(optimizer, learning_rate(state.step, total, config.lr, config.warmup))
-                for batch in micro_batches:
+                for number, batch in enumerate(micro_batches, 1):
                     batch = batch.to(device)
-                    with precision.autocast(device):
-                        losses, carry = loss_fn(model, batch, carry)
-                        loss = sum(losses[name] / targets[name] for name in losses)
-                    scaler.scale(loss).backward()
+                    last_one = number == len(micro_batches)
+                    with contextlib.nullcontext() if last_one else parallel.without_exchange(objective):
+                        with precision.autocast(device):
+                            losses, carry = objective(batch, carry)
+                            if not len(batch.rows):
+                                losses = {name: 0.0 * loss for name, loss in losses.items()}
+                            loss = sum(losses[name] / targets[name] for name in losses)
+                        with parallel.lost_processes():
+                            scaler.scale(loss).backward()
                     tally.add(batch, losses)
                 scale = scaler.get_scale()
                 scaler.unscale_(optimizer)
@@ -108,7 +123,7 @@ def train(
                     progress.set_postfix(loss=f"{tally.settle():.3f}")
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save()
-                if interruption.requested:
+                if stop:
                     save()
                     raise InterruptedRun(run)
             progress.close()
@@ -128,28 +143,66 @@ def train(
             save()
             run.write_metrics(state.history)
             print(epoch_line(row, config.epochs), flush=True)
+    parallel.wait()  # until the first process has written everything
     return state
 
 
-def count_targets(micro_batches: list[Batch]) -> dict[str, int]:
-    """{loss name: targets in the whole step}; at least 1, so that a step without targets stays finite."""
+def own_share(rows: np.ndarray, config: TrainConfig) -> list[np.ndarray]:
+    """What this process computes of a batch, at most --batch-size documents at a time: there are more where a run goes
+    on with fewer processes than it began with. The streams of a language model stay together, with their state."""
+    own = parallel.share(rows)
+    limit = len(rows) if config.task == "lm" else config.batch_size
+    return [own[start : start + limit] for start in range(0, len(own), limit)]
+
+
+def agree(micro_batches: list[Batch], stop: bool) -> tuple[dict[str, float], bool]:
+    """({loss name: what to divide the summed loss by}, whether to stop), the same in all processes: the targets of the
+    whole step, at least 1, so that a step without targets stays finite. Exchanged gradients are means over the
+    processes, so what each divides by is smaller by that factor."""
     names = {name for batch in micro_batches for name in batch.counts}
-    return {name: max(1, sum(batch.counts.get(name, 0) for batch in micro_batches)) for name in names}
+    counts = {name: sum(batch.counts.get(name, 0) for batch in micro_batches) for name in names}
+    counts = parallel.add(counts | {"stop": float(stop)})
+    stop = counts.pop("stop") > 0
+    return {name: max(1, count) / parallel.size() for name, count in counts.items()}, stop
 
 
-def restore(last: dict, model, optimizer, scaler, run: Run) -> tuple[State, object]:
+def restore(last: dict, model, optimizer, scaler, run: Run, device: torch.device) -> tuple[State, object]:
     """Put the content of last.pt back; (where the run is, what it carried)."""
     load_trainable(model, last["model"], run.folder / "last.pt")
     try:
         optimizer.load_state_dict(last["optimizer"])
         scaler.load_state_dict(last["scaler"])
-        restore_random_states(last["random"])
-        state, carry = State(**last["state"]), last.get("carry")
+        random = last["random"] if isinstance(last["random"], list) else [last["random"]]  # as of one process, earlier
+        state = State(**last["state"])
+        if parallel.rank() < len(random):
+            restore_random_states(random[parallel.rank()])
+        else:  # the run goes on with more processes than it had
+            torch.manual_seed(state.step * parallel.size() + parallel.rank())
+        carry = own_carry(last.get("carry"), device)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{run.folder / 'last.pt'}: damaged, or of another version ({error})") from None
+    if parallel.rank() > 0:  # the sums so far are those of all processes together
+        state.tally = {name: 0 for name in state.tally}
     last.clear()  # the caller's copy of the tensors would stay in memory for the whole run
     run.write_metrics(state.history)  # drop the lines of epochs that last.pt has not seen
     return state, carry
+
+
+def whole_carry(carry):
+    """What the processes carry, as if one carried it: the state of every stream, on the CPU where there are several."""
+    if carry is None or parallel.size() == 1:
+        return carry
+    parts = parallel.gather([[tensor.cpu() for tensor in layer] for layer in carry])
+    return tuple(tuple(parallel.joined(list(same), 1) for same in zip(*layers, strict=True))
+                 for layers in zip(*parts, strict=True))  # fmt: skip
+
+
+def own_carry(carry, device: torch.device):
+    """This process's share of it."""
+    if carry is None:
+        return None
+    own = slice(parallel.rank(), None, parallel.size())
+    return tuple(tuple(tensor[:, own].contiguous().to(device) for tensor in layer) for layer in carry)
 
 
 def end_epoch(state: State, row: dict, select: str) -> None:
@@ -204,7 +257,13 @@ class Tally:
         self.pending.clear()
         sums["seconds"] = sums.get("seconds", 0.0) + time.perf_counter() - self.start
         self.start = time.perf_counter()
-        return sum(sums[key] / sums["targets " + key[5:]] for key in sums if key.startswith("loss "))
+        return mean_loss(sums)
+
+    def sums(self) -> dict[str, float]:
+        """The epoch so far, of all processes together; `seconds` are this one's."""
+        own = dict(self.state.tally)
+        seconds = own.pop("seconds", 0.0)
+        return parallel.add(own) | {"seconds": seconds}
 
     def explain(self, name: str, value: float, rows: np.ndarray) -> str:
         documents = ", ".join(map(str, rows[:16].tolist())) + (", …" if len(rows) > 16 else "")
@@ -215,16 +274,20 @@ class Tally:
         )
 
     def close_epoch(self) -> dict:
-        loss = self.settle()
-        sums, self.state.tally = self.state.tally, {}
+        self.settle()
+        sums, self.state.tally = self.sums(), {}
         seconds = sums["seconds"]
         return {
-            "loss": loss,
+            "loss": mean_loss(sums),
             "seconds": seconds,
             "documents_per_s": sums["documents"] / seconds,
             "tokens_per_s": sums["tokens"] / seconds,
             "padding": 1 - sums["tokens"] / sums["slots"],
         }
+
+
+def mean_loss(sums: dict[str, float]) -> float:
+    return sum(sums[key] / max(1, sums["targets " + key[5:]]) for key in sums if key.startswith("loss "))
 
 
 def epoch_line(row: dict, epochs: int) -> str:

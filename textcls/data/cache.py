@@ -33,7 +33,7 @@ def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     arrays = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path) as file:
+        with files.replacing(path, by_all=True) as file:
             np.savez(file, **arrays)
     except OSError:
         pass

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from textcls import files
+from textcls import files, parallel
 from textcls.data.cache import cache_folder
 from textcls.data.corpus import fingerprint
 from textcls.data.language import lines, lines_of, paths
@@ -132,14 +132,18 @@ def load(
 
 def passages(given: str, vocabulary: Vocabulary, progress: Callable = iter) -> tuple[Passages, int]:
     """(the documents of the files, how many were too short to be among them)."""
-    found = [shard(path, vocabulary) for path in progress(paths(given))]
+    every = paths(given)
+    for path in progress(every[parallel.rank() :: parallel.size()]):  # each process has its files to tokenise
+        shard(path, vocabulary)
+    parallel.wait()
+    found = [shard(path, vocabulary) for path in every]
     numbers = np.repeat(np.arange(len(found)), [len(part.offsets) - 1 for part in found])
     places = np.concatenate([np.arange(len(part.offsets) - 1) for part in found])
     names = fingerprint(*(f"{part.path.name} {len(part.offsets)}" for part in found))
     ids = np.array([int.from_bytes(names[:8], "little")], np.uint64)
-    every = Passages(found, numbers, places, ids)
-    long_enough = every.lengths >= SHORTEST
-    return every.take(long_enough), int((~long_enough).sum())
+    whole = Passages(found, numbers, places, ids)
+    long_enough = whole.lengths >= SHORTEST
+    return whole.take(long_enough), int((~long_enough).sum())
 
 
 def shard(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
@@ -157,7 +161,7 @@ def shard(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
         pass
     tokens.parent.mkdir(parents=True, exist_ok=True)
     offsets = [0]
-    with files.replacing(tokens) as file:
+    with files.replacing(tokens, by_all=True) as file:
         end = 0
         for line, pieces in tokenised(lines_of(path), vocabulary):
             if not line.isspace():
@@ -167,7 +171,7 @@ def shard(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
                 offsets.append(end)
         if end > offsets[-1]:
             offsets.append(end)
-    with files.replacing(index) as file:
+    with files.replacing(index, by_all=True) as file:
         np.savez(file, offsets=np.array(offsets, np.int64))
     return Shard(tokens, dtype, np.array(offsets, np.int64))
 

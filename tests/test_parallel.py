@@ -1,0 +1,243 @@
+"""Two processes on one machine, by gloo, against one: the same steps from the same text."""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ROOT, make_rows, write_csv
+from textcls import parallel
+from textcls.batch import Streams
+from textcls.checkpoint import Run
+from textcls.models.bert import Bert, BertConfig
+from textcls.pretrained import save_bert
+from textcls.text import Vocabulary
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small BERT without dropout, and text for every task."""
+    folder = tmp_path_factory.mktemp("parallel")
+    rows = make_rows(75)
+    write_csv(folder / "train.csv", rows)
+    write_csv(folder / "test.csv", make_rows(31, seed=1))
+    words = [text.split() for text, _ in rows]
+    tagged = [[f"{word} {'B-X' if word.startswith('s') else 'O'}" for word in sentence] for sentence in words]
+    (folder / "train.conll").write_text("\n\n".join(map("\n".join, tagged)) + "\n", "utf-8")
+    (folder / "train.txt").write_text("\n".join(text for text, _ in rows) + "\n", "utf-8")
+    (folder / "train.docs").write_text("\n\n".join(f"{text}\n{text}" for text, _ in rows) + "\n", "utf-8")
+    (folder / "more.docs").write_text("\n\n".join(f"a {text}" for text, _ in rows) + "\n", "utf-8")
+    vocabulary = Vocabulary.learn([text for text, _ in rows], 200)
+    shape = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    torch.manual_seed(0)
+    save_bert(Bert(shape), folder / "tiny")
+    vocabulary.save(folder / "tiny")
+    return folder
+
+
+TASKS = {
+    "classification": ("--model", "bert", "--train", "train.csv", "--test", "test.csv", "--max-length", "16"),
+    "tagging": ("--task", "tagging", "--model", "bert", "--train", "train.conll", "--crf", "--max-length", "16"),
+    "lm": ("--task", "lm", "--model", "lstm", "--train", "train.txt", "--embedding", "12", "--max-length", "8"),
+    "pretrain": ("--task", "pretrain", "--model", "trans-blstm-2", "--small", "--train", "train.docs,more.docs",
+                 "--max-length", "16"),
+    "frozen": ("--model", "bert-bilstm", "--train", "train.csv", "--hidden", "8", "--max-length", "16"),
+}  # fmt: skip
+SAME = (
+    "--bert",
+    "tiny",
+    "--dropout",
+    "0",
+    "--dev",
+    "0.3",
+    "--epochs",
+    "2",
+    "--lr",
+    "1e-3",
+    "--quiet",
+    "--device",
+    "cpu",
+)
+
+
+# Children of a process that has imported everything once and done nothing: quick to start, and safe to fork.
+SPAWN = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+
+
+def worker(folder, log, variables: dict, arguments: list[str], stop_after: int) -> None:
+    os.chdir(folder)
+    os.environ.update(variables, TEXTCLS_CACHE=str(folder / "cache"))
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    torch.set_num_threads(1)
+    import train
+
+    if stop_after:
+        ask_to_stop_after(stop_after)
+    status = train.main(arguments)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def ask_to_stop_after(saves: int) -> None:
+    """As Ctrl-C once last.pt has been saved so many times, in the first process only: the others must hear of it."""
+    save, count = Run.save, [0]
+
+    def save_and_ask(run, name, content):
+        save(run, name, content)
+        count[0] += 1
+        if count[0] == saves and parallel.is_first():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Run.save = save_and_ask
+
+
+def start(folder, processes: int, *arguments, stop_after=0) -> tuple[list, pathlib.Path]:
+    """(the processes, where they print) of one run."""
+    SPAWN.set_forkserver_preload(["train", "tests.test_parallel"])
+    log = folder / f"{arguments[-1]}-{time.monotonic_ns()}.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    running = []
+    for rank in range(processes):
+        variables = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        running.append(SPAWN.Process(target=worker, args=(folder, log, variables, list(arguments), stop_after)))
+        running[-1].start()
+    return running, log
+
+
+def call(folder, processes: int, *arguments, status=0, stop_after=0) -> str:
+    running, log = start(folder, processes, *arguments, stop_after=stop_after)
+    for process in running:
+        process.join(timeout=240)
+    text = log.read_text("utf-8")
+    assert [process.exitcode for process in running] == [status] * processes, text
+    return text
+
+
+def lines(folder, run: str) -> list[dict]:
+    return [json.loads(line) for line in open(folder / run / "metrics.jsonl", encoding="utf-8")]
+
+
+def same_weights(folder, first: str, second: str, tolerance: float = 1e-5) -> None:
+    ours, theirs = (Run(folder / name).load("last.pt")["model"] for name in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - {"pooling.score.bias"}:  # softmax does not see it: its gradient is rounding error
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_of_eight_are_one_of_sixteen(folder, task):
+    """Weights, losses and dev metrics; 75 texts leave a last batch of uneven shares."""
+    one, two = f"{task}-one", f"{task}-two"
+    call(folder, 1, *TASKS[task], *SAME, "--batch-size", "16", "--accumulate", "1", "--out", one)
+    text = call(folder, 2, *TASKS[task], *SAME, "--batch-size", "8", "--accumulate", "1", "--out", two)
+    assert len(re.findall(r"^epoch 1/2", text, re.M)) == 1  # one of them prints
+    same_weights(folder, one, two)
+    for ours, theirs in zip(lines(folder, one), lines(folder, two), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["dev"] == pytest.approx(theirs["dev"], abs=1e-5)
+        assert ours["step"] == theirs["step"] and ours["padding"] == pytest.approx(theirs["padding"], abs=0.2)
+    if task == "classification":
+        first, second = (json.loads((folder / name / "results.json").read_text("utf-8")) for name in (one, two))
+        assert first["metrics"]["nll"]["value"] == pytest.approx(second["metrics"]["nll"]["value"], abs=1e-5)
+        assert (folder / two / "linear" / "results.json").exists()
+
+
+def test_accumulation_is_divided_too(folder):
+    """Two processes of 4, two micro-batches a step, against one of 8 with two; and against itself without exchange."""
+    base = (*TASKS["classification"], *SAME)
+    call(folder, 1, *base, "--batch-size", "8", "--accumulate", "2", "--out", "acc-one")
+    call(folder, 2, *base, "--batch-size", "4", "--accumulate", "2", "--out", "acc-two")
+    same_weights(folder, "acc-one", "acc-two")
+
+
+@pytest.mark.parametrize("task, before, after", [("lm", 2, 1), ("pretrain", 2, 1), ("pretrain", 1, 2)])
+def test_goes_on_with_another_number_of_processes(folder, task, before, after):
+    """Stopped in the middle of an epoch: batches, carried states and sums are divided anew."""
+    whole, run = f"{task}-{before}-whole", f"{task}-{before}-{after}"
+    base = (*TASKS[task], *SAME, "--batch-size", str(16 // before), "--accumulate", "1", "--save-every", "1")
+    call(folder, before, *base, "--out", whole)
+    text = call(folder, before, *base, "--out", run, status=130, stop_after=2)
+    assert f"--resume {run}" in text
+    state = Run(folder / run).load("last.pt")["state"]
+    assert state["position"] > 0 and state["processes"] == before
+    call(folder, after, "--quiet", "--device", "cpu", "--resume", run)
+    same_weights(folder, whole, run)
+    for ours, theirs in zip(lines(folder, whole), lines(folder, run), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["dev"] == pytest.approx(theirs["dev"], abs=1e-5)
+
+
+def test_a_dead_process_ends_the_run_with_a_checkpoint(folder):
+    """kill -9 of the second process: the first one says so, and --resume goes on."""
+    base = [value if value != "2" else "200" for value in (*TASKS["classification"], *SAME)]
+    flags = ("--batch-size", "4", "--accumulate", "1", "--save-every", "5", "--out", "killed")
+    running, log = start(folder, 2, *base, *flags)
+    metrics, deadline = folder / "killed" / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text("utf-8").count("\n") > 2):
+        assert time.monotonic() < deadline and running[0].is_alive(), log.read_text("utf-8")
+        time.sleep(0.05)
+    running[1].kill()
+    running[0].join(timeout=120)
+    assert running[0].exitcode == 2
+    text = log.read_text("utf-8")
+    assert "another process of this run has died" in text and "--resume killed" in text and "Traceback" not in text
+    assert Run(folder / "killed").load("last.pt")["state"]["step"] > 0
+
+
+def test_torchrun_starts_it(folder):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               str(ROOT / "train.py"), *TASKS["classification"], *SAME, "--out", "torchrun"]  # fmt: skip
+    variables = os.environ | {"TEXTCLS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stdout and (folder / "torchrun" / "results.json").exists()
+
+
+# ---- without processes ----------------------------------------------------------------------------------------------
+
+
+def test_alone_it_does_nothing(monkeypatch):
+    assert (parallel.rank(), parallel.size(), parallel.gather("x")) == (0, 1, ["x"])
+    assert parallel.add({"a": 2, "b": 3.5}) == {"a": 2, "b": 3.5}
+    assert parallel.share(np.arange(5)).tolist() == list(range(5))
+
+
+def test_shares_are_put_together_again():
+    whole = torch.arange(2 * 7 * 3).view(2, 7, 3)
+    parts = [whole[:, number::3] for number in range(3)]
+    assert torch.equal(parallel.joined(parts, 1), whole)
+
+
+def test_streams_are_numbered_so_that_they_can_be_shared():
+    batches = Streams(np.arange(41), 4, 3)
+    for rows in batches.order(0):
+        whole = batches.collate(rows)
+        for number in range(2):
+            part = batches.collate(rows[number::2])
+            assert torch.equal(part.ids, whole.ids[number::2]) and torch.equal(part.labels, whole.labels[number::2])
