@@ -23,6 +23,7 @@ import torch
 import textcls
 from textcls import backbone, data, ledger, losses, parallel, pretrained, recipes, report, results, seeds
 from textcls.checkpoint import Run, free_folder, load_trainable
+from textcls.cluster import Cluster
 from textcls.config import TrainConfig, flag, parse_memory, parser
 from textcls.data import AnyCorpus, pretraining
 from textcls.data.corpus import Corpus
@@ -262,6 +263,9 @@ def plan(config: TrainConfig) -> None:
         f"{step.accumulate} to an optimiser step\n"
     )
     print(report.plan_table(ledger.plan(blocks, step)))
+    if config.nodes or config.gpus or config.updates:
+        cluster = Cluster(config.nodes or 1, config.gpus or 1, config.updates or 1_000_000)
+        print(f"\n{report.cluster_tables(ledger.plan(blocks, step), cluster)}")
     print(f"\nwithin {memory}:")
     longest = getattr(shape, "max_position_embeddings", sys.maxsize)
     print(report.micro_batch_table(blocks, step, parse_memory(memory), longest))

@@ -10,7 +10,7 @@ LADDER = [
     {"config", "text", "metrics", "entities", "vectors", "batch"},
     {"data"},
     {"models", "pairs", "inputs"},
-    {"pretrained", "checkpoint", "losses", "optim", "ledger", "blocks", "stacks", "device"},
+    {"pretrained", "checkpoint", "losses", "optim", "ledger", "cluster", "blocks", "stacks", "device"},
     {"meter", "backbone"},
     {"training", "evaluation", "features", "assembly"},
     {"recipes", "report"},

@@ -90,6 +90,9 @@ class TrainConfig:
     checkpoint_activations: bool | None = option(None, "compute each layer twice instead of keeping what is inside it")
     memory: str | None = option(None, "memory to fit into, such as 6GB: a cap on CUDA, and what --plan plans for")
     plan: bool = option(False, "print where memory and arithmetic go, from shapes alone, and stop")
+    nodes: int | None = option(None, "machines to plan for, with --plan")
+    gpus: int | None = option(None, "GPUs of each machine to plan for, with --plan")
+    updates: int | None = option(None, "optimiser steps to plan for, with --plan (default: 1,000,000)")
     save_every: int = option(500, "optimiser steps between saves inside an epoch; 0: only at its end")
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     quiet: bool = option(False, "no progress bars")
@@ -120,6 +123,11 @@ class TrainConfig:
             raise InputError(
                 "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
             )
+        for name in ("nodes", "gpus", "updates"):
+            if getattr(self, name) is not None and not self.plan:
+                raise InputError(
+                    f"{flag(name)} goes with --plan; to train on several GPUs: torchrun --nproc-per-node N"
+                )
         if self.stride is not None and self.long_documents != "window":
             raise InputError("--stride goes with --long-documents window")
         if self.task != "classification" and self.class_weights != "none":
@@ -129,7 +137,7 @@ class TrainConfig:
                 raise InputError(f"{flag(name)} goes with --data 20newsgroups")
         for name in (
             "batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers", "encoder_lr", "embedding",
-            "vocab_size", "min_count", "stride", "max_windows",
+            "vocab_size", "min_count", "stride", "max_windows", "nodes", "gpus", "updates",
         ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} {getattr(self, name)}: must be above 0")

@@ -21,7 +21,8 @@ HEAP, LIBRARIES = 1.2, 90 * 2**20
 @dataclasses.dataclass(frozen=True)
 class Step:
     """One optimiser step: `accumulate` micro-batches of `batch` rows of `tokens` tokens, the last of them padding for
-    some rows where `padded`. `dtype` is autocast's, None for float32 throughout."""
+    some rows where `padded`. `dtype` is autocast's, None for float32 throughout. Each of `processes` makes one at a
+    time."""
 
     batch: int
     tokens: int
@@ -30,6 +31,7 @@ class Step:
     padded: bool = True
     accumulate: int = 1
     checkpoint: bool = False
+    processes: int = 1
 
     @property
     def rows(self) -> int:
@@ -114,7 +116,8 @@ class Plan:
         """(moment, bytes then) through a step after the first, in order: the backward pass frees what each block
         saved while the gradients of its weights grow. `resident` leaves out what is asked for but never written."""
         base = self.trainable + self.frozen + self.optimizer
-        whole = self.gradients if self.step.accumulate > 1 else 0  # gradients of the micro-batch before
+        # Gradients of the micro-batch before, or the buckets in which they travel to other processes.
+        whole = self.gradients if self.step.accumulate > 1 or self.step.processes > 1 else 0
         size = [block.bytes - block.untouched * resident for block in self.blocks]
         moments = [("end of the forward pass", base + whole + sum(size) + self.copies)]
         for k in reversed(range(len(self.blocks))):

@@ -162,7 +162,9 @@ def objective(model: nn.Module, loss_fn: Callable, unused: bool = False) -> Call
     if size() == 1:
         return whole
     with lost_processes():
-        return nn.parallel.DistributedDataParallel(whole, broadcast_buffers=False, find_unused_parameters=unused)
+        return nn.parallel.DistributedDataParallel(
+            whole, broadcast_buffers=False, find_unused_parameters=unused, gradient_as_bucket_view=True
+        )
 
 
 def without_exchange(objective: Callable):

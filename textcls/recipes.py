@@ -19,7 +19,7 @@ import functools
 
 import torch
 
-from textcls import assembly, evaluation, inputs, ledger, losses, stacks
+from textcls import assembly, evaluation, inputs, ledger, losses, parallel, stacks
 from textcls.backbone import shape_of
 from textcls.config import TrainConfig, flag
 from textcls.errors import InputError
@@ -332,6 +332,7 @@ def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> ledger.
         padded=config.task != "lm",
         accumulate=config.accumulate,
         checkpoint=bool(config.checkpoint_activations),
+        processes=(config.nodes or 1) * (config.gpus or 1) if config.plan else parallel.size(),
     )
 
 

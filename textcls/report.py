@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from textcls import ledger
+from textcls.cluster import NETWORK, PEAKS, USED, Cluster
 from textcls.meter import Measured
 from textcls.metrics import Interval
 from textcls.models.bert import BertConfig
@@ -190,6 +191,32 @@ def micro_batch_table(model: ledger.Model, step: ledger.Step, memory: int, longe
             [str(tokens), f"{largest:,}", f"--batch-size {batch} --accumulate {accumulate}", mib(chosen.footprint())]
         )
     return table(rows)
+
+
+def cluster_tables(plan: ledger.Plan, cluster: Cluster) -> str:
+    """Memory, exchange and arithmetic a GPU, and how long the updates take."""
+    step, size = plan.step, plan.peak()[0]
+    documents = cluster.processes * step.batch * step.accumulate
+    rows = [
+        [f"{cluster.nodes} x {cluster.gpus} GPUs, {documents:,} documents a step", "a GPU"],
+        ["documents a step", f"{step.batch * step.accumulate:,}"],
+        ["memory at the peak, MiB", mib(size)],
+        ["gradients sent, and received, a step, MiB", mib(cluster.exchanged(plan))],
+        ["arithmetic a step, TFLOP", f"{plan.flop() / 1e12:,.2f}"],
+    ]
+    if cluster.nodes > 1:
+        rows.append([f"exchange at {NETWORK / 1e9:.0f} Gbit/s a machine, s", f"{cluster.network_seconds(plan):.3f}"])
+    times = [[f"{cluster.updates:,} updates", "s/update", "tokens/s, all GPUs", "days"]]
+    for name, peak in PEAKS.items():
+        seconds = cluster.step_seconds(plan, peak)
+        rate = cluster.tokens(plan) / seconds
+        times.append([f"{name} at {USED:.0%} of {peak / 1e12:.0f} TFLOP/s", f"{seconds:.3f}", f"{rate:,.0f}",
+                      f"{cluster.days(plan, peak):.1f}"])  # fmt: skip
+    needed = [["to be done in", "tokens/s needed, all GPUs"]]
+    needed += [
+        [f"{days} day{'s' * (days > 1)}", f"{cluster.tokens_per_second(plan, days):,.0f}"] for days in (1, 3, 7, 14)
+    ]
+    return "\n\n".join(map(table, (rows, times, needed)))
 
 
 def measured_table(plan: ledger.Plan, measured: Measured, growth: int) -> str:
