@@ -288,19 +288,16 @@ def prepare(config: TrainConfig, run: Run) -> tuple[AnyCorpus, backbone.Backbone
         return data.load(config, reading, base.tokenizer), base
     with parallel.first_process_first():
         corpus = data.load(config, reading)
+    kind = recipes.choose(config)["input"]
+    if kind == "pieces":
+        base = backbone.prepare(config)
+        check_length(config, base)
+        return corpus, base
     if config.task == "tagging":
         texts, pattern = [" ".join(words) for words in corpus.train.words], UNBROKEN
     else:
-        texts, pattern = [part for text in corpus.train.texts for part in text], WORD
-    kind = recipes.choose(config)["input"]
-    if kind != "pieces":
-        pattern = LONG_WORD if kind == "bag" else pattern
-        return corpus, backbone.words(
-            config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, pattern)
-        )
-    base = backbone.prepare(config.bert, texts, config.seed)
-    check_length(config, base)
-    return corpus, base
+        texts, pattern = [part for text in corpus.train.texts for part in text], LONG_WORD if kind == "bag" else WORD
+    return corpus, backbone.words(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, pattern))
 
 
 def check_length(config: TrainConfig, base: backbone.Backbone) -> None:
@@ -340,7 +337,7 @@ def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backb
         return
     parallel.wait()  # until all have seen that the folder was free
     run.folder.mkdir(parents=True, exist_ok=True)
-    if frozen and base.source["name"] == "nano":
+    if frozen and config.scratch:
         backbone.keep_in_run(base, run.folder)
     run.create(
         {

@@ -79,7 +79,7 @@ class Ours:
         texts, labels = load_documents(work)
         recipe = recipes.choose(self.config)
         if recipe["input"] == "pieces":
-            base = backbone.prepare(work.bert, [], 1)
+            base = backbone.published(work.bert)
         else:
             sizes = self.config.vocab_size, self.config.min_count
             base = backbone.words(self.config, Vocabulary.learn_words(texts, *sizes, WORD))
@@ -292,7 +292,7 @@ class Reading:
         self.folder = tempfile.TemporaryDirectory()
         os.environ["TEXTCLS_CACHE"] = self.folder.name
         self.config = TrainConfig(data="20newsgroups", data_dir=work.data)
-        self.tokenizer = backbone.prepare(work.bert, [], 1).tokenizer
+        self.tokenizer = backbone.published(work.bert).tokenizer
         self.work = work
 
     def read(self) -> float:

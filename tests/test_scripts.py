@@ -106,7 +106,7 @@ def test_train_prints_and_leaves_what_it_says(trained):
             "fp32",
             "train.csv (3 classes)",
             "train 216, dev 24, test 60",
-            "untrained",
+            "backbone: nano: 2 layers, hidden 128, 8000 word pieces",
             "trainable +",
             "longer than 24 tokens",
             "[CLS]",
@@ -134,7 +134,24 @@ def test_a_frozen_run_stores_no_frozen_weights(trained):
     state = Run(folder / "runs" / "bilstm").load("best.pt")["model"]
     assert not any("embeddings" in name for name in state)
     source = Run(folder / "runs" / "bilstm").meta()["backbone"]
-    assert source["path"] == "backbone" and len(source["sha256"]) == 64
+    assert source["name"] == "nano" and len(source["sha256"]) == 64
+
+
+def test_a_frozen_backbone_of_random_weights_is_kept_in_the_run(trained, monkeypatch, capsys):
+    folder, _ = trained
+    text = train_briefly(folder, monkeypatch, capsys, "scratch", "--train", "train.csv", "--scratch")
+    assert "backbone: random weights" in text
+    source = Run(folder / "scratch").meta()["backbone"]
+    assert source["path"] == "backbone"
+    ours, theirs = textcls.load_bert(folder / "scratch" / "backbone"), textcls.load_bert("nano")
+    assert ours.config == theirs.config
+    assert not torch.equal(ours.pooler.dense.weight, theirs.pooler.dense.weight)
+    call(folder, monkeypatch, capsys, "evaluate.py", "scratch", "--test", "test.csv")
+    weights = folder / "scratch" / "backbone" / "model.safetensors"
+    weights.write_bytes(b"x" * 100)
+    assert "is not that of the backbone" in refuse(
+        folder, monkeypatch, capsys, "evaluate.py", "scratch", "--test", "test.csv"
+    )
 
 
 def test_the_same_command_gives_the_same_run(tmp_path, trained):
@@ -590,7 +607,6 @@ def test_a_damaged_run_folder(trained, tmp_path, monkeypatch, capsys):
     for name, content, message in (
         ("best.pt", b"PK\x03\x04", "not a readable checkpoint"),
         ("tokenizer.json", b"{", "not a tokenizer file"),
-        ("backbone/model.safetensors", b"x" * 100, "is not that of the backbone"),
         ("config.json", b'{"format": 1}', "config.json"),
         ("config.json", b'{"format": 7}', "run folder of format 7"),
     ):

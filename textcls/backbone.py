@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer
@@ -16,14 +16,6 @@ from textcls.models.bert import Bert, BertConfig
 from textcls.models.recurrent import WordShape
 from textcls.text import Vocabulary, Words
 
-NANO = {
-    "hidden_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 1024,
-    "initializer_range": 0.05,
-}
-NANO_PIECES = 8000
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 SHAPES = {  # published ones that can be planned for without their files
     "bert-base-uncased": BertConfig(),
@@ -62,18 +54,13 @@ def words(config: TrainConfig, tokenizer: Vocabulary | Words) -> Backbone:
     return Backbone(WordShape(len(tokenizer), size), tokenizer, {"name": "words"}, description, vectors=vectors)
 
 
-def prepare(name: str, texts: Sequence[str], seed: int) -> Backbone:
-    """The BERT called `name`. For `nano` the word pieces are learned from `texts` and the weights are random."""
-    if name == "nano":
-        tokenizer = Vocabulary.learn(texts, NANO_PIECES)
-        shape = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad, **NANO)
-        description = (
-            f"nano: {shape.num_hidden_layers} layers, hidden {shape.hidden_size}, untrained; {len(tokenizer)} word "
-            "pieces learned from the training texts (a pretrained one: --bert FOLDER or NAME)"
-        )
-        source = {"name": "nano", "path": "backbone"}
-        return Backbone(shape, tokenizer, source, description, untrained(shape, seed))
-    return published(name)
+def prepare(config: TrainConfig) -> Backbone:
+    """The BERT of `--bert`: with its weights, or with `--scratch` in its shape and with its vocabulary, but random."""
+    if not config.scratch:
+        return published(config.bert)
+    base = shape_and_vocabulary(config, (), None)
+    base.bert, base.source = untrained(base.shape, config.seed), base.source | {"path": "backbone"}
+    return base
 
 
 def published(name: str) -> Backbone:
@@ -98,6 +85,10 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], kept: Vocabulary 
         base.heads = pretrained.read_heads(pretrained.find_folder(config.bert))
         base.description += "" if base.heads else "; its heads begin at random"
         return with_mask(base)
+    return with_mask(shape_and_vocabulary(config, texts, kept))
+
+
+def shape_and_vocabulary(config: TrainConfig, texts: Iterable[str], kept: Vocabulary | None) -> Backbone:
     folder = pretrained.find_folder(config.bert)
     shape = pretrained.read_config(folder / "config.json")
     if config.vocab_size:
@@ -106,7 +97,7 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], kept: Vocabulary 
     else:
         tokenizer = Vocabulary.from_folder(folder)
         check_vocabulary(tokenizer, shape, folder)
-    return with_mask(Backbone(shape, tokenizer, {"name": config.bert}, describe("random weights", shape, tokenizer)))
+    return Backbone(shape, tokenizer, {"name": config.bert}, describe("random weights", shape, tokenizer))
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:
@@ -135,10 +126,8 @@ def check_vocabulary(tokenizer: Vocabulary, shape: BertConfig, folder: pathlib.P
 
 def shape_of(name: str) -> BertConfig:
     """The shape of the backbone called `name`, for which its weights need not be there."""
-    if name == "nano":
-        return BertConfig(vocab_size=NANO_PIECES, **NANO)
-    if os.path.isdir(name):
-        return pretrained.read_config(pathlib.Path(name) / "config.json")
+    if name == "nano" or os.path.isdir(name):
+        return pretrained.read_config(pretrained.find_folder(name) / "config.json")
     if name.removeprefix("google-bert/") in SHAPES:
         return SHAPES[name.removeprefix("google-bert/")]
     return pretrained.read_config(pretrained.find_config(name))
@@ -158,13 +147,17 @@ def untrained(shape: BertConfig, seed: int) -> Bert:
 def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
     """Write a backbone that exists nowhere else into the run folder, and note its digest."""
     folder = run_folder / backbone.source["path"]
-    pretrained.save_bert(backbone.bert, folder)
+    if parallel.is_first():
+        pretrained.save_bert(backbone.bert, folder)
+    parallel.wait()
     backbone.source["sha256"] = files.sha256(folder / "model.safetensors")
 
 
 def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) -> Backbone:
     """The frozen backbone of a run, from where it was or from `override`; its digest must be the one noted."""
     folder = pathlib.Path(override) if override else run_folder / source["path"]
+    if source["name"] == "nano" and not override and source["path"] != "backbone":
+        folder = pretrained.NANO  # wherever this installation has it
     if not folder.is_dir():
         raise InputError(
             f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "

@@ -46,10 +46,10 @@ class TrainConfig:
     test: str | None = option(None, "your own test file")
     text_column: str | None = option(None, "name, or position from 1, of the text column; two with a comma for pairs")
     label_column: str | None = option(None, "name, or position from 1, of the label column (of tags: -1, the last)")
-    bert: str = option("nano", "backbone: a folder, a name on the hub, or nano (small, untrained, always there)")
-    scratch: bool | None = option(
-        None, "pre-train from random weights, with only the shape of --bert and its vocabulary"
+    bert: str = option(
+        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano (small, always there)"
     )
+    scratch: bool | None = option(None, "begin at random weights: take of --bert its shape and vocabulary alone")
     next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words")
     out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)")
     resume: str | None = option(None, "run folder to go on with; its settings are kept")

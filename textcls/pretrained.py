@@ -31,6 +31,7 @@ FILES = (
     "tokenizer_config.json",
 )
 PUBLISHED = "published"
+NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the small BERT that comes with the library
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
 
 # safetensors dtype -> (torch dtype, bytes)
@@ -44,7 +45,7 @@ LEGACY = ((".gamma", ".weight"), (".beta", ".bias"))  # LayerNorm's names in the
 def load_bert(folder_or_name: str | os.PathLike) -> Bert:
     """A :class:`Bert` in eval mode with published weights, in float32.
 
-    `folder_or_name`: a folder, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
+    `folder_or_name`: a folder, `nano`, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
     :class:`InputError` naming every missing, unknown or mis-shaped tensor.
     """
     folder = find_folder(folder_or_name)
@@ -57,8 +58,10 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
 
 
 def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
-    """The folder itself, what a pre-training run has in it, or the hub's files in huggingface_hub's cache (which checks
-    their digests)."""
+    """The folder itself, nano's, what a pre-training run has in it, or the hub's files in huggingface_hub's cache
+    (which checks their digests)."""
+    if folder_or_name == "nano":
+        return NANO
     path = pathlib.Path(folder_or_name)
     if (path / PUBLISHED / FILES[0]).is_file():
         return path / PUBLISHED
@@ -267,6 +270,16 @@ def publish(model: BertForPreTraining, shape: BertConfig, layers: dict, folder: 
     write_safetensors(model.state_dict(), folder / "model.safetensors")
     paired = model.cls.seq_relationship is not None
     write_config(shape, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)
+
+
+def halve(folder: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copy a published model into the folder `target` with its weights in float16: half the size."""
+    source, target = find_folder(folder), pathlib.Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.half() for name, tensor in read_weights(weights_file(source)).items()}
+    write_safetensors(tensors, target / "model.safetensors")
+    for name in ("vocab.txt", "tokenizer_config.json", "config.json"):
+        (target / name).write_bytes((source / name).read_bytes())
 
 
 def write_config(shape: BertConfig, architecture: str, layers: dict, folder: pathlib.Path) -> None:

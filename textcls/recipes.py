@@ -11,7 +11,7 @@ RECIPES  (model, task) -> how the model is built, and its defaults:
   frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
   amp       mixed precision on CUDA when --amp is auto
   defaults  settings that the user did not give, on top of the task's
-  untrained the defaults that differ when the backbone has not been pre-trained
+  nano      the defaults that differ for the small backbone that comes with the library
 """
 
 import dataclasses
@@ -120,7 +120,7 @@ def recurrent(kind: str, directions: int, **defaults) -> dict:
         "amp": "off" if kind == "words" else "fp16",
         "about": {"sequence modelling": "LSTM" if directions == 1 else "BiLSTM", "pooling": "{pooling}"},
         "defaults": defaults,
-        "untrained": {},
+        "nano": {},
     }
 
 
@@ -159,7 +159,7 @@ RECIPES = {
             "min_count": 1,
             "max_length": 20_000,
         },
-        "untrained": {},
+        "nano": {},
     },
     ("bert", "classification"): {
         "input": "pieces",
@@ -176,7 +176,7 @@ RECIPES = {
             "epochs": 4,
             "checkpoint_activations": False,
         },
-        "untrained": {
+        "nano": {
             "lr": 1e-3,
             "batch_size": 32,
             "accumulate": 1,
@@ -201,7 +201,7 @@ RECIPES = {
             "layers": 2,
             "pooling": "attention",
         },
-        "untrained": {
+        "nano": {
             "lr": 3e-3,
             "epochs": 10,
             "hidden": 128,
@@ -224,7 +224,7 @@ RECIPES = {
         "amp": "fp16",
         "about": {"sequence modelling": "self-attention", "pooling": "none"},
         "defaults": {"lr": 1e-4, "batch_size": 16, "epochs": 4, "checkpoint_activations": False},
-        "untrained": {"lr": 1e-3, "epochs": 10},
+        "nano": {"lr": 1e-3, "epochs": 10},
     },
     ("bert", "pretrain"): {
         "input": "pieces",
@@ -235,7 +235,7 @@ RECIPES = {
         "amp": "fp16",
         "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
         "defaults": {"checkpoint_activations": False},
-        "untrained": {},
+        "nano": {},
     },
     ("bilstm", "tagging"): tagger("embeddings", lr=2e-3, epochs=10, hidden=256, layers=1, dropout=0.3),
     ("bilstm-scratch", "tagging"): tagger("words", **FROM_SCRATCH, hidden=128, layers=1, dropout=0.3),
@@ -249,7 +249,7 @@ RECIPES = {
         "amp": "off",
         "about": {"sequence modelling": "LSTM", "pooling": "none"},
         "defaults": {"lr": 2e-3, "epochs": 20, "vocab_size": 10_000, "embedding": 650, "layers": 2},
-        "untrained": {},
+        "nano": {},
     },
 }
 
@@ -266,6 +266,11 @@ for variant in trans_blstm.VARIANTS:
         }
 
 
+for row in RECIPES.values():
+    if row["input"] == "pieces":
+        row["defaults"] = {"scratch": False} | row["defaults"]
+
+
 def choose(config: TrainConfig) -> dict:
     """The row of these settings. Raises InputError for a model that is not there for the task."""
     if (config.model, config.task) not in RECIPES:
@@ -276,8 +281,8 @@ def choose(config: TrainConfig) -> dict:
 
 def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
-    untrained = recipe["untrained"] if config.bert == "nano" else {}
-    return TASKS[config.task]["defaults"] | recipe["defaults"] | untrained
+    nano = recipe["nano"] if config.bert == "nano" else {}
+    return TASKS[config.task]["defaults"] | recipe["defaults"] | nano
 
 
 def complete(config: TrainConfig) -> TrainConfig:

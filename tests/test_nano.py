@@ -1,0 +1,57 @@
+"""The backbone that comes with the library."""
+
+import hashlib
+import re
+
+import torch
+
+import textcls
+from textcls import pretrained
+from textcls.text import Vocabulary
+
+
+def test_it_is_small_and_a_published_bert():
+    files = list(pretrained.NANO.iterdir())
+    assert sum(path.stat().st_size for path in files) <= 4 * 2**20
+    bert = textcls.load_bert("nano")
+    assert bert.config.hidden_size == 128 and 2 <= bert.config.num_hidden_layers <= 4
+    assert all(tensor.dtype == torch.float32 for tensor in bert.state_dict().values())
+    stored = pretrained.read_weights(pretrained.NANO / "model.safetensors")
+    assert all(tensor.dtype == torch.float16 for tensor in stored.values())
+    assert len(Vocabulary.from_folder(pretrained.NANO)) == bert.config.vocab_size == 8000
+    assert pretrained.read_heads(pretrained.NANO).keys() >= {"predictions.bias", "seq_relationship.weight"}
+
+
+def test_its_readme_is_about_these_weights():
+    text = (pretrained.NANO / "README.md").read_text("utf-8")
+    digest = hashlib.sha256((pretrained.NANO / "model.safetensors").read_bytes()).hexdigest()
+    assert re.search(r"sha256 +(\w{64})", text).group(1) == digest
+
+
+def test_it_knows_english():
+    """What stands in a masked place: among the likeliest five of 8,000 pieces."""
+    folder = pretrained.NANO
+    vocabulary, model = Vocabulary.from_folder(folder), load_with_heads()
+    for text, expected in (
+        ("he was born in the united [MASK] of america", "states"),
+        ("the album was [MASK] in 1995 by columbia records", "released"),
+        ("one of the [MASK] important battles of the war", "most"),
+        ("it can be seen as [MASK] as in 1850", "early"),
+    ):
+        row = vocabulary.assemble([vocabulary.encode([text])], 64).rows[0]
+        ids = torch.from_numpy(row).long()
+        place = (ids == vocabulary.mask).nonzero()[:, 0]
+        with torch.no_grad():
+            logits, _ = model(ids[None], None, None, place)
+        best = [vocabulary.tokenizer.id_to_token(i) for i in logits[0].topk(5).indices.tolist()]
+        assert expected in best, (text, best)
+
+
+def load_with_heads():
+    from textcls.models.pretraining import BertForPreTraining
+
+    bert = textcls.load_bert("nano")
+    model = BertForPreTraining(bert.config).eval()
+    model.bert.load_state_dict(bert.state_dict())
+    model.cls.load_state_dict(pretrained.read_heads(pretrained.NANO))
+    return model
