@@ -1,9 +1,7 @@
 """Two processes on one machine, by gloo, against one: the same steps from the same text."""
 
 import json
-import multiprocessing
 import os
-import pathlib
 import re
 import signal
 import socket
@@ -16,6 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, make_rows, write_csv
+from tests.launch import Launched
 from textcls import parallel
 from textcls.batch import Streams
 from textcls.checkpoint import Run
@@ -81,62 +80,35 @@ SAME = (
 )
 
 
-# Children of a process that has imported everything once and done nothing: quick to start, and safe to fork.
-SPAWN = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-
-
-def worker(folder, log, variables: dict, arguments: list[str], stop_after: int) -> None:
-    os.chdir(folder)
-    os.environ.update(variables, TEXTCLS_CACHE=str(folder / "cache"))
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    torch.set_num_threads(1)
-    import train
-
-    if stop_after:
-        ask_to_stop_after(stop_after)
-    status = train.main(arguments)
-    sys.stdout.flush()
-    os._exit(status)
-
-
-def ask_to_stop_after(saves: int) -> None:
-    """As Ctrl-C once last.pt has been saved so many times, in the first process only: the others must hear of it."""
+def ask_to_stop() -> None:
+    """As Ctrl-C once last.pt has been saved twice, in the first process only: the others must hear of it."""
     save, count = Run.save, [0]
 
     def save_and_ask(run, name, content):
         save(run, name, content)
         count[0] += 1
-        if count[0] == saves and parallel.is_first():
+        if count[0] == 2 and parallel.is_first():
             os.kill(os.getpid(), signal.SIGTERM)
 
     Run.save = save_and_ask
 
 
-def start(folder, processes: int, *arguments, stop_after=0) -> tuple[list, pathlib.Path]:
-    """(the processes, where they print) of one run."""
-    SPAWN.set_forkserver_preload(["train", "tests.test_parallel"])
-    log = folder / f"{arguments[-1]}-{time.monotonic_ns()}.log"
+def start(folder, processes: int, *arguments, before=None) -> list[Launched]:
+    """The processes of one run, as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    running = []
-    for rank in range(processes):
-        variables = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        running.append(SPAWN.Process(target=worker, args=(folder, log, variables, list(arguments), stop_after)))
-        running[-1].start()
-    return running, log
+    common |= {"TEXTCLS_CACHE": str(folder / "cache")}
+    numbered = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    return [Launched(folder, "train.py", *arguments, before=before, **variables) for variables in numbered]
 
 
-def call(folder, processes: int, *arguments, status=0, stop_after=0) -> str:
-    running, log = start(folder, processes, *arguments, stop_after=stop_after)
+def call(folder, processes: int, *arguments, status=0, before=None) -> str:
+    running = start(folder, processes, *arguments, before=before)
     for process in running:
-        process.join(timeout=240)
-    text = log.read_text("utf-8")
-    assert [process.exitcode for process in running] == [status] * processes, text
-    return text
+        assert process.wait() == status, process.stdout + process.stderr
+    return "".join(process.stdout for process in running)
 
 
 def lines(folder, run: str) -> list[dict]:
@@ -182,7 +154,7 @@ def test_goes_on_with_another_number_of_processes(folder, task, before, after):
     whole, run = f"{task}-{before}-whole", f"{task}-{before}-{after}"
     base = (*TASKS[task], *SAME, "--batch-size", str(16 // before), "--accumulate", "1", "--save-every", "1")
     call(folder, before, *base, "--out", whole)
-    text = call(folder, before, *base, "--out", run, status=130, stop_after=2)
+    text = call(folder, before, *base, "--out", run, status=130, before=ask_to_stop)
     assert f"--resume {run}" in text
     state = Run(folder / run).load("last.pt")["state"]
     assert state["position"] > 0 and state["processes"] == before
@@ -197,15 +169,14 @@ def test_a_dead_process_ends_the_run_with_a_checkpoint(folder):
     """kill -9 of the second process: the first one says so, and --resume goes on."""
     base = [value if value != "2" else "200" for value in (*TASKS["classification"], *SAME)]
     flags = ("--batch-size", "4", "--accumulate", "1", "--save-every", "5", "--out", "killed")
-    running, log = start(folder, 2, *base, *flags)
+    first, second = start(folder, 2, *base, *flags)
     metrics, deadline = folder / "killed" / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text("utf-8").count("\n") > 2):
-        assert time.monotonic() < deadline and running[0].is_alive(), log.read_text("utf-8")
+        assert time.monotonic() < deadline and first.returncode is None, first.stderr
         time.sleep(0.05)
-    running[1].kill()
-    running[0].join(timeout=120)
-    assert running[0].exitcode == 2
-    text = log.read_text("utf-8")
+    second.send(signal.SIGKILL)
+    assert first.wait(120) == 2
+    text = first.stderr
     assert "another process of this run has died" in text and "--resume killed" in text and "Traceback" not in text
     assert Run(folder / "killed").load("last.pt")["state"]["step"] > 0
 

@@ -16,6 +16,7 @@ import torch
 
 import textcls
 from tests.conftest import ROOT, TOPICS, make_rows, write_csv
+from tests.launch import Launched
 from tests.test_training import equal, without_clock
 from textcls.checkpoint import Run
 
@@ -39,26 +40,16 @@ def trained(tmp_path_factory):
 
 
 def environment(folder, **more):
-    return os.environ | {"TEXTCLS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | more
+    return {"TEXTCLS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | more
 
 
-def run(folder, script, *arguments, stdin=None, check=0, **more):
+def run(folder, script, *arguments, stdin="", check=0, **more) -> Launched:
     """Run a script in `folder`; its exit status must be `check`, and status 2 must come with one clean line."""
-    result = subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=folder,
-        input=stdin,
-        capture_output=True,
-        timeout=300,
-        env=environment(folder, **more),
-        text=not isinstance(stdin, bytes),
-    )
-    assert result.returncode == check, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    launched = Launched(folder, script, *arguments, stdin=stdin, **environment(folder, **more))
+    assert launched.wait() == check, f"exit {launched.returncode}\n{launched.stdout}\n{launched.stderr}"
     if check == 2:
-        assert "Traceback" not in str(result.stderr), result.stderr
-        errors = result.stderr if isinstance(result.stderr, str) else result.stderr.decode()
-        assert errors.count("error: ") == 1, errors
-    return result
+        assert "Traceback" not in launched.stderr and launched.stderr.count("error: ") == 1, launched.stderr
+    return launched
 
 
 def refuse(folder, monkeypatch, capsys, script, *arguments) -> str:
@@ -230,18 +221,11 @@ def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model
     arguments = [*command, "--out", str(tmp_path / "cut")]
     killed = 0
     for target in (0, 10, 25):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment(folder),
-        )
-        while steps_done(tmp_path / "cut") < target and process.poll() is None:
+        process = Launched(folder, "train.py", *arguments, **environment(folder))
+        while steps_done(tmp_path / "cut") < target and process.returncode is None:
             time.sleep(0.03)
-        process.send_signal(signal.SIGKILL)
+        process.send(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-        process.stderr.close()
         arguments = ["--resume", str(tmp_path / "cut")]
         assert steps_done(tmp_path / "cut") >= target
     assert killed >= 2
@@ -253,31 +237,13 @@ def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model
 
 def test_ctrl_c(trained, tmp_path):
     folder, _ = trained
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / "train.py"),
-            "--train",
-            "train.csv",
-            *SMALL_LSTM,
-            "--epochs",
-            "500",
-            "--save-every",
-            "1",
-            "--out",
-            str(tmp_path / "run"),
-        ],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(folder),
-    )
-    while steps_done(tmp_path / "run") < 3 and process.poll() is None:
+    arguments = ("--train", "train.csv", *SMALL_LSTM, "--epochs", "500", "--save-every", "1")
+    process = Launched(folder, "train.py", *arguments, "--out", tmp_path / "run", **environment(folder))
+    while steps_done(tmp_path / "run") < 3 and process.returncode is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    process.send(signal.SIGINT)
+    assert process.wait(60) == 130, process.stderr
+    output, errors = process.stdout, process.stderr
     assert f"go on with: python train.py --resume {tmp_path / 'run'}" in output
     assert "Traceback" not in errors
 
@@ -310,7 +276,10 @@ def test_resume_checks_what_it_is_given(trained, tmp_path, monkeypatch, capsys):
 def test_plan_needs_no_weights_and_less_than_5_seconds(tmp_path, model):
     start = time.perf_counter()
     arguments = ("--model", model, "--bert", "bert-base-uncased", "--device", "cuda", "--plan", "--memory", "6GB")
-    text = run(tmp_path, "train.py", *arguments).stdout
+    command, variables = [sys.executable, ROOT / "train.py", *arguments], os.environ | environment(tmp_path)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
     assert time.perf_counter() - start < 5
     for part in ("12 layers, hidden 768", "gradients", "optimiser state", "the peak falls at", "GFLOP", "within 6GB"):
         assert part in text, part
@@ -448,7 +417,7 @@ def test_output_that_nobody_reads_is_no_error(trained):
     folder, _ = trained
     command = f"yes star | head -2000 | {sys.executable} {ROOT / 'evaluate.py'} runs/bilstm --predict - | head -1"
     result = subprocess.run(
-        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment(folder)
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=os.environ | environment(folder)
     )
     assert result.stdout.startswith("astronomy") and result.stderr == ""
 
@@ -598,7 +567,7 @@ def test_no_traceback_in_a_process_of_its_own(trained):
 def test_bad_bytes_on_standard_input(trained):
     folder, _ = trained
     result = run(folder, "evaluate.py", "runs/bilstm", "--predict", "-", stdin=b"good\nb\xe9d\n", check=2)
-    assert b"standard input:2: byte 0xe9 at column 2 is not UTF-8" in result.stderr
+    assert "standard input:2: byte 0xe9 at column 2 is not UTF-8" in result.stderr
 
 
 def test_a_damaged_run_folder(trained, tmp_path, monkeypatch, capsys):
