@@ -58,6 +58,8 @@ SAME_DATA = (
 def main(argv=None):
     given = vars(parser(__doc__).parse_args(argv))
     parallel.join()
+    if not parallel.is_first():
+        given["quiet"] = True
     with contextlib.redirect_stdout(sys.stdout if parallel.is_first() else None):
         try:
             return command(given)
@@ -106,6 +108,10 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
 
     # ---- batches ----------------------------------------------------------------------------------------------------
     processes = last["state"].get("processes", 1) if last else parallel.size()  # that share a batch
+    if parallel.size() > processes * config.batch_size:
+        raise InputError(
+            f"{parallel.size()} processes are more than the {processes * config.batch_size} documents of a batch"
+        )
     wide = dataclasses.replace(config, batch_size=config.batch_size * processes)
     with parallel.first_process_first():
         batches = {

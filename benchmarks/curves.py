@@ -3,7 +3,7 @@
 python benchmarks/curves.py --plot curves.svg bert=runs/bert-1,runs/bert-2 trans-blstm-2=runs/tb-1,runs/tb-2
 
 Each argument is a name and the runs that differ in nothing but their seed; lines are means over them, bands their
-range.
+range. An epoch is taken to last the median of all epochs under its name: a busy machine disturbs single ones.
 """
 
 import argparse
@@ -30,34 +30,34 @@ def split(groups: list[str]) -> list[list[str]]:
 
 
 def read(runs: list[str], metric: str) -> dict[str, np.ndarray]:
-    """{"step" (epochs,), "seconds" (runs, epochs), "value" (runs, epochs)}."""
+    """{"step" (epochs,), "seconds" (epochs,), "value" (runs, epochs)}."""
     found = []
     for run in runs:
         with open(pathlib.Path(run) / "metrics.jsonl", encoding="utf-8") as file:
             found.append([json.loads(line) for line in file])
+    epoch = float(np.median([row["seconds"] for rows in found for row in rows]))
     return {
         "step": np.array([row["step"] for row in found[0]]),
-        "seconds": np.cumsum([[row["seconds"] for row in rows] for rows in found], 1),
+        "seconds": epoch * np.arange(1, len(found[0]) + 1),
         "value": np.array([[row["dev"][metric] for row in rows] for rows in found]),
     }
 
 
 def at_time(curve: dict[str, np.ndarray], seconds: float) -> float:
     """The mean value after so many seconds, between the epochs' ends by straight lines."""
-    pairs = zip(curve["seconds"], curve["value"], strict=True)
-    return float(np.mean([np.interp(seconds, times, values) for times, values in pairs]))
+    return float(np.interp(seconds, curve["seconds"], curve["value"].mean(0)))
 
 
 def table(curves: dict[str, dict], metric: str) -> str:
     """The value after each epoch, and at the time that the quickest model took for all of them."""
-    quickest = min(curve["seconds"][:, -1].mean() for curve in curves.values())
+    quickest = min(curve["seconds"][-1] for curve in curves.values())
     steps = next(iter(curves.values()))["step"]
     head = [f"dev {metric} after", *(f"{step} updates" for step in steps), "seconds", f"at {quickest:.0f} s"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, curve in curves.items():
         mean, sd = curve["value"].mean(0), curve["value"].std(0, ddof=1 if len(curve["value"]) > 1 else 0)
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, sd, strict=True)]
-        seconds = curve["seconds"][:, -1].mean()
+        seconds = curve["seconds"][-1]
         lines.append("| " + " | ".join([name, *cells, f"{seconds:.0f}", f"{at_time(curve, quickest):.3f}"]) + " |")
     return "\n".join(lines)
 
@@ -74,7 +74,7 @@ def plot(curves: dict[str, dict], metric: str, path: pathlib.Path) -> None:
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
     for name, curve in curves.items():
         mean, low, high = (getattr(curve["value"], kind)(0) for kind in ("mean", "min", "max"))
-        for panel, at in zip(panels, (curve["step"], curve["seconds"].mean(0)), strict=True):
+        for panel, at in zip(panels, (curve["step"], curve["seconds"]), strict=True):
             panel.plot(at, mean, marker="o", markersize=3, label=name)
             panel.fill_between(at, low, high, alpha=0.2)
     panels[0].set(xlabel="updates", ylabel=f"dev {metric}")
