@@ -37,7 +37,8 @@ def test_it_knows_english():
         ("he was born in the united [MASK] of america", "states"),
         ("the album was [MASK] in 1995 by columbia records", "released"),
         ("one of the [MASK] important battles of the war", "most"),
-        ("it can be seen as [MASK] as in 1850", "early"),
+        ("it can be seen as [MASK] as in 1850", "well"),
+        ("the film was directed [MASK] john ford", "by"),
     ):
         row = vocabulary.assemble([vocabulary.encode([text])], 64).rows[0]
         ids = torch.from_numpy(row).long()
