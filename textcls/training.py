@@ -123,7 +123,7 @@ def train(
                     progress.set_postfix(loss=f"{tally.settle():.3f}")
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save()
-                if stop:
+                if stop or (interruption.requested and parallel.size() == 1):  # several stop together, a step later
                     save()
                     raise InterruptedRun(run)
             progress.close()
