@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 
-from textcls.data.language import lines_of
-
 ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from textcls.data.language import lines_of  # noqa: E402
+
 READ = """
 import pathlib, sys, time
 from textcls.data import pretraining
