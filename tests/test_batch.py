@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from textcls.batch import WINDOW, Batches
-from textcls.text import Pieces, Sequences
+from textcls.rows import Pieces, Sequences
 
 
 def make(lengths, batch_size=4, seed=0, first=None, pad=0) -> Batches:

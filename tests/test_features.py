@@ -12,7 +12,8 @@ from textcls.errors import InputError
 from textcls.evaluation import collect_logits
 from textcls.features import cached_features
 from textcls.models.recurrent import BertVectors, Recurrent, RecurrentClassifier
-from textcls.text import LONG_WORD, Pieces, Sequences, Vocabulary
+from textcls.rows import Pieces, Sequences
+from textcls.text import LONG_WORD, Vocabulary
 
 
 def model_of(shape, cls_only=False):

@@ -6,7 +6,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent
 
 LADDER = [
-    {"errors", "parallel", "files", "progress"},
+    {"errors", "parallel", "files", "progress", "rows"},
     {"config", "text", "metrics", "entities", "vectors", "batch"},
     {"data"},
     {"models", "pairs", "inputs"},
@@ -15,7 +15,7 @@ LADDER = [
     {"training", "evaluation", "features", "assembly"},
     {"recipes", "report"},
     {"predictor"},
-    {"results", "seeds"},
+    {"results", "seeds", "preparation"},
     {"__init__", "train", "evaluate", "ensemble"},
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}

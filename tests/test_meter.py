@@ -7,7 +7,7 @@ from textcls import BertClassifier, losses
 from textcls.batch import Batches
 from textcls.device import Precision
 from textcls.meter import SavedTensors, is_out_of_memory, measure, peak_memory
-from textcls.text import Pieces, Sequences
+from textcls.rows import Pieces, Sequences
 
 CPU = torch.device("cpu")
 

@@ -1,11 +1,10 @@
-import itertools
 import json
 
-import numpy as np
 import pytest
 
 from textcls.errors import InputError
-from textcls.text import SPECIAL, Pieces, Vocabulary, cut, share_room
+from textcls.rows import Pieces
+from textcls.text import SPECIAL, Vocabulary
 
 AWKWARD = [
     "",
@@ -115,29 +114,6 @@ def test_missing_and_damaged_tokenisers(tmp_path):
 
 
 # ---- assembling -----------------------------------------------------------------------------------------------------
-
-
-def longest_first(a: int, b: int, room: int) -> list[int]:
-    """Take one token at a time from the longer text (the second where equal): the slow definition."""
-    while a + b > room:
-        if a > b:
-            a -= 1
-        else:
-            b -= 1
-    return [a, b]
-
-
-def test_pairs_share_the_room_as_longest_first_does():
-    for a, b, room in itertools.product(range(9), range(9), range(2, 14)):
-        assert share_room([a, b], room) == longest_first(a, b, room), (a, b, room)
-
-
-@pytest.mark.parametrize(
-    "truncate, expected", [("head", [0, 1, 2, 3, 4]), ("tail", [5, 6, 7, 8, 9]), ("headtail", [0, 1, 2, 8, 9])]
-)
-def test_cut(truncate, expected):
-    assert cut(np.arange(10), 5, truncate) == expected
-    assert cut(np.arange(3), 5, truncate) == [0, 1, 2]
 
 
 def test_assemble(folder):

@@ -16,7 +16,7 @@ from textcls.checkpoint import Run
 from textcls.config import TrainConfig
 from textcls.device import Precision
 from textcls.errors import InputError
-from textcls.text import Pieces, Sequences
+from textcls.rows import Pieces, Sequences
 
 CPU, FP32 = torch.device("cpu"), Precision(None, "test")
 SHAPE = BertConfig(

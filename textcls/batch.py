@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from textcls.text import Chunks, Pieces, Sequences
+from textcls.rows import Chunks, Pieces, Sequences
 
 WINDOW = 50  # batches that are sorted by length together: enough for under 3 % padding, few enough to stay random
 IGNORED = -100  # the label of padding, as torch's cross-entropy has it

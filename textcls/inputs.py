@@ -14,7 +14,8 @@ from textcls.data.tagging import Sentences
 from textcls.errors import InputError
 from textcls.pairs import PairBatches
 from textcls.progress import through
-from textcls.text import Pieces, Sequences, Vocabulary, Words
+from textcls.rows import Pieces, Sequences
+from textcls.text import Vocabulary, Words
 
 
 def documents(part: Documents, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:

@@ -13,7 +13,8 @@ import torch
 
 from textcls.batch import Batch, Batches, padded
 from textcls.data.pretraining import Passages, unmark
-from textcls.text import Pieces, Vocabulary
+from textcls.rows import Pieces
+from textcls.text import Vocabulary
 
 MASKED = 0.15  # of the tokens, in whole words
 KEPT, RANDOM = 0.1, 0.1  # of the masked tokens: left as they are, and replaced by any piece; the others become [MASK]

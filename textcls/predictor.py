@@ -25,7 +25,8 @@ from textcls.features import cached_features
 from textcls.metrics import log_softmax
 from textcls.models.ensemble import ENSEMBLES
 from textcls.pairs import PairBatches
-from textcls.text import Pieces, Vocabulary, Words
+from textcls.rows import Pieces
+from textcls.text import Vocabulary, Words
 
 BATCH = 32  # documents predicted at once
 EVALUATION_WINDOW = 512  # words of a text scored at once; the score does not depend on it

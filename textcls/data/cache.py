@@ -10,7 +10,8 @@ import numpy as np
 
 from textcls import files
 from textcls.data.corpus import fingerprint
-from textcls.text import Pieces, Vocabulary
+from textcls.rows import Pieces
+from textcls.text import Vocabulary
 
 
 def cache_folder() -> pathlib.Path:
