@@ -17,25 +17,19 @@ import io
 import pathlib
 import sys
 
-import numpy as np
 import torch
 
 import textcls
-from textcls import backbone, data, ledger, losses, parallel, pretrained, recipes, report, results, seeds
-from textcls.checkpoint import Run, free_folder, load_trainable
+from textcls import data, ledger, losses, parallel, recipes, report, results, seeds
+from textcls.checkpoint import Run, free_folder
 from textcls.cluster import Cluster
 from textcls.config import TrainConfig, flag, parse_memory, parser
-from textcls.data import AnyCorpus, pretraining
-from textcls.data.corpus import Corpus
-from textcls.data.tagging import TaggedCorpus
 from textcls.device import choose_device, choose_precision, prepare_cpu
 from textcls.errors import InputError, exit_on_input_error
 from textcls.features import cached_features
 from textcls.files import write_json
 from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory, size_of
-from textcls.models.bert import BertConfig
-from textcls.progress import through
-from textcls.text import LONG_WORD, UNBROKEN, WORD, Vocabulary, Words
+from textcls.preparation import begin, prepare, publish, show_example
 from textcls.training import InterruptedRun, train
 
 # What a run on the same documents is told by a run, for the linear reference beside it.
@@ -90,8 +84,8 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     recipe, task = recipes.choose(config), recipes.TASKS[config.task]
     device = choose_device(config.device)
     precision = choose_precision(config.amp, device, recipe["amp"])
-    processes = f", {parallel.size()} processes" if parallel.size() > 1 else ""
-    print(f"{config.model} on {device}, {precision.name} ({precision.why}){processes}")
+    together = f", {parallel.size()} processes" if parallel.size() > 1 else ""
+    print(f"{config.model} on {device}, {precision.name} ({precision.why}){together}")
     step = recipes.step(config, device.type, precision.dtype)
     if device.type == "cpu":
         print(prepare_cpu())
@@ -107,12 +101,10 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     print(f"backbone: {base.description}")
 
     # ---- batches ----------------------------------------------------------------------------------------------------
-    processes = last["state"].get("processes", 1) if last else parallel.size()  # that share a batch
-    if parallel.size() > processes * config.batch_size:
-        raise InputError(
-            f"{parallel.size()} processes are more than the {processes * config.batch_size} documents of a batch"
-        )
-    wide = dataclasses.replace(config, batch_size=config.batch_size * processes)
+    shares = last["state"].get("processes", 1) if last else parallel.size()  # of --batch-size documents, in a batch
+    wide = dataclasses.replace(config, batch_size=config.batch_size * shares)
+    if parallel.size() > wide.batch_size:
+        raise InputError(f"{parallel.size()} processes are more than the {wide.batch_size} documents of a batch")
     with parallel.first_process_first():
         batches = {
             "train": task["batches"](corpus.train, base.tokenizer, wide, "train"),
@@ -132,8 +124,13 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     print(f"model: {trainable:,} trainable + {total - trainable:,} frozen parameters")
-    facts = {"parameters": {"trainable": trainable, "total": total}}
-    begin(run, config, corpus, base, facts | {"device": str(device), "precision": precision.name})
+    facts = {
+        "textcls": textcls.__version__,
+        "parameters": {"trainable": trainable, "total": total},
+        "device": str(device),
+        "precision": precision.name,
+    }
+    begin(run, config, corpus, base, facts)
     if last is None and "begin" in recipe:
         recipe["begin"](model, batches["train"])
     if config.encoder == "frozen":
@@ -275,101 +272,6 @@ def plan(config: TrainConfig) -> None:
     print(f"\nwithin {memory}:")
     longest = getattr(shape, "max_position_embeddings", sys.maxsize)
     print(report.micro_batch_table(blocks, step, parse_memory(memory), longest))
-
-
-# ---- text and model -------------------------------------------------------------------------------------------------
-
-
-def prepare(config: TrainConfig, run: Run) -> tuple[AnyCorpus, backbone.Backbone]:
-    """The corpus, and what the model stands on: a BERT, or a vocabulary of the training texts."""
-    reading = through("reading", config.quiet)
-    if config.task == "lm":
-        with parallel.first_process_first():
-            corpus = data.load(config, reading, Words.from_folder(run.folder) if config.resume else None)
-        return corpus, backbone.words(config, corpus.vocabulary)
-    if config.task == "pretrain":
-        kept = Vocabulary.from_folder(run.folder) if config.resume else None
-        base = backbone.for_pretraining(config, pretraining.Text(config.train), kept)
-        check_length(config, base)
-        return data.load(config, reading, base.tokenizer), base
-    with parallel.first_process_first():
-        corpus = data.load(config, reading)
-    kind = recipes.choose(config)["input"]
-    if kind == "pieces":
-        base = backbone.prepare(config)
-        check_length(config, base)
-        return corpus, base
-    if config.task == "tagging":
-        texts, pattern = [" ".join(words) for words in corpus.train.words], UNBROKEN
-    else:
-        texts, pattern = [part for text in corpus.train.texts for part in text], LONG_WORD if kind == "bag" else WORD
-    return corpus, backbone.words(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, pattern))
-
-
-def check_length(config: TrainConfig, base: backbone.Backbone) -> None:
-    if config.max_length > base.shape.max_position_embeddings:
-        raise InputError(
-            f"--max-length {config.max_length} is longer than the {base.shape.max_position_embeddings} "
-            f"positions of {config.bert}"
-        )
-
-
-def show_example(corpus: AnyCorpus, batches, tokenizer: Vocabulary | Words) -> None:
-    """What the model is about to see."""
-    batch = batches.collate(np.arange(1))
-    pieces = " ".join(tokenizer.tokenizer.id_to_token(i) for i in batch.ids[0, :16].tolist())
-    if isinstance(corpus, TaggedCorpus):
-        print(f"first sentence: {pieces} … -> {' '.join(corpus.labels[tag] for tag in corpus.train.tags[0][:16])}")
-    elif isinstance(corpus, Corpus):
-        print(f"first document: {pieces} … -> {corpus.labels[corpus.train.labels[0]]}")
-    else:
-        print(f"first words: {pieces} …")
-
-
-def begin(run: Run, config: TrainConfig, corpus: AnyCorpus, base: backbone.Backbone, facts: dict) -> None:
-    """Make the run folder, or check that a resumed run sees the data it began with. `facts` join its config.json."""
-    frozen = recipes.choose(config)["frozen"](config)
-    splits = {name: getattr(corpus, name).ids for name in ("train", "dev", "test") if getattr(corpus, name) is not None}
-    if config.resume:
-        before = run.splits()
-        changed = [name for name in splits if not np.array_equal(splits[name], before.get(name))]
-        if changed:
-            raise InputError(f"{run.folder}: the {', '.join(changed)} documents are not those the run began with")
-        if type(base.tokenizer).from_folder(run.folder).digest != base.tokenizer.digest:
-            raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
-        if frozen:
-            base.source = run.meta()["backbone"]
-            backbone.reload(base.source, run.folder)
-        return
-    parallel.wait()  # until all have seen that the folder was free
-    run.folder.mkdir(parents=True, exist_ok=True)
-    if frozen and config.scratch:
-        backbone.keep_in_run(base, run.folder)
-    run.create(
-        {
-            "textcls": textcls.__version__,
-            "config": dataclasses.asdict(config),
-            "labels": corpus.labels,
-            "data": corpus.description,
-            "shape": vars(base.shape),
-            "backbone": base.source,
-            **facts,
-        },
-        splits,
-        base.tokenizer,
-    )
-
-
-def publish(model, shape: BertConfig, tokenizer: Vocabulary, config: TrainConfig, run: Run) -> None:
-    """The best epoch's weights as a folder that --bert opens, and where it is a plain BERT other libraries too."""
-    folder = run.folder / pretrained.PUBLISHED
-    load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
-    if parallel.is_first():
-        folder.mkdir(exist_ok=True)
-        tokenizer.publish(folder)
-        layers = {} if config.model == "bert" else {"model_type": config.model, "small": config.small}
-        pretrained.publish(model, shape, layers, folder)
-    print(f"published as {folder}; use it with: --bert {run.folder}")
 
 
 def has_reference(config: TrainConfig, folder: pathlib.Path) -> bool:
