@@ -16,7 +16,7 @@ from textcls.data.cache import cache_folder
 from textcls.device import Precision
 from textcls.errors import InputError
 from textcls.evaluation import CPU_TOKENS
-from textcls.files import write_json
+from textcls.files import temporary_name, write_json
 from textcls.models.recurrent import BertVectors
 from textcls.progress import through
 
@@ -78,7 +78,7 @@ def compute(source, batches, path, shape, device, precision, name, quiet) -> tup
             f"{path.parent}: {free / 2**30:.1f} GiB are free, the vectors need {2 * shape[0] * shape[1] / 2**30:.1f} "
             "GiB; set TEXTCLS_CACHE to a larger disk, or choose --encoder tune"
         )
-    temporary, start = path.with_name(f".{path.name}.part"), time.perf_counter()
+    temporary, start = temporary_name(path, by_all=True), time.perf_counter()
     vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
     offsets = batches.sequences.rows.offsets
     source.eval().to(device)

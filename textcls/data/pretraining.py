@@ -50,13 +50,12 @@ class Passages:
     ids: np.ndarray
 
     def __post_init__(self):
-        starts = [self.shards[s].offsets for s in range(len(self.shards))]
         self.starts = np.zeros(len(self.shard), np.int64)
         self.lengths = np.zeros(len(self.shard), np.int64)
-        for number, offsets in enumerate(starts):
+        for number, shard in enumerate(self.shards):
             own = self.shard == number
-            self.starts[own] = offsets[self.place[own]]
-            self.lengths[own] = offsets[self.place[own] + 1] - self.starts[own]
+            self.starts[own] = shard.offsets[self.place[own]]
+            self.lengths[own] = shard.offsets[self.place[own] + 1] - self.starts[own]
 
     def __len__(self) -> int:
         return len(self.place)
@@ -85,11 +84,7 @@ class PretrainingCorpus:
     train: Passages
     dev: Passages
     test: Passages | None
-
-    @property
-    def labels(self) -> list[str]:
-        """Pre-training has no classes of its own."""
-        return []
+    labels = ()  # it has no classes of its own
 
 
 class Text:
@@ -118,11 +113,7 @@ def load(
     if test:
         parts["test"] = passages(test, vocabulary, progress)[0]
     for name, part in parts.items():
-        if len(part) < 2:
-            raise InputError(
-                f"the {name} text has {len(part)} documents of {SHORTEST} tokens or more; at least 2 are needed "
-                "(a blank line ends a document)"
-            )
+        check_count(f"the {name} text", part)
     names = [path.name for path in paths(train)]
     tokens = sum(int(part.lengths.sum()) for part in parts.values())
     short = f", {dropped:,} shorter than {SHORTEST} tokens left out" if dropped else ""
@@ -133,10 +124,10 @@ def load(
 def passages(given: str, vocabulary: Vocabulary, progress: Callable = iter) -> tuple[Passages, int]:
     """(the documents of the files, how many were too short to be among them)."""
     every = paths(given)
-    for path in progress(every[parallel.rank() :: parallel.size()]):  # each process has its files to tokenise
-        shard(path, vocabulary)
+    own = every[parallel.rank() :: parallel.size()]  # each process has its files to tokenise
+    made = {path: shard(path, vocabulary) for path in progress(own)}
     parallel.wait()
-    found = [shard(path, vocabulary) for path in every]
+    found = [made[path] if path in made else shard(path, vocabulary) for path in every]
     numbers = np.repeat(np.arange(len(found)), [len(part.offsets) - 1 for part in found])
     places = np.concatenate([np.arange(len(part.offsets) - 1) for part in found])
     names = fingerprint(*(f"{part.path.name} {len(part.offsets)}" for part in found))
@@ -200,6 +191,14 @@ def unmark(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def text(given: str, vocabulary: Vocabulary) -> Passages:
     """Another text in the word pieces of a vocabulary."""
     found, _ = passages(given, vocabulary)
-    if len(found) < 2:
-        raise InputError(f"{given}: holds {len(found)} documents of {SHORTEST} tokens or more; at least 2 are needed")
+    check_count(given, found)
     return found
+
+
+def check_count(what: str, part: Passages) -> None:
+    """Pairs need a document and another one."""
+    if len(part) < 2:
+        raise InputError(
+            f"{what} has {len(part)} documents of {SHORTEST} tokens or more; at least 2 are needed (a blank line ends "
+            "a document)"
+        )
