@@ -202,9 +202,13 @@ def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json
     sys.stdout.flush()
 
 
+def source_of(arguments) -> pathlib.Path:
+    return pathlib.Path("/dev/stdin" if arguments.predict == "-" else arguments.predict)
+
+
 def predict_tags(predictor: Base, arguments) -> None:
     """The lines of a CoNLL file with one more column, the predicted tag. Blank lines end sentences, as ever."""
-    source = pathlib.Path("/dev/stdin" if arguments.predict == "-" else arguments.predict)
+    source = source_of(arguments)
     word = tagging.position(predictor.config.text_column)
     lines: list[str] = []
     for line in decoded_lines(source):
@@ -230,7 +234,7 @@ def emit_tags(predictor: Base, lines: list[str], word: int, source: pathlib.Path
 
 def fill(predictor: Base, arguments) -> None:
     """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated."""
-    source = pathlib.Path("/dev/stdin" if arguments.predict == "-" else arguments.predict)
+    source = source_of(arguments)
     for number, line in enumerate(decoded_lines(source), 1):
         try:
             found = predictor.fill(line)

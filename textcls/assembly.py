@@ -1,6 +1,5 @@
 """How the rows of recipes.py are built: sources of vectors, what stands over them, and what a backbone brings."""
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -9,7 +8,7 @@ from textcls.backbone import Backbone
 from textcls.checkpoint import check_fit
 from textcls.config import TrainConfig
 from textcls.errors import InputError
-from textcls.models.bert import BertClassifier, BertConfig, Layer
+from textcls.models.bert import BertClassifier, Layer
 from textcls.models.linear import LinearClassifier
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import (
@@ -118,14 +117,7 @@ def trans_blstm_tagger(variant: str, c: TrainConfig, shape, labels: int) -> Tagg
 
 
 def bert_for_pretraining(c: TrainConfig, shape, labels: int, make: Callable = Layer) -> BertForPreTraining:
-    return BertForPreTraining(pretraining_shape(c, shape), c.next_sentence, make)
-
-
-def pretraining_shape(c: TrainConfig, shape: BertConfig) -> BertConfig:
-    """The shape with the dropout of these settings, where they have one."""
-    if c.dropout is None:
-        return shape
-    return dataclasses.replace(shape, hidden_dropout_prob=c.dropout, attention_probs_dropout_prob=c.dropout)
+    return BertForPreTraining(shape.with_dropout(c.dropout), c.next_sentence, make)
 
 
 def trans_blstm_for_pretraining(variant: str, c: TrainConfig, shape, labels: int) -> BertForPreTraining:

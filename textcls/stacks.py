@@ -63,9 +63,8 @@ def bert_tagger(c: TrainConfig, shape: BertConfig, labels: int, step: Step) -> l
 def bert_for_pretraining(
     c: TrainConfig, shape: BertConfig, labels: int, step: Step, layer: Callable = bert_layer
 ) -> list[Block]:
-    if c.dropout is not None:
-        shape = dataclasses.replace(shape, hidden_dropout_prob=c.dropout, attention_probs_dropout_prob=c.dropout)
-    return [*bert_layers(shape, step, layer), pretraining_heads(shape, step, c.next_sentence)]
+    layers = bert_layers(shape.with_dropout(c.dropout), step, layer)
+    return [*layers, pretraining_heads(shape, step, c.next_sentence)]
 
 
 def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:

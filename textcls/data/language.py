@@ -34,11 +34,7 @@ class LanguageCorpus:
     train: Text
     dev: Text
     test: Text | None
-
-    @property
-    def labels(self) -> list[str]:
-        """A language model has no classes: what it predicts are the words of its vocabulary."""
-        return []
+    labels = ()  # it has no classes: what it predicts are the words of its vocabulary
 
 
 def load(train: str, dev: str | float, test: str | None, vocab_size: int, vocabulary: Words | None) -> LanguageCorpus:

@@ -67,6 +67,12 @@ class BertConfig:
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(f"hidden_act {self.hidden_act!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
 
+    def with_dropout(self, probability: float | None) -> "BertConfig":
+        """The same with both dropouts at `probability`; as it is for None."""
+        if probability is None:
+            return self
+        return dataclasses.replace(self, hidden_dropout_prob=probability, attention_probs_dropout_prob=probability)
+
 
 class Embeddings(nn.Module):
     """Word + position + token type, LayerNorm, dropout: (ids (B, T), segments (B, T) | None) -> (B, T, H)."""
