@@ -1,5 +1,6 @@
 """Fixtures: everything a test reads is made here, small, in a temporary folder."""
 
+import importlib
 import os
 import pathlib
 import random
@@ -48,6 +49,35 @@ def tiny_shape():
         intermediate_size=24,
         max_position_embeddings=32,
     )
+
+
+def save_tiny(folder: pathlib.Path, texts: list[str], **changes) -> None:
+    """A BERT of one layer with random weights, and word pieces of `texts`, in a folder like a published one."""
+    from textcls.models.bert import Bert, BertConfig
+    from textcls.pretrained import save_bert
+    from textcls.text import Vocabulary
+
+    vocabulary = Vocabulary.learn(texts, 200)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    torch.manual_seed(0)
+    shape = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes | changes)
+    save_bert(Bert(shape), folder)
+    vocabulary.save(folder)
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    """Run a script in this process, in the test module's own `folder`; what it printed, or its error."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+
+    def run(script: str, *arguments, status: int = 0) -> str:
+        capsys.readouterr()
+        assert importlib.import_module(script).main([str(argument) for argument in arguments]) == status
+        printed = capsys.readouterr()
+        return printed.err if status == 2 else printed.out
+
+    return run
 
 
 @pytest.fixture

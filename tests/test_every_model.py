@@ -1,6 +1,5 @@
 """Every model of every task through the three commands: trains, resumes, evaluates, predicts, plans."""
 
-import importlib
 import json
 import random
 
@@ -9,13 +8,10 @@ import pytest
 import torch
 
 import textcls
-from tests.conftest import make_rows, write_csv
+from tests.conftest import make_rows, save_tiny, write_csv
 from tests.test_training import equal, without_clock
 from textcls import recipes, training
 from textcls.checkpoint import Run
-from textcls.models.bert import Bert, BertConfig
-from textcls.pretrained import save_bert
-from textcls.text import Vocabulary
 
 NAMES = {"ada": "PER", "turin": "LOC", "milan": "LOC", "grace": "PER"}
 SMALL = {
@@ -44,18 +40,7 @@ def folder(tmp_path_factory):
         (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
         (folder / f"{name}.docs").write_text("\n\n".join("\n".join(text.split("a ")) for text, _ in make_rows(count)))
-    vocabulary = Vocabulary.learn([text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2, 200)
-    shape = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
-    torch.manual_seed(0)
-    save_bert(Bert(shape), folder / "tiny")
-    vocabulary.save(folder / "tiny")
+    save_tiny(folder / "tiny", [text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2)
     return folder
 
 
@@ -70,15 +55,20 @@ def command(model: str, task: str, out: str) -> list[str]:
     return [*flags, "--bert", "tiny", "--quiet", "--out", out]
 
 
-@pytest.fixture
-def call(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    return {}
 
-    def run(script: str, *arguments, status=0) -> str:
-        capsys.readouterr()
-        assert importlib.import_module(script).main([str(argument) for argument in arguments]) == status
-        return capsys.readouterr().out
+
+@pytest.fixture
+def trained(call, printed):
+    """The run of a model, trained by the first test that asks for it."""
+
+    def run(model: str, task: str) -> str:
+        out = f"runs/{model}-{task}"
+        if out not in printed:
+            printed[out] = call("train", *command(model, task, out))
+        return out
 
     return run
 
@@ -101,10 +91,10 @@ def stop_after(monkeypatch, saves: int) -> None:
 
 # The other TRANS-BLSTMs are trans-blstm-2 with other layers.
 @pytest.mark.parametrize("model, task", [pair for pair in recipes.RECIPES if pair[0] not in ("trans-blstm-1", "blstm")])
-def test_resumed_equals_uninterrupted(model, task, folder, call, monkeypatch):
+def test_resumed_equals_uninterrupted(model, task, call, trained, printed, monkeypatch):
     """Stopped in the middle of an epoch, with whatever the model carries from batch to batch."""
-    whole, stopped = f"runs/{model}-{task}", f"runs/{model}-{task}-stopped"
-    text = call("train", *command(model, task, whole))
+    whole, stopped = trained(model, task), f"runs/{model}-{task}-stopped"
+    text = printed[whole]
     assert "predicted  measured" in text and f"next: python evaluate.py {whole}" in text
     assert ("linear  " in text) == (task == "classification" and model != "linear")
     with monkeypatch.context() as patch:
@@ -121,9 +111,8 @@ def test_resumed_equals_uninterrupted(model, task, folder, call, monkeypatch):
 
 
 @PAIRS
-def test_evaluates_and_predicts(model, task, folder, call):
-    run = f"runs/{model}-{task}-evaluated"
-    call("train", *command(model, task, run))
+def test_evaluates_and_predicts(model, task, folder, call, trained):
+    run = trained(model, task)
     before = json.loads((folder / run / "results.json").read_text("utf-8"))
     if task == "classification" and model != "linear":
         assert "accuracy of a bag of words" in call("evaluate", run, "--quiet")
@@ -165,10 +154,8 @@ def test_plans_without_weights(model, task, folder, call):
     assert not (folder / "none").exists()
 
 
-def test_a_language_models_perplexity_is_that_of_its_probabilities(folder, call):
-    run = "runs/lm-probabilities"
-    call("train", *command("lstm", "lm", run))
-    predictor = textcls.load(run)
+def test_a_language_models_perplexity_is_that_of_its_probabilities(trained):
+    predictor = textcls.load(trained("lstm", "lm"))
     words = predictor.tokenizer.encode(["the ship saw turin", "ada in milan"])
     with torch.no_grad():
         before = np.concatenate([[predictor.tokenizer.eos], words[:-1]])  # the first word, too, is predicted
@@ -177,11 +164,8 @@ def test_a_language_models_perplexity_is_that_of_its_probabilities(folder, call)
     assert predictor.nll(words) == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
 
 
-def test_ensembles_take_any_classifier(call):
-    members = []
-    for model in ("linear", "lstm", "bert-lstm"):
-        members.append(f"runs/member-{model}")
-        call("train", *command(model, "classification", members[-1]))
+def test_ensembles_take_any_classifier(call, trained):
+    members = [trained(model, "classification") for model in ("linear", "lstm", "bert-lstm")]
     text = call("ensemble", *members, "--out", "runs/mixed", "--quiet")
     assert all(name in text for name in (*members, "average", "learned ensemble"))
     call("ensemble", *members, "--out", "runs/weighted", "--combine", "weighted", "--quiet")
@@ -193,20 +177,16 @@ def test_ensembles_take_any_classifier(call):
     assert text.count(" points ") == 6 and "p corrected for 6 comparisons (Holm)" in text
 
 
-def test_taggers_are_compared_by_sentence(call):
-    runs = ["runs/tag-a", "runs/tag-b"]
-    call("train", *command("bilstm-scratch", "tagging", runs[0]))
+def test_taggers_are_compared_by_sentence(call, trained):
+    runs = [trained("bilstm-scratch", "tagging"), "runs/tag-b"]
     call("train", *command("bilstm-scratch", "tagging", runs[1]), "--crf", "--seed", "2")
     text = call("evaluate", *runs, "--quiet")
     assert "test F1 (conlleval)" in text and "in F1 (95 % interval" in text
 
 
-def test_runs_of_different_tasks_are_not_compared(folder, call, capsys):
-    runs = ["runs/one-task", "runs/another-task"]
-    call("train", *command("linear", "classification", runs[0]))
-    call("train", *command("lstm", "lm", runs[1]))
-    assert importlib.import_module("evaluate").main([*runs, "--quiet"]) == 2
-    assert "the runs are of different tasks" in capsys.readouterr().err
+def test_runs_of_different_tasks_are_not_compared(call, trained):
+    runs = trained("linear", "classification"), trained("lstm", "lm")
+    assert "the runs are of different tasks" in call("evaluate", *runs, status=2)
 
 
 def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatch):
@@ -261,10 +241,7 @@ def test_word_vectors_are_begun_with(folder, call):
     (["--task", "lm", "--model", "lstm"], "--task lm has no data of its own"),
     (["--task", "tagging", "--train", "train.conll", "--class-weights", "balanced"], "--class-weights goes with"),
 ])  # fmt: skip
-def test_flags_that_do_not_fit_are_refused(folder, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+def test_flags_that_do_not_fit_are_refused(call, arguments, message):
     if "--train" not in arguments and "--task" not in arguments:
         arguments = [*arguments, "--train", "train.csv"]
-    assert importlib.import_module("train").main([*arguments, "--quiet", "--out", "runs/refused"]) == 2
-    assert message in capsys.readouterr().err
+    assert message in call("train", *arguments, "--quiet", "--out", "runs/refused", status=2)

@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ROOT, make_rows, write_csv
+from tests.conftest import ROOT, make_rows, save_tiny, write_csv
 from tests.launch import Launched
 from textcls import parallel
 from textcls.batch import Streams
 from textcls.checkpoint import Run
-from textcls.models.bert import Bert, BertConfig
-from textcls.pretrained import save_bert
-from textcls.text import Vocabulary
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
 
@@ -38,20 +35,8 @@ def folder(tmp_path_factory):
     (folder / "train.txt").write_text("\n".join(text for text, _ in rows) + "\n", "utf-8")
     (folder / "train.docs").write_text("\n\n".join(f"{text}\n{text}" for text, _ in rows) + "\n", "utf-8")
     (folder / "more.docs").write_text("\n\n".join(f"a {text}" for text, _ in rows) + "\n", "utf-8")
-    vocabulary = Vocabulary.learn([text for text, _ in rows], 200)
-    shape = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    torch.manual_seed(0)
-    save_bert(Bert(shape), folder / "tiny")
-    vocabulary.save(folder / "tiny")
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    save_tiny(folder / "tiny", [text for text, _ in rows], **dropout)
     return folder
 
 
@@ -111,6 +96,16 @@ def call(folder, processes: int, *arguments, status=0, before=None) -> str:
     return "".join(process.stdout for process in running)
 
 
+def together(folder, task: str, processes: int) -> str:
+    """The run of a task by 1 or 2 processes, 16 documents an update, trained by the first test that asks for it."""
+    out = f"{task}-{processes}"
+    if not (folder / out).exists():
+        size = ("--batch-size", str(16 // processes), "--accumulate", "1")
+        text = call(folder, processes, *TASKS[task], *SAME, *size, "--out", out)
+        assert len(re.findall(r"^epoch 1/2", text, re.M)) == 1  # one of them prints
+    return out
+
+
 def lines(folder, run: str) -> list[dict]:
     return [json.loads(line) for line in open(folder / run / "metrics.jsonl", encoding="utf-8")]
 
@@ -125,10 +120,7 @@ def same_weights(folder, first: str, second: str, tolerance: float = 1e-5) -> No
 @pytest.mark.parametrize("task", TASKS)
 def test_two_processes_of_eight_are_one_of_sixteen(folder, task):
     """Weights, losses and dev metrics; 75 texts leave a last batch of uneven shares."""
-    one, two = f"{task}-one", f"{task}-two"
-    call(folder, 1, *TASKS[task], *SAME, "--batch-size", "16", "--accumulate", "1", "--out", one)
-    text = call(folder, 2, *TASKS[task], *SAME, "--batch-size", "8", "--accumulate", "1", "--out", two)
-    assert len(re.findall(r"^epoch 1/2", text, re.M)) == 1  # one of them prints
+    one, two = together(folder, task, 1), together(folder, task, 2)
     same_weights(folder, one, two)
     for ours, theirs in zip(lines(folder, one), lines(folder, two), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
@@ -141,20 +133,19 @@ def test_two_processes_of_eight_are_one_of_sixteen(folder, task):
 
 
 def test_accumulation_is_divided_too(folder):
-    """Two processes of 4, two micro-batches a step, against one of 8 with two; and against itself without exchange."""
-    base = (*TASKS["classification"], *SAME)
-    call(folder, 1, *base, "--batch-size", "8", "--accumulate", "2", "--out", "acc-one")
-    call(folder, 2, *base, "--batch-size", "4", "--accumulate", "2", "--out", "acc-two")
-    same_weights(folder, "acc-one", "acc-two")
+    """Two micro-batches a step: two processes of 4 against one of 8."""
+    base = (*TASKS["tagging"], *SAME, "--accumulate", "2")
+    for processes in (1, 2):
+        call(folder, processes, *base, "--batch-size", str(8 // processes), "--out", f"accumulated-{processes}")
+    same_weights(folder, "accumulated-1", "accumulated-2")
 
 
 @pytest.mark.parametrize("task, before, after", [("lm", 2, 1), ("pretrain", 2, 1), ("pretrain", 1, 2)])
 def test_goes_on_with_another_number_of_processes(folder, task, before, after):
     """Stopped in the middle of an epoch: batches, carried states and sums are divided anew."""
-    whole, run = f"{task}-{before}-whole", f"{task}-{before}-{after}"
-    base = (*TASKS[task], *SAME, "--batch-size", str(16 // before), "--accumulate", "1", "--save-every", "1")
-    call(folder, before, *base, "--out", whole)
-    text = call(folder, before, *base, "--out", run, status=130, before=ask_to_stop)
+    whole, run = together(folder, task, before), f"{task}-{before}-{after}"
+    size = ("--batch-size", str(16 // before), "--accumulate", "1", "--save-every", "1")
+    text = call(folder, before, *TASKS[task], *SAME, *size, "--out", run, status=130, before=ask_to_stop)
     assert f"--resume {run}" in text
     state = Run(folder / run).load("last.pt")["state"]
     assert state["position"] > 0 and state["processes"] == before

@@ -1,7 +1,6 @@
 """The pre-training model and what it leaves: against written-out formulas, and against Hugging Face."""
 
 import dataclasses
-import importlib
 import json
 import math
 
@@ -168,19 +167,6 @@ def folder(tmp_path_factory):
         "text,label\n" + "".join(f"{' '.join(rng.choice(WORDS, 6))},{'ab'[i % 2]}\n" for i in range(40)), "utf-8"
     )
     return folder
-
-
-@pytest.fixture
-def call(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
-
-    def run(script: str, *arguments, status=0) -> str:
-        capsys.readouterr()
-        assert importlib.import_module(script).main([*map(str, arguments), "--quiet"]) == status
-        return capsys.readouterr().out if status == 0 else capsys.readouterr().err
-
-    return run
 
 
 COMMON = ("--task", "pretrain", "--batch-size", "8", "--accumulate", "1", "--max-length", "32", "--lr", "1e-2")

@@ -216,11 +216,11 @@ def steps_done(folder: pathlib.Path) -> int:
 def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model):
     folder, _ = trained
     small = SMALL_LSTM if model == "bilstm" else SMALL
-    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "16", "--save-every", "1")
+    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "32", "--save-every", "1")
     run(folder, "train.py", *command, "--out", tmp_path / "whole")
     arguments = [*command, "--out", str(tmp_path / "cut")]
     killed = 0
-    for target in (0, 10, 25):
+    for target in (0, 5, 12):
         process = Launched(folder, "train.py", *arguments, **environment(folder))
         while steps_done(tmp_path / "cut") < target and process.returncode is None:
             time.sleep(0.03)
