@@ -212,10 +212,11 @@ def steps_done(folder: pathlib.Path) -> int:
         return -1
 
 
-def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path):
-    """That every model resumes exactly is tested in test_every_model.py; here, that no moment is a bad one to die."""
+@pytest.mark.parametrize("model", ["bilstm", "bert"])
+def test_kill_9_and_resume_equals_the_uninterrupted_run(trained, tmp_path, model):
     folder, _ = trained
-    command = ("--train", "train.csv", *SMALL_LSTM, "--batch-size", "32", "--save-every", "1")
+    small = SMALL_LSTM if model == "bilstm" else SMALL
+    command = ("--model", model, "--train", "train.csv", *small, "--batch-size", "32", "--save-every", "1")
     run(folder, "train.py", *command, "--out", tmp_path / "whole")
     arguments = [*command, "--out", str(tmp_path / "cut")]
     killed = 0
