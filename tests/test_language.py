@@ -26,7 +26,7 @@ def test_words_and_ends_of_lines(path):
     corpus = language.load(str(path), str(path), str(path), 100, None)
     expected = "the cat sat <eos> the dog sat on the mat <eos>".split()
     assert names(corpus.train.words, corpus.vocabulary) == names(corpus.test.words, corpus.vocabulary) == expected
-    assert len(corpus.vocabulary) == 8 and len(corpus.labels) == 0
+    assert len(corpus.vocabulary) == 8 and corpus.labels == []
 
 
 def test_rare_words_are_unknown(path):

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import pathlib
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class LanguageCorpus:
     train: Text
     dev: Text
     test: Text | None
-    labels = ()  # it has no classes: what it predicts are the words of its vocabulary
+    labels: ClassVar[list[str]] = []  # it has no classes: what it predicts are the words of its vocabulary
 
 
 def load(train: str, dev: str | float, test: str | None, vocab_size: int, vocabulary: Words | None) -> LanguageCorpus:

@@ -11,6 +11,7 @@ import itertools
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class PretrainingCorpus:
     train: Passages
     dev: Passages
     test: Passages | None
-    labels = ()  # it has no classes of its own
+    labels: ClassVar[list[str]] = []  # it has no classes of its own
 
 
 class Text:
