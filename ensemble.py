@@ -19,15 +19,21 @@ import torch
 from torch.nn import functional as F
 
 import textcls
-from textcls import data, files, metrics, report
-from textcls.checkpoint import Run, free_folder, trainable_state
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, Documents
-from textcls.device import prepare_cpu
-from textcls.errors import InputError, exit_on_input_error
+from textcls.metrics import classification as metrics
+from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
-from textcls.predictor import Predictor, cached_logits, label_columns, member_probabilities
-from textcls.progress import through
+from textcls.report.text import interval, table
+from textcls.runtime import files
+from textcls.runtime.device import prepare_cpu
+from textcls.runtime.errors import InputError, exit_on_input_error
+from textcls.runtime.progress import through
+from textcls.runtime.tensors import trainable_state
+from textcls.tasks import classification
+from textcls.tasks.classification import Predictor, cached_logits
+from textcls.tasks.ensemble import label_columns, member_probabilities
+from textcls.training.run import Run, free_folder
 
 EPOCHS, PATIENCE, INNER_SHARE = 1500, 100, 0.2
 LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev documents of 20newsgroups and pydocs
@@ -35,59 +41,70 @@ LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev do
 
 @exit_on_input_error
 def main(argv=None):
-    # ---- settings ---------------------------------------------------------------------------------------------------
     arguments = parse(argv)
     prepare_cpu()
     run = Run(arguments.out)
     if run.exists():
         raise InputError(f"--out {run.folder} already holds a run; choose another folder")
+    corpus, labels, logits, facts = read_members(arguments, run)
+    models, training = fit_all(corpus, labels, logits["dev"], arguments)
+    save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
+    test(corpus, models, logits["test"], arguments)
+    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
-    # ---- members ----------------------------------------------------------------------------------------------------
-    corpus, labels = None, []
-    dev, test, facts = [], [], []
+
+def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list[np.ndarray]], list[dict]]:
+    """(the members' corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run notes of each).
+    One member at a time is on the device."""
+    corpus, labels, logits, facts = None, [], {"dev": [], "test": []}, []
     for folder in arguments.runs:
         member = textcls.load(folder, arguments.device, arguments.bert)
-        if "members" in member.meta:
-            raise InputError(f"{folder}: an ensemble cannot be a member")
-        if member.config.task != "classification":
-            raise InputError(f"{folder}: a run of --task {member.config.task}; an ensemble combines classifiers")
+        check_kind(member, folder)
         if corpus is None:
             corpus, labels = load_corpus(member, arguments.data_dir, arguments.quiet), member.labels
         columns = label_columns(member, labels, pathlib.Path(folder))
         check_out_of_sample(member, corpus, arguments.in_sample)
-        dev.append(cached_logits(member, corpus.dev, arguments.quiet)[0][:, columns])
-        test.append(cached_logits(member, corpus.test, arguments.quiet)[0][:, columns])
+        for name, of_members in logits.items():
+            of_members.append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
         member.release()
-        facts.append(
-            {
-                "path": os.path.relpath(folder, run.folder),
-                "sha256": files.sha256(member.run.folder / "best.pt"),
-                "parameters": member.meta["parameters"]["total"],
-            }
-        )
+        path, digest = os.path.relpath(folder, run.folder), files.sha256(member.run.folder / "best.pt")
+        facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
+    return corpus, labels, logits, facts
 
-    # ---- fit --------------------------------------------------------------------------------------------------------
+
+def check_kind(member: Predictor, folder: str) -> None:
+    if "members" in member.meta:
+        raise InputError(f"{folder}: an ensemble cannot be a member")
+    if not isinstance(member, Predictor):
+        raise InputError(f"{folder}: a run of --task {member.config.task}; an ensemble combines classifiers")
+
+
+def fit_all(corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments) -> tuple[dict, str]:
+    """({name: ensemble fitted on the dev documents}, a phrase on the training)."""
     torch.manual_seed(arguments.seed)
     models = {name: kind(len(dev), len(labels)) for name, kind in ENSEMBLES.items()}
     inputs, targets = member_probabilities(dev), torch.from_numpy(corpus.dev.labels)
     epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed)
     fit_weights(models["weighted"], inputs, targets)
-    size = sum(p.numel() for p in models["learned"].parameters())
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
-    print(f"learned ensemble: {size:,} parameters; {training}, on {len(corpus.dev)} dev documents")
-    weights = models["weighted"].weights.tolist()
-    print("weighted ensemble: " + ", ".join(f"{w:.2f} {run}" for w, run in zip(weights, arguments.runs, strict=True)))
-    save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
+    print(f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents")
+    weights = zip(models["weighted"].weights.tolist(), arguments.runs, strict=True)
+    print("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
+    return models, training
 
-    # ---- test -------------------------------------------------------------------------------------------------------
-    average = np.log(np.mean([np.exp(metrics.log_softmax(logits)) for logits in test], axis=0))
-    with torch.no_grad():
-        combined = {"average": average} | {
-            f"{name} ensemble": model.eval()(member_probabilities(test)).numpy() for name, model in models.items()
-        }
-    members = dict(zip(map(str, arguments.runs), test, strict=True))
-    show(corpus.test, corpus.description, members, combined, f"{arguments.combine} ensemble")
-    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(members)} {run.folder}")
+
+def size_of(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@torch.no_grad()
+def test(corpus: Corpus, models: dict, logits: list[np.ndarray], arguments) -> None:
+    """Look at the test documents once: every member, their average, both ensembles."""
+    average = np.log(np.mean([np.exp(metrics.log_softmax(part)) for part in logits], axis=0))
+    inputs = member_probabilities(logits)
+    combined = {f"{name} ensemble": model.eval()(inputs).numpy() for name, model in models.items()}
+    members = dict(zip(arguments.runs, logits, strict=True))
+    show(corpus.test, corpus.description, members, {"average": average} | combined, f"{arguments.combine} ensemble")
 
 
 def parse(argv) -> argparse.Namespace:
@@ -121,7 +138,7 @@ def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     config = TrainConfig(**vars(member.config))
     if data_dir is not None:
         config.data_dir = data_dir
-    corpus = data.load(config, through("reading", quiet))
+    corpus = classification.load(config, through("reading", quiet))
     if corpus.test is None:
         raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
     return corpus
@@ -205,7 +222,7 @@ def save(
     combine: str,
     training: str,
 ) -> None:
-    size = sum(p.numel() for p in model.parameters())
+    size = size_of(model)
     total = size + sum(member["parameters"] for member in members)
     run.create(
         {
@@ -229,11 +246,11 @@ def show(
     rows, correct = [["", "accuracy", "macro-F1", "NLL", "ECE"]], {}
     for name, logits in (members | combined).items():
         values = metrics.intervals(logits, test.labels)
-        rows.append([name, *(report.interval(values[key]) for key in metrics.METRICS)])
+        rows.append([name, *(interval(values[key]) for key in metrics.METRICS)])
         correct[name] = logits.argmax(1) == test.labels
-    print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{report.table(rows)}")
+    print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{table(rows)}")
     best = max(members, key=lambda name: correct[name].mean())
-    only_ensemble, only_member, p = metrics.mcnemar(correct[chosen], correct[best])
+    only_ensemble, only_member, p = mcnemar(correct[chosen], correct[best])
     print(
         f"\nMcNemar, {chosen} against {best}: {only_ensemble} documents only the ensemble has right, "
         f"{only_member} only {best}; exact two-sided p = {p:.2g}"

@@ -11,291 +11,335 @@ python train.py --resume runs/bilstm                            go on with a run
 python train.py --model bert --bert bert-base-uncased --device cuda --plan --memory 6GB     memory and arithmetic
 """
 
-import contextlib
 import dataclasses
-import io
 import pathlib
 import sys
+from types import ModuleType
 
 import torch
 
 import textcls
-from textcls import data, ledger, losses, parallel, recipes, report, results, seeds
-from textcls.checkpoint import Run, free_folder
-from textcls.cluster import Cluster
-from textcls.config import TrainConfig, flag, parse_memory, parser
-from textcls.device import choose_device, choose_precision, prepare_cpu
-from textcls.errors import InputError, exit_on_input_error
-from textcls.features import cached_features
-from textcls.files import write_json
-from textcls.meter import cap_memory, is_out_of_memory, measure, resident_memory, size_of
-from textcls.preparation import begin, prepare, publish, show_example
-from textcls.training import InterruptedRun, train
-
-# What a run on the same documents is told by a run, for the linear reference beside it.
-SAME_DATA = (
-    "data",
-    "data_dir",
-    "keep",
-    "train",
-    "dev",
-    "test",
-    "text_column",
-    "label_column",
-    "seed",
-    "select",
-    "device",
-)
+from textcls import predictor, recipes, sweep
+from textcls.config import OPTIONS, RUN, TrainConfig, parser
+from textcls.data.corpus import Corpus
+from textcls.ledger import history, tables
+from textcls.ledger.cluster import Cluster
+from textcls.ledger.measure import Measured, measure
+from textcls.ledger.plan import Model, Step, plan
+from textcls.models.heads import POOLINGS
+from textcls.pretrained.backbone import Backbone
+from textcls.pretrained.features import Features
+from textcls.recipes.command import settings
+from textcls.report.text import headline
+from textcls.runtime import parallel
+from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
+from textcls.runtime.errors import InputError, exit_on_input_error
+from textcls.runtime.files import write_json
+from textcls.runtime.memory import cap_memory, is_out_of_memory, parse_memory
+from textcls.runtime.progress import say, silence
+from textcls.runtime.tensors import count_parameters
+from textcls.tasks import TASKS, base
+from textcls.tasks.classification import DATA
+from textcls.training.loop import InterruptedRun, train
+from textcls.training.run import Run, free_folder
 
 
 @exit_on_input_error
 def main(argv=None):
-    given = vars(parser(__doc__).parse_args(argv))
+    flags = vars(arguments().parse_args(argv))
     parallel.join()
-    if not parallel.is_first():
-        given["quiet"] = True
-    with contextlib.redirect_stdout(sys.stdout if parallel.is_first() else None):
-        try:
-            return command(given)
-        except InterruptedRun as stop:
-            print(stop)
-            return 130
-        except parallel.LostProcess as error:
-            raise InputError(f"another process of this run has died, or cannot be reached ({error})") from None
-        finally:
-            parallel.leave()
+    try:
+        return command(flags)
+    except InterruptedRun as stop:
+        say(str(stop))
+        return 130
+    except parallel.LostProcess as error:
+        raise InputError(f"another process of this run has died, or cannot be reached ({error})") from None
+    finally:
+        parallel.leave()
 
 
-def command(given: dict) -> None:
-    if "seeds" in given:
-        return many(given)
-    config, run, last = settings(given)
+def arguments():
+    metrics = list(dict.fromkeys(name for task in TASKS.values() for name in task.SELECT))
+    return parser(__doc__, recipes.choices() | {"data": DATA, "pooling": POOLINGS, "select": metrics})
+
+
+def command(flags: dict) -> None:
+    if "seeds" in flags:
+        return many(flags)
+    config, run, last = settings(flags)
     if config.plan:
-        return plan(config)
+        return show_plan(config)
     one(config, run, last)
-    if has_reference(config, run.folder):
-        print(reference(config, run))
-    print(f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+    say(*reference(config, run), f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+
+
+# ---- one run --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a run is told: its settings, the row of its model and the module of its task, its folder, and the content of
+    last.pt where it goes on."""
+
+    config: TrainConfig
+    recipe: dict
+    task: ModuleType
+    run: Run
+    last: dict | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a run is computed on, and the largest step that it will make there."""
+
+    device: torch.device
+    precision: Precision
+    step: Step
 
 
 def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     """One run, from text to the test split."""
-    # ---- settings ---------------------------------------------------------------------------------------------------
-    recipe, task = recipes.choose(config), recipes.TASKS[config.task]
+    job = Job(config, recipes.choose(config), TASKS[config.task], run, last)
+    machine = set_up(job)
+    corpus, backbone = read(job)
+    batches = make_batches(job, corpus, backbone)
+    resident = history.resident_before(backbone.bert)
+    model = make_model(job, corpus, backbone)
+    begin(job, corpus, backbone, model, machine)
+    look_at_data(job, model, batches, backbone, machine)
+    blocks = recipes.blocks(config, backbone.dims, len(corpus.labels))
+    dims, vocabulary = backbone.dims, backbone.vocabulary
+    del backbone  # a frozen one's upper layers are not needed any more
+    announce(job, blocks, machine.step)
+    measured = fit(job, corpus, model, batches, machine, blocks)
+    settle(job, blocks, machine.step, measured, resident)
+    publish(job, model, dims, vocabulary)
+    test(job, corpus)
+
+
+def set_up(job: Job) -> Machine:
+    config, amp = job.config, job.recipe["amp"]
     device = choose_device(config.device)
-    precision = choose_precision(config.amp, device, recipe["amp"])
+    precision = choose_precision(config.amp, device, amp)
     together = f", {parallel.size()} processes" if parallel.size() > 1 else ""
-    print(f"{config.model} on {device}, {precision.name} ({precision.why}){together}")
-    step = recipes.step(config, device.type, precision.dtype)
+    say(f"{config.model} on {device}, {precision.name} ({precision.why}){together}")
     if device.type == "cpu":
-        print(prepare_cpu())
+        say(prepare_cpu())
     elif config.memory:
         cap_memory(device, parse_memory(config.memory))
+    return Machine(device, precision, recipes.step(config, device.type, precision.dtype))
 
-    # ---- text -------------------------------------------------------------------------------------------------------
-    corpus, base = prepare(config, run)
-    print(
-        f"data: {corpus.description}; train {len(corpus.train)}, dev {len(corpus.dev)}, "
-        f"test {len(corpus.test) if corpus.test else 0}"
-    )
-    print(f"backbone: {base.description}")
 
-    # ---- batches ----------------------------------------------------------------------------------------------------
-    shares = last["state"].get("processes", 1) if last else parallel.size()  # of --batch-size documents, in a batch
-    wide = dataclasses.replace(config, batch_size=config.batch_size * shares)
+def read(job: Job) -> tuple[Corpus, Backbone]:
+    """The text, and what the model stands on."""
+    corpus, backbone = job.task.prepare(job.config, job.run, job.recipe)
+    sizes = f"train {len(corpus.train)}, dev {len(corpus.dev)}, test {len(corpus.test) if corpus.test else 0}"
+    say(f"data: {corpus.description}; {sizes}", f"backbone: {backbone.description}")
+    return corpus, backbone
+
+
+def make_batches(job: Job, corpus: Corpus, backbone: Backbone) -> dict:
+    """{"train", "dev": batches}. A batch of the training data has --batch-size documents for each of the processes
+    that the run began with."""
+    config, vocabulary = job.config, backbone.vocabulary
+    processes = job.last["state"]["processes"] if job.last else parallel.size()
+    wide = dataclasses.replace(config, batch_size=config.batch_size * processes)
     if parallel.size() > wide.batch_size:
         raise InputError(f"{parallel.size()} processes are more than the {wide.batch_size} documents of a batch")
     with parallel.first_process_first():
         batches = {
-            "train": task["batches"](corpus.train, base.tokenizer, wide, "train"),
-            "dev": task["batches"](corpus.dev, base.tokenizer, config, "dev"),
+            "train": job.task.batches(corpus.train, vocabulary, wide, "train"),
+            "dev": job.task.batches(corpus.dev, vocabulary, config, "dev"),
         }
-    show_example(corpus, batches["train"], base.tokenizer)
+    say(*(f"{name}: {part.description}" for name, part in batches.items()))
+    say(base.example(corpus, batches["train"], vocabulary, job.task.UNIT))
+    return batches
 
-    # ---- model ------------------------------------------------------------------------------------------------------
-    resident = resident_memory()
-    if base.bert is not None:
-        resident -= size_of(base.bert.parameters())  # the model takes these tensors over
-    blocks = recipes.model_blocks(config, base.shape, len(corpus.labels))
-    predicted = ledger.plan(blocks, step)
-    torch.manual_seed(config.seed)
-    model = recipes.build(config, base.shape, len(corpus.labels))
-    recipe["share"](model, base)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
-    print(f"model: {trainable:,} trainable + {total - trainable:,} frozen parameters")
+
+def make_model(job: Job, corpus: Corpus, backbone: Backbone) -> torch.nn.Module:
+    torch.manual_seed(job.config.seed)
+    model = recipes.build(job.config, backbone.dims, len(corpus.labels))
+    recipes.share(job.config, model, backbone)
+    counts = count_parameters(model)
+    frozen = counts["total"] - counts["trainable"]
+    say(f"model: {counts['trainable']:,} trainable + {frozen:,} frozen parameters")
+    return model
+
+
+def begin(job: Job, corpus: Corpus, backbone: Backbone, model, machine: Machine) -> None:
+    """Make the run folder, or check that a resumed run sees the data it began with."""
+    frozen = job.recipe["frozen"](job.config)
+    if job.config.resume:
+        return base.check_unchanged(job.config, job.run, corpus, backbone, frozen)
     facts = {
         "textcls": textcls.__version__,
-        "parameters": {"trainable": trainable, "total": total},
-        "device": str(device),
-        "precision": precision.name,
+        "parameters": count_parameters(model),
+        "device": str(machine.device),
+        "precision": machine.precision.name,
     }
-    begin(run, config, corpus, base, facts)
-    if last is None and "begin" in recipe:
-        recipe["begin"](model, batches["train"])
-    if config.encoder == "frozen":
-        with parallel.first_process_first():
-            for name, part in batches.items():
-                part.features, _ = cached_features(
-                    model.encoder.source, base.source["sha256"], part, device, precision, name, config.quiet
-                )
-    shape, tokenizer = base.shape, base.tokenizer
-    del base  # a frozen backbone's upper layers are not needed any more
-    print(f"run folder: {run.folder}")
-    least = "at least " if device.type == "cpu" else ""  # the heap's holes differ from run to run
-    print(f"memory: {least}{predicted.footprint() / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
-    if config.memory and predicted.footprint() > parse_memory(config.memory):
-        print(f"more than --memory {config.memory}; {report.ways_out(blocks, step)}")
+    return base.make_run(job.config, job.run, corpus, backbone, frozen, facts)
 
-    # ---- train ------------------------------------------------------------------------------------------------------
-    weights = {}
-    if config.class_weights == "balanced":
-        weights = {"weights": losses.balanced_weights(corpus.train.labels, len(corpus.labels))}
-    loss_fn = task["loss"](smoothing=config.label_smoothing, **weights)
-    evaluate = task["evaluate"](batches["dev"], device, precision, corpus.labels, config.quiet)
+
+def look_at_data(job: Job, model, batches: dict, backbone: Backbone, machine: Machine) -> None:
+    """What the model computes of the data before its first update, if anything."""
+    recipe = job.recipe
+    if job.last is None and "begin" in recipe:
+        recipe["begin"](model, batches["train"])
+    if "source" not in recipe or not recipe["frozen"](job.config):
+        return
+    source, weights = model.get_submodule(recipe["source"]), backbone.source["sha256"]
+    with parallel.first_process_first():
+        for name, part in batches.items():
+            features = Features(source, weights, part, machine.precision)
+            say(f"{name}: {features.description}")
+            part.features, _ = features.get(machine.device, name, job.config.quiet)
+
+
+def announce(job: Job, blocks: Model, step: Step) -> None:
+    """Where the run is kept, and what it will take."""
+    footprint, memory = plan(blocks, step).footprint(), job.config.memory
+    say(f"run folder: {job.run.folder}")
+    say(f"memory: {footprint / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
+    if memory and footprint > parse_memory(memory):
+        say(f"more than --memory {memory}; {tables.ways_out(blocks, step)}")
+
+
+def fit(job: Job, corpus: Corpus, model, batches: dict, machine: Machine, blocks: Model) -> Measured | None:
+    """Train, and then measure a few steps more; None in processes but the first."""
+    config, device, precision, measured = job.config, machine.device, machine.precision, None
+    loss_fn = job.task.loss(config, corpus)
+    evaluate = job.task.evaluate(batches["dev"], corpus, device, precision, config.quiet)
+    where = job.run, device, precision, job.last, job.recipe["encoder"]
     try:
-        state = train(model.to(device), batches["train"], loss_fn, evaluate, config, run, device, precision, last)
+        state = train(model.to(device), batches["train"], loss_fn, evaluate, config, *where)
         with parallel.alone() as first:
             if first:
                 measured = measure(model, batches["train"], loss_fn, device, precision, config.batch_size)
     except parallel.LostProcess as error:
         raise InputError(
-            f"another process of this run has died, or cannot be reached ({error}). {run.folder} holds what was last "
-            f"saved; go on with: python train.py --resume {run.folder}"
+            f"another process of this run has died, or cannot be reached ({error}). {job.run.folder} holds what was "
+            f"last saved; go on with: python train.py --resume {job.run.folder}"
         ) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(f"out of memory on {device}; {report.ways_out(blocks, step)}") from None
-    print(
-        f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates"
-        + (f", {state.skipped} skipped by the gradient scaler" if state.skipped else "")
-    )
+        raise InputError(f"out of memory on {device}; {tables.ways_out(blocks, machine.step)}") from None
+    skipped = f", {state.skipped} skipped by the gradient scaler" if state.skipped else ""
+    say(f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates{skipped}")
+    return measured
 
-    # ---- ledger -----------------------------------------------------------------------------------------------------
-    if parallel.is_first():
-        step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded)
-        growth = measured.peak["rss"] - resident if resident > 0 else 0
-        print(report.measured_table(ledger.plan(blocks, step), measured, growth))
-        write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | {"growth": growth})
 
-    if config.task == "pretrain":
-        publish(model, shape, tokenizer, config, run)
-
-    # ---- test -------------------------------------------------------------------------------------------------------
-    if corpus.test is None:
-        print(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
+def settle(job: Job, blocks: Model, step: Step, measured: Measured | None, resident: int) -> None:
+    """Predicted beside measured, for the longest batch."""
+    if measured is None:
         return
-    predictor = textcls.load(run.folder, config.device)
-    result = results.evaluate(predictor, corpus.description, corpus.test, config.quiet)
-    write_json(run.folder / "results.json", result | {"chance": results.chance(corpus)})
-    print(f"\ntest: {corpus.description}\n" + "\n".join(report.headline(result)))
+    step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded, windows=1)
+    predicted = plan(blocks, step)
+    growth = history.growth(predicted, measured, resident)
+    say(tables.measured_table(predicted, measured, growth))
+    history.keep(job.run, predicted, measured, growth)
+
+
+def publish(job: Job, model, dims, vocabulary) -> None:
+    """What the run leaves for other runs, where its recipe has something."""
+    if "publish" in job.recipe:
+        say(job.recipe["publish"](model, job.config, dims, vocabulary, job.run))
+
+
+def test(job: Job, corpus: Corpus) -> None:
+    """Look at the test split once, with the best epoch's weights."""
+    run, config = job.run, job.config
+    if corpus.test is None:
+        say(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
+        return
+    trained = textcls.load(run.folder, config.device)
+    result = predictor.evaluate(trained, corpus.description, corpus.test, config.quiet).summary
+    write_json(run.folder / "results.json", result | {"chance": job.task.chance(corpus)})
+    say(f"\ntest: {corpus.description}", *headline(result))
     parallel.wait()  # until the result is written
 
 
-# ---- settings -------------------------------------------------------------------------------------------------------
+# ---- several seeds --------------------------------------------------------------------------------------------------
 
 
-def settings(given: dict) -> tuple[TrainConfig, Run, dict | None]:
-    """(complete settings, run folder, what to resume from) for the flags that were given."""
-    if "resume" not in given:
-        config = recipes.complete(TrainConfig(**given))
-        name = config.model if config.task == "classification" else f"{config.model}-{config.task}"
-        run = Run(parallel.from_first(str(config.out or free_folder(name))))
-        if run.exists() and not config.plan:
-            raise InputError(
-                f"--out {run.folder} already holds a run; choose another folder, or go on with it: "
-                f"--resume {run.folder}"
-            )
-        return dataclasses.replace(config, out=str(run.folder)), run, None
-    changeable = {"resume", "device", "quiet", "data_dir", "memory", "checkpoint_activations", "plan"}
-    if given.keys() - changeable:
-        flags = ", ".join(flag(name) for name in sorted(given.keys() - changeable))
-        raise InputError(f"--resume keeps the settings of its run; leave out {flags}")
-    run = Run(given["resume"])
-    meta = run.meta()
-    if "members" in meta:
-        raise InputError(f"{run.folder}: an ensemble; fit it again with ensemble.py")
-    try:
-        config = TrainConfig(**(meta["config"] | {name: given[name] for name in given if name != "resume"}))
-        config = recipes.complete(config)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
-    last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
-    return dataclasses.replace(config, resume=str(run.folder)), run, last
-
-
-def many(given: dict) -> None:
+def many(flags: dict) -> None:
     """A run for each seed, in RUN/seed-N, and what came out together. Given again, it goes on where it was stopped."""
-    if given.keys() & {"resume", "seed", "plan"}:
+    if flags.keys() & {"resume", "seed", "plan"}:
         raise InputError("--seeds stands alone: leave out --seed, --resume and --plan (the same command goes on)")
-    numbers = given.pop("seeds")
+    numbers = flags.pop("seeds")
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
-    config = recipes.complete(TrainConfig(**given))
-    free = free_folder(f"{given.get('model', TrainConfig.model)}-seeds")
-    folder = pathlib.Path(parallel.from_first(str(given.pop("out", None) or free)))
+    config = recipes.complete(TrainConfig(**flags))
+    free = free_folder(f"{config.model}-seeds")
+    folder = pathlib.Path(parallel.from_first(str(flags.pop("out", None) or free)))
     for number in numbers:
         part = folder / f"seed-{number}"
-        print(f"---- seed {number}: {part}")
+        say(f"---- seed {number}: {part}")
         if (part / "results.json").exists():
             continue
+        again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
         if Run(part).exists():
-            one(*settings({"resume": str(part)}))
+            one(*settings(again | {"resume": str(part)}))
         else:
-            one(*settings(given | {"seed": number, "out": str(part)}))
-        print()
-    print(seeds.summary([folder / f"seed-{number}" for number in numbers]))
-    first = folder / f"seed-{numbers[0]}"
-    if has_reference(config, first):
-        print(reference(dataclasses.replace(config, seed=numbers[0]), Run(first)))
+            one(*settings(flags | {"seed": number, "out": str(part)}))
+        say("")
+    say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
+    first = Run(folder / f"seed-{numbers[0]}")
+    say(*reference(dataclasses.replace(config, seed=numbers[0]), first))
 
 
-def plan(config: TrainConfig) -> None:
+# ---- the plan -------------------------------------------------------------------------------------------------------
+
+
+def show_plan(config: TrainConfig) -> None:
     """Where memory and arithmetic of the largest step go. Needs no weights, no data, and no such device."""
+    task, dims = TASKS[config.task], recipes.dims(config)
     device = choose_device(config.device, must_exist=False)
     precision = choose_precision(config.amp, device, recipes.choose(config)["amp"])
-    print(f"{config.model} on {device}, {precision.name} ({precision.why})")
-    step = recipes.step(config, device.type, precision.dtype)
-    shape, labels = recipes.shape(config), data.count_labels(config)
-    blocks = recipes.model_blocks(config, shape, labels)
-    memory = config.memory or "6GB"
-    classes = f"; {labels} {'tags' if config.task == 'tagging' else 'classes'}" if labels else ""
-    print(
-        f"{report.shape(shape, config.bert)}{classes}; micro-batches of {step.batch} x {step.tokens} tokens, "
-        f"{step.accumulate} to an optimiser step\n"
-    )
-    print(report.plan_table(ledger.plan(blocks, step)))
+    step, labels = recipes.step(config, device.type, precision.dtype), task.count_labels(config)
+    blocks = recipes.blocks(config, dims, labels)
+    predicted, memory = plan(blocks, step), config.memory or "6GB"
+    classes = f"; {labels} {task.LABELS}" if labels else ""
+    say(f"{config.model} on {device}, {precision.name} ({precision.why})")
+    say(f"{tables.dims_in_words(dims, config.bert)}{classes}; {tables.step_in_words(step)}\n")
+    say(tables.plan_table(predicted))
     if config.nodes or config.gpus or config.updates:
         cluster = Cluster(config.nodes or 1, config.gpus or 1, config.updates or 1_000_000)
-        print(f"\n{report.cluster_tables(ledger.plan(blocks, step), cluster)}")
-    print(f"\nwithin {memory}:")
-    longest = getattr(shape, "max_position_embeddings", sys.maxsize)
-    print(report.micro_batch_table(blocks, step, parse_memory(memory), longest))
+        say(f"\n{tables.cluster_tables(predicted, cluster)}")
+    longest = getattr(dims, "max_position_embeddings", sys.maxsize)
+    say(f"\nwithin {memory}:", tables.micro_batch_table(blocks, step, parse_memory(memory), longest))
+    if runs := history.last_runs(pathlib.Path("runs"), step.device):
+        say(f"\n{tables.last_runs(runs)}")
 
 
-def has_reference(config: TrainConfig, folder: pathlib.Path) -> bool:
-    """Whether there is something to compare a run with: a test split, for a classifier that is not the reference."""
-    return config.task == "classification" and config.model != "linear" and (folder / "results.json").exists()
+# ---- the reference --------------------------------------------------------------------------------------------------
 
 
-def reference(config: TrainConfig, run: Run) -> str:
+def reference(config: TrainConfig, run: Run) -> list[str]:
     """The linear model on the same documents, trained in seconds: what a network must beat. It is kept in RUN/linear,
-    a run folder like any other, and compared with the run document by document."""
-    folder = run.folder / "linear"
+    a run folder like any other, and compared with the run document by document. No line where there is nothing to
+    compare with."""
+    if not recipes.has_reference(config) or not (run.folder / "results.json").exists():
+        return []
+    folder = run.folder / recipes.REFERENCE
     with parallel.alone() as first:
         if first and not (folder / "results.json").exists():
             train_reference(config, folder)
-    return results.reference(run.folder)
+    return predictor.reference(run.folder)
 
 
 def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
-    same = {name: getattr(config, name) for name in SAME_DATA}
-    with contextlib.redirect_stdout(io.StringIO()):
+    common = {"quiet": True, "device": config.device, "data_dir": config.data_dir}
+    with silence():
         if Run(folder).exists():
-            one(*settings({"resume": str(folder), "quiet": True}))
+            one(*settings(common | {"resume": str(folder)}))
         else:
-            one(*settings(same | {"model": "linear", "out": str(folder), "quiet": True}))
+            same = {name: getattr(config, name) for name in SAME_DATA}
+            one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
+
+
+SAME_DATA = ("data", "keep", "train", "dev", "test", "text_column", "label_column", "seed", "select")  # what it is told
 
 
 if __name__ == "__main__":

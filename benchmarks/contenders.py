@@ -19,17 +19,20 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from textcls import backbone, data, ledger, losses, recipes  # noqa: E402
-from textcls.batch import Batches  # noqa: E402
-from textcls.checkpoint import Run  # noqa: E402
+from textcls import recipes  # noqa: E402
 from textcls.config import TrainConfig  # noqa: E402
-from textcls.data.cache import encode  # noqa: E402
-from textcls.device import choose_device, choose_precision, native_bf16, prepare_cpu  # noqa: E402
-from textcls.evaluation import CPU_TOKENS, collect_logits  # noqa: E402
-from textcls.features import cached_features  # noqa: E402
+from textcls.ledger.plan import Step, plan  # noqa: E402
 from textcls.models.lstm import LSTM  # noqa: E402
-from textcls.text import WORD, Vocabulary  # noqa: E402
-from textcls.training import train  # noqa: E402
+from textcls.pretrained.backbone import published, words_of  # noqa: E402
+from textcls.pretrained.features import Features  # noqa: E402
+from textcls.runtime.device import choose_device, choose_precision, native_bf16, prepare_cpu  # noqa: E402
+from textcls.tasks import classification  # noqa: E402
+from textcls.tasks.classification import collect_logits  # noqa: E402
+from textcls.text.batches import CPU_TOKENS, Batches  # noqa: E402
+from textcls.text.sequences import assemble  # noqa: E402
+from textcls.text.vocabulary import WORD, Vocabulary, encode  # noqa: E402
+from textcls.training.loop import train  # noqa: E402
+from textcls.training.run import Run  # noqa: E402
 
 LABELS = 20
 
@@ -53,10 +56,10 @@ def load_documents(work: Work):
     """(texts, labels), the same for all contenders, in random order: the documents of a few batches of a real epoch, so
     that there are documents of like length among few as there are among all. Beyond the 10,184 posts of train they are
     repeated."""
-    corpus = data.load(TrainConfig(data="20newsgroups", data_dir=work.data))
+    corpus = classification.load(TrainConfig(data="20newsgroups", data_dir=work.data))
     texts = [text for (text,) in corpus.train.texts]
-    tokenizer = Vocabulary.from_folder(pathlib.Path(work.bert))
-    sequences = tokenizer.assemble([encode(tokenizer, texts)], work.max_length, "head")
+    vocabulary = Vocabulary.from_folder(pathlib.Path(work.bert))
+    sequences = assemble([encode(vocabulary, texts)], vocabulary, work.max_length)
     rows = np.concatenate(Batches(sequences, corpus.train.labels, work.batch).order(0))
     rows = np.random.default_rng(0).permutation(np.resize(rows, work.documents))
     return [texts[i] for i in rows], corpus.train.labels[rows]
@@ -79,21 +82,21 @@ class Ours:
         texts, labels = load_documents(work)
         recipe = recipes.choose(self.config)
         if recipe["input"] == "pieces":
-            base = backbone.published(work.bert)
+            backbone = published(work.bert)
         else:
             sizes = self.config.vocab_size, self.config.min_count
-            base = backbone.words(self.config, Vocabulary.learn_words(texts, *sizes, WORD))
-        self.tokenizer, self.shape = base.tokenizer, base.shape
-        sequences = self.tokenizer.assemble([encode(self.tokenizer, texts)], work.max_length, "head")
-        self.batches = Batches(sequences, labels, work.batch, pad=self.tokenizer.pad)
+            backbone = words_of(self.config, Vocabulary.learn_words(texts, *sizes, WORD))
+        self.vocabulary, self.dims = backbone.vocabulary, backbone.dims
+        sequences = assemble([encode(self.vocabulary, texts)], self.vocabulary, work.max_length)
+        self.batches = Batches(sequences, labels, work.batch, pad=self.vocabulary.pad)
         self.precision = choose_precision("auto", self.device, recipe["amp"])
-        self.loss_fn = losses.classification()
+        self.loss_fn = classification.cross_entropy()
         torch.manual_seed(1)
-        self.model = recipes.build(self.config, self.shape, LABELS)
-        recipe["share"](self.model, base)
+        self.model = recipes.build(self.config, self.dims, LABELS)
+        recipes.share(self.config, self.model, backbone)
         if "begin" in recipe:
             recipe["begin"](self.model, self.batches)
-        self.base = base
+        self.backbone = backbone
         self.model.to(self.device)
 
     def run(self) -> float:
@@ -106,10 +109,10 @@ class Ours:
 
     def flop(self) -> int:
         """Of one `run`, from the shapes of its batches, padding included."""
-        blocks, total = recipes.model_blocks(self.config, self.shape, LABELS), 0
+        blocks, total = recipes.blocks(self.config, self.dims, LABELS), 0
         for rows in self.batches.order(0):
             tokens = int(self.batches.lengths[rows].max())
-            total += ledger.plan(blocks, ledger.Step(len(rows), tokens, self.device.type)).flop()
+            total += plan(blocks, Step(len(rows), tokens, self.device.type)).flop()
         return total
 
 
@@ -142,8 +145,9 @@ class OursCached(Ours):
 
     def __init__(self, work: Work):
         super().__init__(work)
-        source, weights = self.model.encoder.source, self.base.source["sha256"]
-        self.batches.features, _ = cached_features(source, weights, self.batches, self.device, self.precision, "", True)
+        source, weights = self.model.encoder.source, self.backbone.source["sha256"]
+        features = Features(source, weights, self.batches, self.precision)
+        self.batches.features, _ = features.get(self.device, "", quiet=True)
 
 
 class OursPacked(Ours):
@@ -209,8 +213,8 @@ class OursInference(Ours):
 
     def run(self) -> float:
         start = time.perf_counter()
-        sequences = self.tokenizer.assemble([self.tokenizer.encode(self.texts)], self.config.max_length, "head")
-        batches = Batches(sequences, np.zeros(len(self.texts), np.int64), self.config.batch_size)
+        sequences = assemble([self.vocabulary.encode(self.texts)], self.vocabulary, self.config.max_length)
+        batches = Batches(sequences, None, self.config.batch_size)
         collect_logits(self.model, batches, self.device, self.precision)
         return time.perf_counter() - start
 
@@ -269,13 +273,14 @@ class OnnxRuntime(OursForward):
         del self.model
 
     def logits(self, batch) -> np.ndarray:
-        mask = torch.ones_like(batch.ids) if batch.mask is None else batch.mask
-        return self.session.run(None, {"ids": batch.ids.numpy(), "mask": mask.numpy()})[0]
+        ids, mask = batch.inputs["ids"], batch.inputs["mask"]
+        mask = torch.ones_like(ids) if mask is None else mask
+        return self.session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})[0]
 
     @torch.no_grad()
     def check(self) -> None:
         batch = self.batches.collate(self.batches.sorted_order()[0])
-        ours = self.model(batch.ids, batch.mask).numpy()
+        ours = self.model(**batch.inputs).numpy()
         assert np.abs(self.logits(batch) - ours).max() < 1e-4, "ONNX Runtime computes something else"
 
     def run(self) -> float:
@@ -292,14 +297,15 @@ class Reading:
         self.folder = tempfile.TemporaryDirectory()
         os.environ["TEXTCLS_CACHE"] = self.folder.name
         self.config = TrainConfig(data="20newsgroups", data_dir=work.data)
-        self.tokenizer = backbone.published(work.bert).tokenizer
+        self.vocabulary = published(work.bert).vocabulary
         self.work = work
 
     def read(self) -> float:
         start = time.perf_counter()
-        corpus = data.load(self.config)
+        corpus = classification.load(self.config)
         for part in (corpus.train, corpus.dev, corpus.test):
-            self.tokenizer.assemble([encode(self.tokenizer, [t for (t,) in part.texts])], self.work.max_length, "head")
+            pieces = encode(self.vocabulary, [text for (text,) in part.texts])
+            assemble([pieces], self.vocabulary, self.work.max_length)
         return time.perf_counter() - start
 
     def run(self) -> float:

@@ -85,7 +85,7 @@ def serve(name: str, work: dict) -> None:
     import torch
     from contenders import CONTENDERS, Work
 
-    from textcls.meter import peak_memory
+    from textcls.runtime.memory import peak_memory
 
     contender = CONTENDERS[name](Work(**work))
     print("@" + json.dumps({}), flush=True)

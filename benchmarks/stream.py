@@ -14,17 +14,17 @@ import tempfile
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from textcls.data.language import lines_of  # noqa: E402
+from textcls.data.plain import lines_of  # noqa: E402
 
 READ = """
 import pathlib, sys, time
-from textcls.data import pretraining
-from textcls.meter import process_memory
-from textcls.pairs import PairBatches
-from textcls.text import Vocabulary
+from textcls.data import shards
+from textcls.runtime.memory import process_memory
+from textcls.tasks.masking import PairBatches
+from textcls.text.vocabulary import Vocabulary
 vocabulary = Vocabulary.from_folder(pathlib.Path(sys.argv[2]))
 start = time.perf_counter()
-passages, _ = pretraining.passages(sys.argv[1], vocabulary)
+passages, _ = shards.passages(sys.argv[1], vocabulary)
 prepared = time.perf_counter() - start
 batches = PairBatches(passages, vocabulary, 128, 32)
 start = time.perf_counter()

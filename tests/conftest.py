@@ -1,5 +1,6 @@
 """Fixtures: everything a test reads is made here, small, in a temporary folder."""
 
+import copy
 import importlib
 import os
 import pathlib
@@ -57,30 +58,76 @@ def tiny_shape():
 def save_tiny(folder: pathlib.Path, texts: list[str], **changes) -> None:
     """A BERT of one layer with random weights, and word pieces of `texts`, in a folder like a published one."""
     from textcls.models.bert import Bert, BertConfig
-    from textcls.pretrained import save_bert
-    from textcls.text import Vocabulary
+    from textcls.pretrained.bert import save_bert
+    from textcls.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.learn(texts, 200)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
     torch.manual_seed(0)
-    shape = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes | changes)
-    save_bert(Bert(shape), folder)
+    dims = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes | changes)
+    save_bert(Bert(dims), folder)
     vocabulary.save(folder)
 
 
 @pytest.fixture
 def call(folder, monkeypatch, capsys):
-    """Run a script in this process, in the test module's own `folder`; what it printed, or its error."""
+    """Run a script in this process, which is quicker, in the test module's own `folder`; what it printed, or for status
+    2 its error, which must be one line."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def run(script: str, *arguments, status: int = 0) -> str:
         capsys.readouterr()
-        assert importlib.import_module(script).main([str(argument) for argument in arguments]) == status
+        try:
+            ended = importlib.import_module(script).main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            ended = stop.code
         printed = capsys.readouterr()
-        return printed.err if status == 2 else printed.out
+        assert ended == status, (ended, printed.err)
+        if status != 2:
+            return printed.out
+        assert printed.err.count("error: ") == 1, printed.err
+        return printed.err
 
     return run
+
+
+def stop_after(monkeypatch, saves: int) -> None:
+    """End the run, as Ctrl-C does, once last.pt has been written so many times."""
+    from textcls.training.loop import InterruptedRun
+    from textcls.training.run import Run
+
+    save, count = Run.save, [0]
+
+    def save_and_stop(run, name, content):
+        save(run, name, content)
+        count[0] += name == "last.pt"
+        if count[0] == saves:
+            raise InterruptedRun(run)
+
+    monkeypatch.setattr(Run, "save", save_and_stop)
+
+
+def equal(a, b) -> bool:
+    """Bitwise equality of nested checkpoints."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def without_clock(checkpoint: dict) -> dict:
+    """A last.pt without what was measured: seconds, rates, memory."""
+    checkpoint = copy.deepcopy(checkpoint)
+    for row in checkpoint["state"]["history"]:
+        for name in ("seconds", "documents_per_s", "tokens_per_s", "memory"):
+            del row[name]
+    checkpoint["state"]["tally"].pop("seconds", None)
+    return checkpoint
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""The scripts in processes of their own, forked from one that has imported them and done nothing: as real as a new
-Python, and seconds quicker."""
+"""Scripts, and functions of tests, in processes of their own, forked from one that has imported them and done nothing:
+as real as a new Python, and seconds quicker."""
 
 import importlib
 import multiprocessing
@@ -7,18 +7,23 @@ import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable
 
 CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-CONTEXT.set_forkserver_preload(["train", "evaluate", "ensemble", "tests.launch"])
+# torch._dynamo, which torch imports when it first builds an optimiser, takes a second.
+CONTEXT.set_forkserver_preload(["train", "evaluate", "ensemble", "tests.conftest", "tests.launch", "torch._dynamo"])
 
 
 class Launched:
-    """`script` with its arguments in the folder `cwd`; standard output and error go to files."""
+    """`script`, or a function of a list of strings, with its arguments in the folder `cwd`; standard output and error go
+    to files. `before` is called in the new process first."""
 
-    def __init__(self, cwd, script: str, *arguments, stdin: str | bytes = b"", before=None, **variables: str):
+    def __init__(
+        self, cwd, script: str | Callable, *arguments, stdin: str | bytes = b"", before=None, **variables: str
+    ):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=pathlib.Path(cwd).parent))
         (self.folder / "0").write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
-        given = (str(cwd), str(self.folder), script.removesuffix(".py"), list(map(str, arguments)), before, variables)
+        given = (str(cwd), str(self.folder), script, list(map(str, arguments)), before, variables)
         self.process = CONTEXT.Process(target=work, args=given)
         self.process.start()
 
@@ -43,7 +48,7 @@ class Launched:
         return (self.folder / "2").read_text("utf-8")
 
 
-def work(cwd: str, folder: str, script: str, arguments: list[str], before, variables: dict[str, str]) -> None:
+def work(cwd: str, folder: str, script, arguments: list[str], before, variables: dict[str, str]) -> None:
     import torch
 
     os.chdir(cwd)
@@ -56,4 +61,5 @@ def work(cwd: str, folder: str, script: str, arguments: list[str], before, varia
     torch.set_num_threads(1)
     if before is not None:
         before()
-    sys.exit(importlib.import_module(script).main(arguments))
+    main = importlib.import_module(script.removesuffix(".py")).main if isinstance(script, str) else script
+    sys.exit(main(arguments))

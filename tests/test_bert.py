@@ -7,7 +7,7 @@ import torch
 from tests.conftest import batch_of
 from textcls import Bert, BertClassifier, BertConfig
 from textcls.models import bert as bert_module
-from textcls.models.bert import attention_bias, attention_cpu, attention_fused, attention_written_out
+from textcls.models.attention import AttentionWithDropout, attention, attention_bias
 from textcls.models.dropout import keep_mask
 
 
@@ -107,15 +107,28 @@ def test_padding_and_order_never_change_a_logit(tiny_shape):
     assert torch.equal(model(noise, mask), together)
 
 
-def test_both_attentions_agree_in_value_and_gradient():
+def written_out(query, key, value, bias, keep=1.0) -> torch.Tensor:
+    """(softmax(Q K^T / sqrt(D) + bias) * keep) V, the reference: (B, N, T, D) each -> (B, N, T, D)."""
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (B, N, T, T)
+    if bias is not None:
+        scores = scores + bias
+    return (scores.softmax(-1) * keep) @ value
+
+
+def test_all_attentions_agree_in_value_and_gradient():
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     bias = attention_bias(torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]), torch.float64)
-    outputs = [attention(query, key, value, bias, 0.0) for attention in (attention_written_out, attention_fused)]
-    assert (outputs[0] - outputs[1]).abs().max() < 1e-12
+    outputs = [
+        written_out(query, key, value, bias),
+        attention(query, key, value, bias, 0.0),
+        AttentionWithDropout.apply(query, key, value, bias, 0.0),
+    ]
     gradients = [torch.autograd.grad(out.sin().sum(), (query, key, value)) for out in outputs]
-    for ours, theirs in zip(*gradients, strict=True):
-        assert (ours - theirs).abs().max() < 1e-12
+    for out, gradient in zip(outputs[1:], gradients[1:], strict=True):
+        assert (out - outputs[0]).abs().max() < 1e-12
+        for ours, theirs in zip(gradient, gradients[0], strict=True):
+            assert (ours - theirs).abs().max() < 1e-12
 
 
 def test_training_mode_uses_dropout_in_attention(tiny_shape, monkeypatch):
@@ -178,7 +191,7 @@ def test_initial_weights_follow_the_config():
 @pytest.mark.parametrize("length, block", [(9, 1), (9, 100), (30, 1 << 18)])
 def test_attention_on_the_cpu_equals_the_written_out_form(monkeypatch, length, block):
     """Values and gradients, with the same dropped places, whatever the blocks."""
-    monkeypatch.setattr("textcls.models.bert.BLOCK", block)
+    monkeypatch.setattr("textcls.models.attention.BLOCK", block)
     torch.manual_seed(3)
     B, N, D = 5, 4, 6
     query, key, value = (torch.randn(B, length, N, D).double().transpose(1, 2).requires_grad_() for _ in range(3))
@@ -187,12 +200,11 @@ def test_attention_on_the_cpu_equals_the_written_out_form(monkeypatch, length, b
     bias = bias.masked_fill_(mask[:, None, None, :] == 0, torch.finfo(torch.double).min)
     for padding in (None, bias):
         torch.manual_seed(7)
-        found = attention_cpu(query, key, value, padding, 0.25)
+        found = attention(query, key, value, padding, 0.25)
         torch.manual_seed(7)
         keeps = [keep_mask(torch.Size([len(rows), N, length, length]), 0.25) for rows in split(B, N * length**2, block)]
         keep, scale = torch.cat([keep for keep, _ in keeps]), keeps[0][1]
-        scores = query @ key.transpose(-1, -2) / D**0.5 + (0 if padding is None else padding)
-        expected = (scores.softmax(-1) * keep * scale) @ value
+        expected = written_out(query, key, value, padding, keep.double() * scale)
         assert 0.6 < keep.double().mean() < 0.9
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
         weights = torch.randn_like(found)

@@ -1,7 +1,7 @@
 import numpy as np
 
-from textcls.data.cache import cache_folder, cached, encode
-from textcls.text import Vocabulary
+from textcls.runtime.cache import cache_folder, cached
+from textcls.text.vocabulary import Vocabulary, encode
 
 
 def test_made_once_and_again_when_damaged(cache):

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from textcls.cluster import NETWORK, USED, Cluster
-from textcls.ledger import FLOAT, Block, Plan, Step
+from textcls.ledger.cluster import NETWORK, USED, Cluster
+from textcls.ledger.plan import FLOAT, Block, Plan, Step
 
 BLOCKS = [Block("one", "head", {"kept": 5000}, flop=10**15, trainable=1000), Block("two", "head", {}, trainable=24)]
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from textcls.data.corpus import Corpus, check, documents, fingerprint, split_dev
-from textcls.errors import InputError
+from textcls.data.corpus import Corpus, check, documents, split_dev
+from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
 
 
 def pool(counts=(50, 30, 7)):

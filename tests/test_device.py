@@ -1,9 +1,11 @@
+import os
+
 import pytest
 import torch
 
-from textcls import device as module
-from textcls.device import choose_device, choose_precision, matmul_error, prepare_cpu
-from textcls.errors import InputError
+from textcls.runtime import device as module
+from textcls.runtime.device import choose_device, choose_precision, matmul_error, prepare_cpu
+from textcls.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -43,13 +45,29 @@ def test_native_bf16_is_what_the_processor_says(monkeypatch):
         assert module.native_bf16() == expected
 
 
-def test_faster_products_only_where_they_are_as_exact(monkeypatch):
-    before = torch.get_float32_matmul_precision()
-    try:
-        assert "oneDNN" in prepare_cpu() or "BLAS" in prepare_cpu()
-        assert matmul_error() < 1e-6
-        monkeypatch.setattr(module, "matmul_error", lambda: 1e-3)
-        assert "BLAS" in prepare_cpu()
-        assert torch.get_float32_matmul_precision() == "highest"
-    finally:
-        torch.set_float32_matmul_precision(before)
+@pytest.fixture
+def process(monkeypatch):
+    """This process, whose heap `prepare_cpu` leaves alone; what else it changes is put back."""
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**25))
+    precision, environment = torch.get_float32_matmul_precision(), dict(os.environ)
+    yield
+    torch.set_float32_matmul_precision(precision)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def test_faster_products_only_where_they_are_as_exact(process, monkeypatch):
+    assert "oneDNN" in prepare_cpu() or "BLAS" in prepare_cpu()
+    assert matmul_error() < 1e-6
+    monkeypatch.setattr(module, "matmul_error", lambda: 1e-3)
+    assert "BLAS" in prepare_cpu()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_what_the_users_environment_says_of_memory_is_left_alone(process):
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "7"
+    prepare_cpu()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+    del os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+    prepare_cpu()
+    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024

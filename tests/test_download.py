@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from textcls.data.download import download
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
 
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from textcls import entities
-from textcls.entities import count, paired_f1, spans
+from textcls.metrics.entities import count, spans
 
 # The conlleval script's own rules, case by case: tags, and the entities that it counts.
 CASES = [
@@ -83,12 +82,3 @@ def test_the_interval_holds_the_value():
     found = count(guess, true)
     interval = found.interval()
     assert interval.low < interval.value == found.overall()[2] < interval.high
-
-
-def test_paired_difference_of_equal_taggers_is_nothing():
-    true, guess = random_tags(3), random_tags(4)
-    guess = [(x * 9)[: len(y)] for x, y in zip(guess, true, strict=True)]
-    same, p = paired_f1(count(guess, true), count(guess, true))
-    assert (same.value, same.low, same.high, p) == (0.0, 0.0, 0.0, 1.0)
-    better, p = paired_f1(count(true, true), count(guess, true))
-    assert better.low > 0 and p == pytest.approx(2 / (1 + entities.RESAMPLES))

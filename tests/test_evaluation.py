@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from tests.test_training import CPU, FP32, make_batches, make_model
-from textcls.evaluation import classification, collect_logits
-from textcls.metrics import Scores
+from textcls.metrics.classification import Scores
+from textcls.tasks.classification import collect_logits, evaluate
 
 
 def test_logits_come_back_in_the_order_of_the_documents():
@@ -26,4 +26,4 @@ def test_evaluate_is_the_metrics_of_the_logits():
     model, batches = make_model().eval(), make_batches()
     scores = Scores(collect_logits(model, batches, CPU, FP32), batches.labels)
     expected = {"accuracy": scores.accuracy(), "macro_f1": scores.macro_f1(), "nll": scores.nll()}
-    assert classification(batches, CPU, FP32)(model) == expected
+    assert evaluate(batches, None, CPU, FP32)(model) == expected

@@ -2,16 +2,18 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 import textcls
-from tests.conftest import make_rows, save_tiny, write_csv
-from tests.test_training import equal, without_clock
-from textcls import recipes, training
-from textcls.checkpoint import Run
+import train
+from tests.conftest import equal, make_rows, save_tiny, stop_after, without_clock, write_csv
+from textcls import recipes
+from textcls.tasks import TASKS
+from textcls.training.run import Run
 
 NAMES = {"ada": "PER", "turin": "LOC", "milan": "LOC", "grace": "PER"}
 SMALL = {
@@ -46,13 +48,35 @@ def folder(tmp_path_factory):
 
 def command(model: str, task: str, out: str) -> list[str]:
     kind = {"classification": "csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}[task]
-    flags = ["--model", model, "--task", task, "--train", f"train.{kind}", "--test", f"test.{kind}", "--dev", "0.2"]
-    known = recipes.TASKS[task]["defaults"] | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
+    flags = f"--model {model} --task {task} --train train.{kind} --test test.{kind} --dev 0.2".split()
+    known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
     for name, value in SMALL.items():
         if name in known and not (model == "linear" and name == "max_length"):
             flags += ["--" + name.replace("_", "-"), str(value)]
     flags += ["--accumulate", "1"] if task == "pretrain" else []
-    return [*flags, "--bert", "tiny", "--quiet", "--out", out]
+    return [*flags, *f"--bert tiny --quiet --out {out}".split()]
+
+
+@pytest.fixture(scope="module")
+def references() -> dict:
+    """The linear models trained so far, as run folders, by what they were told."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def one_reference(monkeypatch, folder, references):
+    """The linear reference of the same documents is trained for the first model that wants it; others get a copy."""
+    train_reference = train.train_reference
+
+    def train_or_copy(config, to):
+        told = tuple(getattr(config, name) for name in train.SAME_DATA)
+        if told in references:
+            shutil.copytree(references[told], to)
+            return
+        train_reference(config, to)
+        references[told] = folder / to
+
+    monkeypatch.setattr(train, "train_reference", train_or_copy)
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +98,6 @@ def trained(call, printed):
 
 
 PAIRS = pytest.mark.parametrize("model, task", recipes.RECIPES)
-
-
-def stop_after(monkeypatch, saves: int) -> None:
-    """End the run, as Ctrl-C does, once last.pt has been written so many times."""
-    save, count = Run.save, [0]
-
-    def save_and_stop(run, name, content):
-        save(run, name, content)
-        count[0] += name == "last.pt"
-        if count[0] == saves:
-            raise training.InterruptedRun(run)
-
-    monkeypatch.setattr(Run, "save", save_and_stop)
 
 
 # The other TRANS-BLSTMs are trans-blstm-2 with other layers.
@@ -141,24 +152,24 @@ def test_evaluates_and_predicts(model, task, folder, call, trained):
         piece, probability = max(predictor.fill("a star and [MASK] comet")[0].items(), key=lambda item: item[1])
         assert lines[0].startswith(f"{piece}\t{probability:.4f}\t")
     else:
-        words = call("evaluate", run, "--sample", "25", "--seed", "3").split()
+        words = call("evaluate", run, *"--sample 25 --seed 3".split()).split()
         assert 10 < len(words) <= 25 and set(words) <= {*NAMES, "the", "ship", "saw", "in"}
-        assert call("evaluate", run, "--sample", "25", "--seed", "3").split() == words
+        assert call("evaluate", run, *"--sample 25 --seed 3".split()).split() == words
 
 
 @PAIRS
 def test_plans_without_weights(model, task, folder, call):
     arguments = [value if value != "tiny" else "bert-base-uncased" for value in command(model, task, "none")]
-    text = call("train", *arguments, "--plan", "--memory", "6GB", "--device", "cuda")
+    text = call("train", *arguments, *"--plan --memory 6GB --device cuda".split())
     assert "largest temporary" in text and "largest micro-batch" in text
     assert not (folder / "none").exists()
 
 
 def test_a_language_models_perplexity_is_that_of_its_probabilities(trained):
     predictor = textcls.load(trained("lstm", "lm"))
-    words = predictor.tokenizer.encode(["the ship saw turin", "ada in milan"])
+    words = predictor.vocabulary.encode(["the ship saw turin", "ada in milan"])
     with torch.no_grad():
-        before = np.concatenate([[predictor.tokenizer.eos], words[:-1]])  # the first word, too, is predicted
+        before = np.concatenate([[predictor.vocabulary.eos], words[:-1]])  # the first word, too, is predicted
         logits, _ = predictor.model(torch.from_numpy(before[None].astype(np.int64)))
     probabilities = logits[0].double().softmax(-1)[range(len(words)), words]
     assert predictor.nll(words) == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
@@ -168,7 +179,7 @@ def test_ensembles_take_any_classifier(call, trained):
     members = [trained(model, "classification") for model in ("linear", "lstm", "bert-lstm")]
     text = call("ensemble", *members, "--out", "runs/mixed", "--quiet")
     assert all(name in text for name in (*members, "average", "learned ensemble"))
-    call("ensemble", *members, "--out", "runs/weighted", "--combine", "weighted", "--quiet")
+    call("ensemble", *members, *"--out runs/weighted --combine weighted --quiet".split())
     kept = textcls.load("runs/weighted")
     logits = [member.logits(["a star", "flour"]) for member in kept.members]
     expected = kept.combine(logits).argmax(1)
@@ -209,7 +220,7 @@ def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatc
 
 
 def test_long_documents_in_windows(call):
-    flags = ["--long-documents", "window", "--max-length", "8", "--stride", "4", "--max-windows", "3"]
+    flags = "--long-documents window --max-length 8 --stride 4 --max-windows 3".split()
     for model in ("bert", "bert-bilstm", "lstm"):
         base = command(model, "classification", f"runs/windows-{model}")
         text = call("train", *[value for value in base if value not in ("--max-length", "16")], *flags)
@@ -224,24 +235,23 @@ def test_word_vectors_are_begun_with(folder, call):
     text = call("train", *base[:at], *base[at + 2 :], "--vectors", "vectors.txt", "--lr", "1e-9")
     assert "2 with a vector of 3 numbers" in text
     predictor = textcls.load("runs/vectors")
-    place = predictor.tokenizer.tokenizer.token_to_id("star")
+    place = predictor.vocabulary.tokenizer.token_to_id("star")
     assert predictor.model.encoder.source.table.weight[place].tolist() == pytest.approx([1.5, 2.5, -3.0], abs=1e-4)
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--model", "lstm", "--crf"], "--crf does not apply to --model lstm"),
-    (["--model", "bert-lstm", "--checkpoint-activations"], "--checkpoint-activations does not apply"),
-    (["--model", "lstm", "--stride", "500", "--long-documents", "window"], "--stride 500 leaves out words"),
-    (["--model", "lstm", "--stride", "5"], "--stride goes with --long-documents window"),
-    (["--model", "lstm", "--select", "f1"], "--select f1 is not measured for --task classification"),
-    (["--model", "lstm", "--vectors", "none.txt"], "--vectors none.txt: no such file"),
-    (["--model", "lstm", "--seeds", "1", "1"], "--seeds 1 1: one of them is given twice"),
-    (["--model", "lstm", "--seeds", "1", "2", "--seed", "3"], "--seeds stands alone"),
-    (["--task", "tagging", "--model", "lstm", "--train", "train.conll"], "not there for --task tagging"),
-    (["--task", "lm", "--model", "lstm"], "--task lm has no data of its own"),
-    (["--task", "tagging", "--train", "train.conll", "--class-weights", "balanced"], "--class-weights goes with"),
+    ("--model lstm --crf", "--crf does not apply to --model lstm"),
+    ("--model bert-lstm --checkpoint-activations", "--checkpoint-activations does not apply"),
+    ("--model lstm --stride 500 --long-documents window", "--stride 500 leaves out words"),
+    ("--model lstm --stride 5", "--stride goes with --long-documents window"),
+    ("--model lstm --select f1", "--select f1 is not measured for --task classification"),
+    ("--model lstm --vectors none.txt", "--vectors none.txt: no such file"),
+    ("--model lstm --seeds 1 1", "--seeds 1 1: one of them is given twice"),
+    ("--model lstm --seeds 1 2 --seed 3", "--seeds stands alone"),
+    ("--task tagging --model lstm --train train.conll", "not there for --task tagging"),
+    ("--task lm --model lstm", "--task lm has no data of its own"),
+    ("--task tagging --train train.conll --class-weights balanced", "--class-weights goes with"),
 ])  # fmt: skip
 def test_flags_that_do_not_fit_are_refused(call, arguments, message):
-    if "--train" not in arguments and "--task" not in arguments:
-        arguments = [*arguments, "--train", "train.csv"]
-    assert message in call("train", *arguments, "--quiet", "--out", "runs/refused", status=2)
+    data = [] if "--train" in arguments or "--task" in arguments else ["--train", "train.csv"]
+    assert message in call("train", *arguments.split(), *data, *"--quiet --out runs/refused".split(), status=2)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.test_sequences import LENGTHS, in_windows
 from tests.test_training import CPU, FP32, make_batches
-from textcls import features, losses
-from textcls.batch import Batches
-from textcls.data.cache import cache_folder
-from textcls.errors import InputError
-from textcls.evaluation import collect_logits
-from textcls.features import cached_features
 from textcls.models.recurrent import BertVectors, Recurrent, RecurrentClassifier
-from textcls.rows import Pieces, Sequences
-from textcls.text import LONG_WORD, Vocabulary
+from textcls.pretrained import features
+from textcls.pretrained.features import Features
+from textcls.runtime.cache import cache_folder
+from textcls.runtime.errors import InputError
+from textcls.tasks.classification import collect_logits, document_logits
+from textcls.text.batches import Batches
+from textcls.text.pieces import Pieces, Sequences
 
 
 def model_of(shape, cls_only=False):
@@ -22,28 +22,34 @@ def model_of(shape, cls_only=False):
     return RecurrentClassifier(Recurrent(source, 6, 1, 0.0), 3, dropout=0.0).eval()
 
 
+def features_of(model, batches, weights="sha") -> Features:
+    return Features(model.encoder.source, weights, batches, FP32)
+
+
 def cached(model, batches, weights="sha"):
-    return cached_features(model.encoder.source, weights, batches, CPU, FP32, "train", True)[0]
+    return features_of(model, batches, weights).get(CPU, "train", True)[0]
 
 
 @pytest.mark.parametrize("cls_only", [False, True])
-def test_cache_equals_recomputation(tiny_shape, cache, cls_only, capsys):
+def test_cache_equals_recomputation(tiny_shape, cache, cls_only):
     model, batches, again = model_of(tiny_shape, cls_only), make_batches(23), make_batches(23)
-    again.features = cached(model, again)
+    made = features_of(model, again)
+    again.features, _ = made.get(CPU, "train", True)
     assert again.features.shape == ((23 if cls_only else len(batches.sequences.rows.tokens)), 16)
     model_logits = collect_logits(model, batches, CPU, FP32)
     model.encoder.source.bert = None  # it is not asked again
     assert collect_logits(model, again, CPU, FP32) == pytest.approx(model_logits, abs=2e-3)  # fp16 on the disk
     kept = list(cache.glob("features-*.npy"))
-    assert len(kept) == 1 and f"to {kept[0]}" in capsys.readouterr().out
+    assert len(kept) == 1 and f"to {kept[0]}" in made.description
 
 
-def test_the_second_run_reads_the_file(tiny_shape, cache, monkeypatch, capsys):
+def test_the_second_run_reads_the_file(tiny_shape, cache, monkeypatch):
     model, batches = model_of(tiny_shape), make_batches(23)
     first = np.array(cached(model, batches))
-    monkeypatch.setattr(features, "compute", None)
+    monkeypatch.setattr(Features, "_compute", None)
     assert np.array_equal(cached(model, batches), first)
-    assert "from " in capsys.readouterr().out
+    (path,) = cache.glob("features-*.npy")
+    assert f"from {path}" in features_of(model, batches).description
 
 
 def test_another_encoder_or_text_is_another_file(tiny_shape, cache):
@@ -61,7 +67,7 @@ def test_cls_is_taken_from_the_vectors_of_all_tokens(tiny_shape, cache, monkeypa
     for path in cache.glob("features-*"):
         path.unlink()
     cached(model_of(tiny_shape), batches)
-    monkeypatch.setattr(features, "compute", None)
+    monkeypatch.setattr(Features, "_compute", None)
     assert np.array_equal(cached(model_of(tiny_shape, True), batches), alone)
 
 
@@ -82,32 +88,9 @@ def test_a_full_disk_is_told_before_it_is_full(tiny_shape, cache, monkeypatch):
 
 # ---- windows --------------------------------------------------------------------------------------------------------
 
-LENGTHS = (1, 0, 40, 6, 7, 19)
-
-
-def windows(max_length=8, stride=3, most=5):
-    words = [f"word{i}" for i in range(40)]
-    vocabulary = Vocabulary.learn_words([" ".join(words)], 100, 1, LONG_WORD)
-    texts = vocabulary.encode([" ".join(words[:n]) for n in LENGTHS])
-    return vocabulary, texts, vocabulary.windows(texts, max_length, stride, most)
-
-
-def test_windows_cover_a_text_up_to_the_most():
-    vocabulary, texts, sequences = windows()
-    for number, text in enumerate(texts):
-        rows = [sequences.rows[row][1:-1] for row in np.flatnonzero(sequences.documents == number)]
-        assert len(rows) <= 5 and all(len(row) <= 6 for row in rows)
-        starts = [0, 3, 6, 9, 12][: len(rows)]
-        if len(text) <= 18:
-            starts[-1] = max(0, len(text) - 6)  # the last window ends with the text
-            assert set(np.concatenate(rows)) == set(text)
-        for start, row in zip(starts, rows, strict=True):
-            assert row.tolist() == text[start : start + 6].tolist()
-    assert sequences.truncated == 2
-
 
 def test_a_documents_logits_are_the_mean_over_its_windows(tiny_shape):
-    _, _, sequences = windows()
+    _, sequences = in_windows()
     model = model_of(tiny_shape)
     batches = Batches(sequences, np.zeros(len(LENGTHS), np.int64), 4)
     logits = collect_logits(model, batches, CPU, FP32)
@@ -119,7 +102,7 @@ def test_a_documents_logits_are_the_mean_over_its_windows(tiny_shape):
 
 
 def test_windows_train_and_cache_like_anything_else(tiny_shape, cache):
-    _, _, sequences = windows()
+    _, sequences = in_windows()
     model = model_of(tiny_shape)
     batches = Batches(sequences, np.zeros(len(LENGTHS), np.int64), 3)
     expected = collect_logits(model, batches, CPU, FP32)
@@ -128,10 +111,10 @@ def test_windows_train_and_cache_like_anything_else(tiny_shape, cache):
     seen = [document for rows in batches.order(0) for document in rows]
     assert sorted(seen) == list(range(len(LENGTHS)))
     batch = batches.collate(batches.order(0)[0])
-    assert losses.document_logits(model, batch).shape == (3, 3)
+    assert document_logits(model, batch).shape == (3, 3)
 
 
 def test_one_row_a_document_is_the_common_case():
     pieces = Pieces.join([[1, 2], [3]])
     batches = Batches(Sequences(pieces, pieces.lengths, 0), np.zeros(2, np.int64), 2)
-    assert batches.collate(np.arange(2)).owner is None
+    assert batches.collate(np.arange(2)).targets.keys() == {"labels"}

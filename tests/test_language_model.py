@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from textcls.batch import Streams
-from textcls.device import Precision
-from textcls.evaluation import language, word_losses
-from textcls.losses import language as language_loss
+from textcls.config import TrainConfig
 from textcls.models.language_model import LanguageModel
-from textcls.models.recurrent import WordShape
+from textcls.models.recurrent import WordDims
+from textcls.runtime.device import Precision
+from textcls.tasks.language import Streams, evaluate, loss, word_losses
 
-SHAPE = WordShape(30, 12)
+SHAPE = WordDims(30, 12)
 CPU, FP32 = torch.device("cpu"), Precision(None, "")
 
 
@@ -72,7 +71,7 @@ def test_perplexity_does_not_depend_on_the_window(model, window):
     whole, _ = model(torch.from_numpy(words[None, :-1].astype(np.int64)))
     expected = F.cross_entropy(whole[0], torch.from_numpy(words[1:].astype(np.int64)), reduction="sum").item()
     assert word_losses(model, Streams(words, 1, window), CPU, FP32) == pytest.approx(expected, rel=1e-12)
-    metrics = language(Streams(words, 1, window), CPU, FP32)(model)
+    metrics = evaluate(Streams(words, 1, window), None, CPU, FP32)(model)
     assert metrics["perplexity"] == pytest.approx(math.exp(expected / 119), rel=1e-12)
 
 
@@ -85,15 +84,15 @@ def test_streams_read_the_text_in_order():
     words = np.arange(23, dtype=np.int32)
     streams = Streams(words, 2, 4)
     batches = [streams.collate(rows) for rows in streams.order(0)]
-    ids = torch.cat([batch.ids for batch in batches], 1)
-    labels = torch.cat([batch.labels for batch in batches], 1)
+    ids = torch.cat([batch.inputs["ids"] for batch in batches], 1)
+    following = torch.cat([batch.targets["words"] for batch in batches], 1)
     assert ids.tolist() == [list(range(11)), list(range(11, 22))]
-    assert (labels == ids + 1).all()
+    assert (following == ids + 1).all()
     assert [batch.counts["word"] for batch in batches] == [8, 8, 6]
 
 
 def test_gradients_end_at_the_window(model):
-    loss_fn = language_loss()
+    loss_fn = loss(TrainConfig(label_smoothing=0.0), None)
     words = np.random.default_rng(0).integers(0, 30, 41).astype(np.int32)
     streams, carry = Streams(words, 2, 10), None
     for rows in streams.order(0):

@@ -15,18 +15,19 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import ROOT
-from textcls import BertConfig, ledger, losses, recipes
-from textcls.batch import Batch
-from textcls.blocks import lstm
+from textcls import LOSSES, BertConfig, recipes
 from textcls.config import TrainConfig
-from textcls.ledger import Plan, Step
-from textcls.meter import SavedTensors
+from textcls.ledger import plan as ledger
+from textcls.ledger.blocks import lstm
+from textcls.ledger.measure import SavedTensors
+from textcls.ledger.plan import Plan, Step
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
 from textcls.models.pretraining import BertForPreTraining
-from textcls.models.recurrent import Tagger, WordShape
-from textcls.optim import build_optimizer
-from textcls.pairs import MASKED
+from textcls.models.recurrent import Tagger, WordDims
+from textcls.tasks.masking import MASKED
+from textcls.text.batches import Batch
+from textcls.training.optim import build_optimizer
 
 SHAPE = BertConfig(
     vocab_size=900,
@@ -49,7 +50,7 @@ def build(name: str, step: Step, shape: BertConfig = SHAPE, labels: int = LABELS
     )
     config.checkpoint_activations = step.checkpoint or None
     if recipes.choose(config)["input"] != "pieces":
-        shape = WordShape(900, 0 if model == "linear" else 48)
+        shape = WordDims(900, 0 if model == "linear" else 48)
     blocks = recipes.model_blocks(config, shape, labels)
     return recipes.build(config, shape, labels).train(), blocks(step)
 
@@ -304,11 +305,11 @@ RESIDENT = """
 import sys, torch
 from tests.test_ledger import build, forward
 from textcls import BertConfig
-from textcls.device import prepare_cpu
-from textcls.ledger import Plan, Step
-from textcls.meter import peak_memory, resident_memory
-from textcls.optim import build_optimizer
-from textcls.pairs import MASKED
+from textcls.runtime.device import prepare_cpu
+from textcls.ledger.plan import Plan, Step
+from textcls.runtime.memory import peak_memory, resident_memory
+from textcls.training.optim import build_optimizer
+from textcls.tasks.masking import MASKED
 
 def train(name, step, shape, steps):
     model, blocks = build(name, step, shape)

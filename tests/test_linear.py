@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.conftest import make_rows
 from textcls.models.linear import SHARPNESS, SMOOTHING, LinearClassifier
-from textcls.text import LONG_WORD, SPECIAL, Vocabulary
+from textcls.text.vocabulary import LONG_WORD, SPECIAL, Vocabulary
 
 TEXTS = ["red green red blue", "green green yellow", "", "blue unknownword red red red"]
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from textcls.batch import IGNORED, Batch
-from textcls.losses import balanced_weights, classification, tagging
 from textcls.models.crf import CRF
+from textcls.tasks.classification import balanced_weights, cross_entropy
+from textcls.tasks.tagging import tag_loss
+from textcls.text.batches import IGNORED, Batch
 
 
 def summed(logits, labels, owner=None, **options):
-    batch = Batch(None, None, None, torch.tensor(labels), np.arange(len(labels)), 0, {}, owner=owner)
-    sums, carry = classification(**options)(lambda **_: torch.tensor(logits), batch, "carry")
+    targets = {"labels": torch.tensor(labels)} | ({} if owner is None else {"owner": owner})
+    batch = Batch({}, targets, np.arange(len(labels)), 0, {})
+    sums, carry = cross_entropy(**options)(lambda **_: torch.tensor(logits), batch, "carry")
     assert carry == "carry"
     return sums["label"].item()
 
@@ -54,7 +56,7 @@ def test_logits_of_a_documents_windows_are_averaged():
 def test_tags_of_padding_do_not_count():
     torch.manual_seed(0)
     scores, labels = torch.randn(2, 3, 4), torch.tensor([[1, 2, 0], [3, IGNORED, IGNORED]])
-    batch = Batch(None, None, None, labels, np.arange(2), 0, {})
+    batch = Batch({}, {"labels": labels}, np.arange(2), 0, {})
     expected = -sum(scores[b, w].log_softmax(-1)[labels[b, w]] for b, w in ((0, 0), (0, 1), (0, 2), (1, 0)))
 
     class Model:
@@ -63,6 +65,6 @@ def test_tags_of_padding_do_not_count():
         def __call__(self, **inputs):
             return scores
 
-    assert tagging()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())
+    assert tag_loss()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())
     Model.crf = CRF(4)  # all its scores are 0, so that words are independent
-    assert tagging()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())
+    assert tag_loss()(Model(), batch, None)[0]["tag"].item() == pytest.approx(expected.item())

@@ -3,7 +3,6 @@ import torch
 
 from tests.conftest import batch_of
 from textcls import BertConfig, BiLSTMClassifier
-from textcls.models.heads import Pooling
 from textcls.models.lstm import LSTM, reverse_index
 
 LENGTHS = [9, 3, 1, 7, 3]
@@ -82,18 +81,6 @@ def test_parameter_counts_without_weights():
         model = BiLSTMClassifier(BertConfig(), 20)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 7_395_477
     assert sum(p.numel() for p in model.parameters() if not p.requires_grad) == 23_837_184
-
-
-def test_attention_pooling_is_a_weighted_mean_of_the_real_steps():
-    torch.manual_seed(0)
-    pooling, x = Pooling("attention", 4).double(), torch.randn(2, 5, 4, dtype=torch.float64)
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
-    pooled = pooling(x, mask)
-    for b, length in enumerate((5, 2)):
-        scores = [(pooling.score.weight[0] @ x[b, t] + pooling.score.bias[0]).item() for t in range(length)]
-        weights = torch.tensor(scores, dtype=torch.float64).exp()
-        expected = sum(w * x[b, t] for t, w in enumerate(weights / weights.sum()))
-        assert (pooled[b] - expected).abs().max() < 1e-6  # the softmax itself is taken in float32
 
 
 def test_padding_and_order_never_change_a_logit(tiny_shape):

@@ -1,10 +1,9 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
 
-from textcls.metrics import BINS, Scores, holm, intervals, log_softmax, mcnemar, paired_interval
+from textcls.metrics.classification import BINS, Scores, intervals, log_softmax
 
 
 def random_scores(n=200, c=4, seed=0, sharp=1.0):
@@ -97,39 +96,3 @@ def test_intervals_are_repeatable():
 def test_confusions_come_most_frequent_first():
     logits = np.eye(3, dtype=np.float32)[[1, 1, 1, 2, 0, 0]]
     assert Scores(logits, np.array([0, 0, 1, 1, 0, 2])).confused() == [(0, 1, 2), (1, 2, 1), (2, 0, 1)]
-
-
-def test_mcnemar_against_enumeration():
-    for only_a, only_b in itertools.product(range(6), range(6)):
-        a = np.array([True] * only_a + [False] * only_b + [True, False])
-        b = np.array([False] * only_a + [True] * only_b + [True, False])
-        n = only_a + only_b
-        at_least_as_odd = sum(
-            abs(2 * sum(coins) - n) >= abs(only_a - only_b) for coins in itertools.product((0, 1), repeat=n)
-        )
-        assert mcnemar(a, b) == (only_a, only_b, pytest.approx(at_least_as_odd / 2**n))
-
-
-def test_mcnemar_with_many_documents():
-    a = np.arange(20_000) < 10_300
-    assert mcnemar(a, ~a)[2] == pytest.approx(2.2e-5, rel=0.1)
-
-
-def test_holm_by_hand():
-    """Holm's own steps: the smallest times 3, the next times 2, and never below the one before."""
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([0.2]) == pytest.approx([0.2])
-
-
-def test_paired_interval_knows_that_the_documents_are_the_same():
-    random = np.random.default_rng(0)
-    b = random.random(400) < 0.6
-    a = b.copy()
-    a[:8] = True  # a differs from b in a few documents only
-    found = paired_interval(a, b)
-    assert found.value == pytest.approx(a.mean() - b.mean())
-    assert found.low <= found.value <= found.high
-    unpaired = np.sqrt((a.var() + b.var()) / 400)
-    assert found.high - found.low < unpaired  # far narrower than two independent samples would give
-    assert paired_interval(a, a) == paired_interval(b, b)

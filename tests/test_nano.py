@@ -6,32 +6,34 @@ import re
 import torch
 
 import textcls
-from textcls import pretrained
 from textcls.models.pretraining import BertForPreTraining
-from textcls.text import Vocabulary
+from textcls.pretrained import bert as pretrained
+from textcls.pretrained.hub import NANO
+from textcls.text.sequences import assemble
+from textcls.text.vocabulary import Vocabulary
 
 
 def test_it_is_small_and_a_published_bert():
-    files = list(pretrained.NANO.iterdir())
+    files = list(NANO.iterdir())
     assert sum(path.stat().st_size for path in files) <= 4 * 2**20
     bert = textcls.load_bert("nano")
     assert bert.config.hidden_size == 128 and 2 <= bert.config.num_hidden_layers <= 4
     assert all(tensor.dtype == torch.float32 for tensor in bert.state_dict().values())
-    stored = pretrained.read_weights(pretrained.NANO / "model.safetensors")
+    stored = pretrained.read_weights(NANO / "model.safetensors")
     assert all(tensor.dtype == torch.float16 for tensor in stored.values())
-    assert len(Vocabulary.from_folder(pretrained.NANO)) == bert.config.vocab_size == 8000
-    assert "predictions.bias" in pretrained.read_heads(pretrained.NANO)
+    assert len(Vocabulary.from_folder(NANO)) == bert.config.vocab_size == 8000
+    assert "predictions.bias" in pretrained.read_heads(NANO)
 
 
 def test_its_readme_is_about_these_weights():
-    text = (pretrained.NANO / "README.md").read_text("utf-8")
-    digest = hashlib.sha256((pretrained.NANO / "model.safetensors").read_bytes()).hexdigest()
+    text = (NANO / "README.md").read_text("utf-8")
+    digest = hashlib.sha256((NANO / "model.safetensors").read_bytes()).hexdigest()
     assert re.search(r"sha256 +(\w{64})", text).group(1) == digest
 
 
 def test_it_knows_english():
     """What stands in a masked place: among the likeliest five of 8,000 pieces."""
-    folder = pretrained.NANO
+    folder = NANO
     vocabulary, model = Vocabulary.from_folder(folder), load_with_heads()
     for text, expected in (
         ("he was born in the united [MASK] of america", "states"),
@@ -40,7 +42,7 @@ def test_it_knows_english():
         ("it can be seen as [MASK] as in 1850", "well"),
         ("the film was directed [MASK] john ford", "by"),
     ):
-        row = vocabulary.assemble([vocabulary.encode([text])], 64).rows[0]
+        row = assemble([vocabulary.encode([text])], vocabulary, 64).rows[0]
         ids = torch.from_numpy(row).long()
         place = (ids == vocabulary.mask).nonzero()[:, 0]
         with torch.no_grad():
@@ -53,5 +55,5 @@ def load_with_heads() -> BertForPreTraining:
     bert = textcls.load_bert("nano")
     model = BertForPreTraining(bert.config, next_sentence=False).eval()
     model.bert.load_state_dict(bert.state_dict())
-    model.cls.load_state_dict(pretrained.read_heads(pretrained.NANO))
+    model.cls.load_state_dict(pretrained.read_heads(NANO))
     return model

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from textcls.data import newsgroups
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("cache")
 

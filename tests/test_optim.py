@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from textcls import BertClassifier, BertConfig, BiLSTMClassifier
-from textcls.optim import build_optimizer, learning_rate, parameter_groups
+from textcls.training.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
 
 
 @pytest.mark.parametrize("model_class", [BertClassifier, BiLSTMClassifier])
@@ -23,6 +23,18 @@ def test_every_trainable_parameter_in_exactly_one_group(model_class, tiny_shape)
     }
     assert free_names == expected
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize("encoder, scale", [(None, 0.1), ("bert", 1.0), ("bert", 0.1), ("ber", 0.1)])
+def test_the_encoder_has_a_learning_rate_of_its_own(encoder, scale, tiny_shape):
+    """That of the sub-module with this very name; what does not lie in it keeps the common one."""
+    model = BertClassifier(tiny_shape, 3)
+    optimizer = build_optimizer(model, 0.02, 0.1, encoder, encoder_lr=0.02 * scale)
+    set_learning_rate(optimizer, 0.01)  # half way
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        inside = encoder == "bert" and name.startswith("bert.")
+        assert rates[id(parameter)] == pytest.approx(0.01 * scale if inside else 0.01), name
 
 
 def test_update_is_adamw_written_out():

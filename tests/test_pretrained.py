@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from textcls import Bert, load_bert
-from textcls.errors import InputError
-from textcls.pretrained import load_strictly, our_names, read_safetensors, read_weights, save_bert, write_safetensors
+from textcls.pretrained.bert import load_strictly, our_names, read_weights, save_bert
+from textcls.pretrained.safetensors import read_safetensors, write_safetensors
+from textcls.runtime.errors import InputError
 
 
 def save(folder: pathlib.Path, tensors: dict, shape, binary=False, **config) -> pathlib.Path:

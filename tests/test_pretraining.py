@@ -10,13 +10,14 @@ import torch
 from torch.nn import functional as F
 
 from tests.conftest import batch_of
-from textcls import Bert, load_bert, losses, pretrained
-from textcls.batch import Batch
-from textcls.checkpoint import Run
+from textcls import LOSSES, Bert, load_bert
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import layer
-from textcls.training import agree
+from textcls.pretrained import bert as pretrained
+from textcls.runtime.parallel import agree
+from textcls.text.batches import Batch
+from textcls.training.run import Run
 
 WORDS = "star planet orbit comet moon galaxy rocket flour butter oven recipe sugar pepper onion stew".split()
 

@@ -3,7 +3,7 @@ import pathlib
 import pytest
 
 from textcls.data import pydocs
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
 
 
 def library(folder: pathlib.Path) -> pathlib.Path:
@@ -33,8 +33,19 @@ def library(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def test_what_counts(tmp_path):
-    corpus = pydocs.load(seed=0, folder=library(tmp_path))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="module")
+def running():
+    """Of the Python that runs the tests, parsed once: its standard library takes seconds."""
+    return pydocs.load(seed=0)
+
+
+def test_what_counts(folder):
+    corpus = pydocs.load(seed=0, folder=folder)
     assert len(corpus.labels) == 20 and "pack00" not in corpus.labels
     everything = [*corpus.train.texts, *corpus.dev.texts, *corpus.test.texts]
     assert len(everything) == len(set(everything))
@@ -49,8 +60,7 @@ def test_what_counts(tmp_path):
     assert by_text["Module 0 of package 2 is here."] == "pack01"
 
 
-def test_split_is_by_hash_of_the_text_and_not_by_seed(tmp_path):
-    folder = library(tmp_path)
+def test_split_is_by_hash_of_the_text_and_not_by_seed(folder):
     a, b = (pydocs.load(seed=seed, folder=folder) for seed in (0, 1))
     assert a.test.texts == b.test.texts
     assert a.dev.texts != b.dev.texts
@@ -62,8 +72,13 @@ def test_no_sources(tmp_path):
         pydocs.load(seed=0, folder=tmp_path)
 
 
-def test_the_running_python():
-    corpus = pydocs.load(seed=0)
-    assert len(corpus.labels) == 20
-    assert 2000 < len(corpus.train) + len(corpus.dev) + len(corpus.test) < 8000
-    assert "email" in corpus.labels
+def test_the_running_python(running):
+    assert len(running.labels) == pydocs.CLASSES == 20
+    assert 2000 < len(running.train) + len(running.dev) + len(running.test) < 8000
+    assert "email" in running.labels
+
+
+def test_a_fifth_is_the_test_split(running):
+    whole = len(running.train) + len(running.dev) + len(running.test)
+    assert len(running.test) / whole == pytest.approx(0.2, abs=0.03)
+    assert len(running.dev) / (len(running.train) + len(running.dev)) == pytest.approx(0.1, abs=0.01)

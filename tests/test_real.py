@@ -13,7 +13,8 @@ import torch
 from tests.test_text import AWKWARD
 from textcls import load_bert
 from textcls.data import newsgroups
-from textcls.text import Vocabulary
+from textcls.text.sequences import assemble
+from textcls.text.vocabulary import Vocabulary
 
 
 def given(variable: str) -> pathlib.Path:
@@ -26,9 +27,9 @@ def test_hidden_states_equal_hugging_face():
     folder = given("TEXTCLS_TEST_BERT")
     transformers = pytest.importorskip("transformers")
     theirs, ours = transformers.BertModel.from_pretrained(folder).eval(), load_bert(folder)
-    tokenizer = Vocabulary.from_folder(folder)
+    vocabulary = Vocabulary.from_folder(folder)
     texts = ["A short one.", "The quick brown fox jumps over the lazy dog. " * 40, "naïve café 你好"]
-    rows = tokenizer.assemble([tokenizer.encode(texts)], 256).rows
+    rows = assemble([vocabulary.encode(texts)], vocabulary, 256).rows
     ids = torch.zeros(3, int(rows.lengths.max()), dtype=torch.long)
     for i in range(3):
         ids[i, : rows.lengths[i]] = torch.from_numpy(rows[i])

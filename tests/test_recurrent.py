@@ -5,26 +5,19 @@ import dataclasses
 import pytest
 import torch
 
+import train
 from tests.conftest import batch_of
 from textcls import BertConfig
-from textcls.config import POOLINGS as CONFIG_POOLINGS
 from textcls.models.heads import POOLINGS, Pooling
-from textcls.models.recurrent import (
-    BertVectors,
-    FrozenEmbeddings,
-    Recurrent,
-    RecurrentClassifier,
-    Tagger,
-    WordShape,
-    WordVectors,
-)
+from textcls.models.lstm import FrozenEmbeddings
+from textcls.models.recurrent import BertVectors, Recurrent, RecurrentClassifier, Tagger, WordDims, WordVectors
 
 LENGTHS = [7, 3, 5]
 
 
 def source(kind: str, shape: BertConfig):
     if kind == "words":
-        return WordVectors(WordShape(60, 8))
+        return WordVectors(WordDims(60, 8))
     return FrozenEmbeddings(shape) if kind == "embeddings" else BertVectors(shape, kind == "frozen", kind == "cls")
 
 
@@ -35,7 +28,10 @@ def classifier(kind: str, shape: BertConfig, pooling: str = "last", bidirectiona
 
 
 def test_the_command_line_knows_the_poolings():
-    assert CONFIG_POOLINGS == POOLINGS
+    parser = train.arguments()
+    assert [parser.parse_args(["--pooling", name]).pooling for name in POOLINGS] == list(POOLINGS)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--pooling", "median"])
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -45,8 +41,8 @@ def test_pooling_reads_real_steps_only(pooling, directions):
     x = torch.randn(3, 7, 10, dtype=torch.float64)
     _, mask = batch_of(LENGTHS, 60)
     layer = Pooling(pooling, 10, directions).double()
-    poisoned = x.masked_fill(mask[:, :, None] == 0, 1e9)
-    found = layer(poisoned, mask)
+    # One sign is what a maximum would pick, and one of the two what attention would look at.
+    high, low = (layer(x.masked_fill(mask[:, :, None] == 0, poison), mask) for poison in (1e9, -1e9))
     for row, length in enumerate(LENGTHS):
         steps = x[row, :length]
         if pooling == "last":
@@ -58,8 +54,8 @@ def test_pooling_reads_real_steps_only(pooling, directions):
         else:
             weights = (steps @ layer.score.weight[0] + layer.score.bias).float().softmax(0).double()
             expected = (weights[:, None] * steps).sum(0)
-        assert torch.allclose(found[row], expected, atol=1e-9), row
-        assert torch.allclose(layer(x[row : row + 1, :length], None)[0], expected, atol=1e-9)
+        for found in (high[row], low[row], layer(x[row : row + 1, :length], None)[0]):
+            assert torch.allclose(found, expected, atol=1e-9), row
 
 
 @pytest.mark.parametrize("kind", ["words", "embeddings", "frozen", "tune", "cls"])
@@ -111,10 +107,10 @@ def test_given_features_replace_the_encoder(kind, tiny_shape):
 
 
 def test_parameter_counts(tiny_shape):
-    model = RecurrentClassifier(Recurrent(WordVectors(WordShape(1000, 100)), 64, 1, 0.3), 20)
+    model = RecurrentClassifier(Recurrent(WordVectors(WordDims(1000, 100)), 64, 1, 0.3), 20)
     lstm = 2 * 4 * 64 * (100 + 64 + 2)
     assert sum(p.numel() for p in model.parameters()) == 1000 * 100 + lstm + 128 * 20 + 20
-    one = RecurrentClassifier(Recurrent(WordVectors(WordShape(1000, 100)), 64, 1, 0.3, bidirectional=False), 20)
+    one = RecurrentClassifier(Recurrent(WordVectors(WordDims(1000, 100)), 64, 1, 0.3, bidirectional=False), 20)
     assert sum(p.numel() for p in one.parameters()) == 1000 * 100 + lstm // 2 + 64 * 20 + 20
 
 

@@ -1,5 +1,6 @@
-from textcls import report
-from textcls.metrics import Interval
+from textcls.metrics.statistics import Interval
+from textcls.report import compare
+from textcls.report import text as report
 
 
 def test_tables_are_aligned():
@@ -33,9 +34,9 @@ def test_the_headline_counts_empty_documents_only_where_there_are_some():
 
 
 def test_a_comparison_in_words():
-    worse = report.sentence("bilstm", "bert", Interval(-0.013, -0.024, -0.002), 0.02, "accuracy")
+    worse = compare.sentence("bilstm", "bert", Interval(-0.013, -0.024, -0.002), 0.02, "accuracy")
     assert worse == "bilstm is 1.3 points worse than bert in accuracy (95 % interval 0.2 to 2.4, p = 0.02)"
-    open_end = report.sentence("a", "b", Interval(0.004, -0.006, 0.014), 0.4, "F1")
+    open_end = compare.sentence("a", "b", Interval(0.004, -0.006, 0.014), 0.4, "F1")
     assert open_end == (
         "a is 0.4 points better than b in F1 (95 % interval -0.6 to 1.4, p = 0.4); this test split does not settle it"
     )

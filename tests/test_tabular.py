@@ -3,7 +3,7 @@ import json
 import pytest
 
 from textcls.data import tabular
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
 
 
 def load(tmp_path, text="text", label="label", dev=0.2, suffix=".csv", test=None, train="train"):

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, make_rows, write_csv  # noqa: F401
-from textcls import BertClassifier, BertConfig, BiLSTMClassifier, evaluation, losses, training
-from textcls.batch import Batches
-from textcls.checkpoint import Run
+from textcls import EVALUATION, LOSSES, BertClassifier, BertConfig, BiLSTMClassifier
 from textcls.config import TrainConfig
-from textcls.device import Precision
-from textcls.errors import InputError
-from textcls.rows import Pieces, Sequences
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.text.batches import Batches
+from textcls.text.pieces import Pieces, Sequences
+from textcls.training import loop as training
+from textcls.training.run import Run
 
 CPU, FP32 = torch.device("cpu"), Precision(None, "test")
 SHAPE = BertConfig(

@@ -7,10 +7,10 @@ import torch
 
 from tests.conftest import batch_of
 from textcls import Bert, BertClassifier, BertConfig
-from textcls.assembly import share_bert
-from textcls.backbone import LARGE, Backbone
 from textcls.models.lstm import LSTM
 from textcls.models.trans_blstm import LAYERS, VARIANTS, layer
+from textcls.pretrained.backbone import LARGE, Backbone
+from textcls.recipes.common import share_bert
 
 LENGTHS = [7, 3, 5]
 DEEP = LARGE | {"num_hidden_layers": 48}
@@ -110,7 +110,7 @@ def test_a_published_bert_begins_the_transformer_part(tiny_shape):
     bert = Bert(tiny_shape)
     model = BertClassifier(tiny_shape, 3, make=layer("trans-blstm-2"))
     before = {name: p.detach().clone() for name, p in model.bert.named_parameters()}
-    share_bert(model, Backbone(tiny_shape, None, {}, "", bert))
+    share_bert(model, "bert", Backbone(tiny_shape, None, {}, "", bert))
     theirs = bert.state_dict()
     for name, value in model.bert.state_dict().items():
         assert torch.equal(value, theirs[name] if ".blstm." not in name else before[name]), name

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from textcls import vectors
-from textcls.errors import InputError
-from textcls.text import UNBROKEN, Vocabulary
+from textcls.pretrained import vectors
+from textcls.runtime.errors import InputError
+from textcls.text.vocabulary import UNBROKEN, Vocabulary
 
 
 @pytest.fixture

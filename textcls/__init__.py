@@ -4,7 +4,7 @@ from textcls.models.bert import Bert, BertClassifier, BertConfig
 from textcls.models.ensemble import LearnedEnsemble
 from textcls.models.lstm import BiLSTMClassifier
 from textcls.predictor import Predictor, load
-from textcls.pretrained import load_bert
+from textcls.pretrained.bert import load_bert
 
 __version__ = "0.1.0"
 __all__ = [

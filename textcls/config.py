@@ -1,101 +1,151 @@
-"""The settings of a run. A field is declared once, here; the command line is derived from it."""
+"""The settings of a run. A field is declared once, here, with its bounds, its place in --help, and whether it belongs to
+the run or to the command; the command line is derived from it."""
 
 import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Iterable
 
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
+from textcls.runtime.memory import parse_memory
 
-MODELS = (
-    "linear",
-    "bert",
-    "bilstm",
-    "lstm",
-    "bilstm-scratch",
-    "bert-lstm",
-    "bert-bilstm",
-    "trans-blstm-1",
-    "trans-blstm-2",
-    "blstm",
-)
-TASKS = ("classification", "tagging", "lm", "pretrain")
-POOLINGS = ("last", "mean", "max", "attention")
-METRICS = ("accuracy", "macro_f1", "f1", "strict_f1", "loss")
-DATA = ("20newsgroups", "pydocs")
-UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+RUN, EITHER, COMMAND = "run", "either", "command"
 
 
-def option(default, help: str, choices: tuple | None = None):
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def option(
+    default,
+    help: str,
+    group: str,
+    choices: tuple | None = None,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    belongs: str = RUN,
+):
+    """A field. `above`, `least` and `below` bound a number. `belongs`: a setting of the RUN is kept in its config.json
+    and stays on --resume; EITHER is kept and may be given anew; a COMMAND's is not kept."""
+    return dataclasses.field(default=default, metadata={
+        "help": help, "group": group, "choices": choices, "above": above, "least": least, "below": below,
+        "belongs": belongs,
+    })  # fmt: skip
 
 
 @dataclasses.dataclass
 class TrainConfig:
     """Everything `train.py` can be told. None stands for the recipe's value, which `recipes.complete` fills in."""
 
-    model: str = option("bilstm", "what to train", MODELS)
-    task: str = option("classification", "what for", TASKS)
-    data: str = option("pydocs", "a built-in corpus, unless --train is given", DATA)
-    data_dir: str | None = option(None, "folder (or archive) that holds the corpus, instead of downloading it")
-    keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes")
+    # ---- data
+    data: str = option("pydocs", "a built-in corpus, unless --train is given", "data")
+    data_dir: str | None = option(
+        None, "folder (or archive) that holds the corpus, instead of downloading it", "data", belongs=EITHER
+    )
+    keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes", "data")
     train: str | None = option(
-        None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm, pretrain"
+        None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm, pretrain", "data"
     )
-    dev: str = option("0.1", "a dev file, or the share of the training data to hold out")
-    test: str | None = option(None, "your own test file")
-    text_column: str | None = option(None, "name, or position from 1, of the text column; two with a comma for pairs")
-    label_column: str | None = option(None, "name, or position from 1, of the label column (of tags: -1, the last)")
-    bert: str = option(
-        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano (small, always there)"
+    dev: str = option("0.1", "a dev file, or the share of the training data to hold out", "data")
+    test: str | None = option(None, "your own test file", "data")
+    text_column: str | None = option(
+        None, "name, or position from 1, of the text column; two with a comma for pairs", "data"
     )
-    scratch: bool | None = option(None, "begin at random weights: take of --bert its shape and vocabulary alone")
-    next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words")
-    out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)")
-    resume: str | None = option(None, "run folder to go on with; its settings are kept")
-    amp: str = option("auto", "mixed precision", ("auto", "off", "fp16", "bf16"))
-    batch_size: int | None = option(None, "documents in a micro-batch")
-    accumulate: int | None = option(None, "micro-batches in an optimiser step")
-    epochs: int | None = option(None, "passes over the training data")
-    lr: float | None = option(None, "peak learning rate")
-    weight_decay: float | None = option(None, "decoupled weight decay, except on biases and LayerNorms")
-    warmup: float | None = option(None, "share of the steps in which the learning rate rises")
-    clip: float | None = option(None, "largest norm of the gradient")
-    dropout: float | None = option(None, "dropout of the classifier; in pre-training, inside the layers")
-    hidden: int | None = option(None, "LSTM units per direction")
-    layers: int | None = option(None, "LSTM layers")
-    pooling: str | None = option(None, "how an LSTM's steps become one vector", POOLINGS)
-    encoder: str | None = option(None, "whether the BERT below an LSTM is trained too", ("frozen", "tune"))
-    encoder_lr: float | None = option(None, "peak learning rate of the BERT below an LSTM, with --encoder tune")
-    features: str | None = option(None, "what the LSTM reads of BERT: every token or [CLS]", ("sequence", "cls"))
-    embedding: int | None = option(None, "size of word vectors trained from scratch")
+    label_column: str | None = option(
+        None, "name, or position from 1, of the label column (of tags: -1, the last)", "data"
+    )
     vocab_size: int | None = option(
-        None, "words, or word pieces, of a vocabulary made from the training texts, at most"
+        None, "words, or word pieces, of a vocabulary made from the training texts, at most", "data", above=0
     )
-    min_count: int | None = option(None, "how often a word must occur to be in that vocabulary")
-    vectors: str | None = option(None, "pretrained word vectors to begin with: a text file, WORD and numbers a line")
-    small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection")
-    crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)")
-    max_length: int | None = option(None, "longest input in tokens, [CLS] and [SEP] included; the window of an lm")
-    long_documents: str | None = option(None, "longer texts: cut, or read in windows", ("cut", "window"))
-    stride: int | None = option(None, "tokens from one window's beginning to the next (default: half a window)")
-    max_windows: int | None = option(None, "windows of a text that are read, at most")
-    truncate: str = option("head", "which end of a longer text is kept", ("head", "tail", "headtail"))
-    seed: int = option(1, "of initial weights, dropout, order and the dev split")
-    seeds: list[int] | None = option(None, "train once with each of these seeds, and report mean and deviation")
-    select: str | None = option(None, "dev metric of the best epoch", METRICS)
-    patience: int | None = option(None, "stop after so many epochs without a better one; 0: never")
-    class_weights: str = option("none", "balanced: every class weighs the same in the loss", ("none", "balanced"))
-    label_smoothing: float | None = option(None, "share of probability spread over all classes")
-    checkpoint_activations: bool | None = option(None, "compute each layer twice instead of keeping what is inside it")
-    memory: str | None = option(None, "memory to fit into, such as 6GB: a cap on CUDA, and what --plan plans for")
-    plan: bool = option(False, "print where memory and arithmetic go, from shapes alone, and stop")
-    nodes: int | None = option(None, "machines to plan for, with --plan")
-    gpus: int | None = option(None, "GPUs of each machine to plan for, with --plan")
-    updates: int | None = option(None, "optimiser steps to plan for, with --plan (default: 1,000,000)")
-    save_every: int = option(500, "optimiser steps between saves inside an epoch; 0: only at its end")
-    device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    quiet: bool = option(False, "no progress bars")
+    min_count: int | None = option(None, "how often a word must occur to be in that vocabulary", "data", above=0)
+    max_length: int | None = option(
+        None, "longest input in tokens, [CLS] and [SEP] included; the window of an lm", "data", least=8
+    )
+    long_documents: str | None = option(None, "longer texts: cut, or read in windows", "data", ("cut", "window"))
+    stride: int | None = option(
+        None, "tokens from one window's beginning to the next (default: half a window)", "data", above=0
+    )
+    max_windows: int | None = option(None, "windows of a text that are read, at most", "data", above=0)
+    truncate: str = option("head", "which end of a longer text is kept", "data", ("head", "tail", "headtail"))
+
+    # ---- model
+    model: str = option("bilstm", "what to train", "model")
+    task: str = option("classification", "what for", "model")
+    bert: str = option(
+        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano (small, always there)", "model"
+    )
+    scratch: bool | None = option(
+        None, "begin at random weights: take of --bert its shape and vocabulary alone", "model"
+    )
+    next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words", "model")
+    dropout: float | None = option(
+        None, "dropout of the classifier; in pre-training, inside the layers", "model", least=0, below=1
+    )
+    hidden: int | None = option(None, "LSTM units per direction", "model", above=0)
+    layers: int | None = option(None, "LSTM layers", "model", above=0)
+    pooling: str | None = option(None, "how an LSTM's steps become one vector", "model")
+    encoder: str | None = option(None, "whether the BERT below an LSTM is trained too", "model", ("frozen", "tune"))
+    features: str | None = option(
+        None, "what the LSTM reads of BERT: every token or [CLS]", "model", ("sequence", "cls")
+    )
+    embedding: int | None = option(None, "size of word vectors trained from scratch", "model", above=0)
+    vectors: str | None = option(
+        None, "pretrained word vectors to begin with: a text file, WORD and numbers a line", "model"
+    )
+    small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection", "model")
+    crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)", "model")
+
+    # ---- training
+    batch_size: int | None = option(None, "documents in a micro-batch", "training", above=0)
+    accumulate: int | None = option(None, "micro-batches in an optimiser step", "training", above=0)
+    epochs: int | None = option(None, "passes over the training data", "training", above=0)
+    lr: float | None = option(None, "peak learning rate", "training", above=0)
+    encoder_lr: float | None = option(
+        None, "peak learning rate of the BERT below an LSTM, with --encoder tune", "training", above=0
+    )
+    weight_decay: float | None = option(
+        None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0
+    )
+    warmup: float | None = option(
+        None, "share of the steps in which the learning rate rises", "training", least=0, below=1
+    )
+    clip: float | None = option(None, "largest norm of the gradient", "training", above=0)
+    select: str | None = option(None, "dev metric of the best epoch", "training")
+    patience: int | None = option(None, "stop after so many epochs without a better one; 0: never", "training", least=0)
+    class_weights: str = option(
+        "none", "balanced: every class weighs the same in the loss", "training", ("none", "balanced")
+    )
+    label_smoothing: float | None = option(
+        None, "share of probability spread over all classes", "training", least=0, below=1
+    )
+    seed: int = option(1, "of initial weights, dropout, order and the dev split", "training", least=0)
+    seeds: list[int] | None = option(
+        None, "train once with each of these seeds, and report mean and deviation", "training", belongs=COMMAND
+    )
+    save_every: int = option(
+        500, "optimiser steps between saves inside an epoch; 0: only at its end", "training", least=0
+    )
+
+    # ---- memory
+    amp: str = option("auto", "mixed precision", "memory", ("auto", "off", "fp16", "bf16"))
+    memory: str | None = option(
+        None, "memory to fit into, such as 6GB: a cap on CUDA, and what --plan plans for", "memory", belongs=EITHER
+    )
+    checkpoint_activations: bool | None = option(
+        None, "compute each layer twice instead of keeping what is inside it", "memory", belongs=EITHER
+    )
+    plan: bool = option(
+        False, "print where memory and arithmetic go, from shapes alone, and stop", "memory", belongs=COMMAND
+    )
+    nodes: int | None = option(None, "machines to plan for, with --plan", "memory", above=0, belongs=COMMAND)
+    gpus: int | None = option(None, "GPUs of each machine to plan for, with --plan", "memory", above=0, belongs=COMMAND)
+    updates: int | None = option(
+        None, "optimiser steps to plan for, with --plan (default: 1,000,000)", "memory", above=0, belongs=COMMAND
+    )
+
+    # ---- run
+    out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)", "run")
+    resume: str | None = option(None, "run folder to go on with; its settings are kept", "run", belongs=COMMAND)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", "run", belongs=EITHER)
+    quiet: bool = option(False, "no progress bars", "run", belongs=COMMAND)
 
     @property
     def dev_split(self) -> str | float:
@@ -109,16 +159,18 @@ class TrainConfig:
     def keep_parts(self) -> tuple[str, ...]:
         return tuple(part for part in self.keep.split(",") if part)
 
+    def stored(self) -> dict:
+        """What belongs to the run: the settings that its config.json keeps."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if OPTIONS[name]["belongs"] != COMMAND}
+
     def check(self) -> None:
         """Raise InputError for flags that do not go together, and for a number out of its range."""
+        for name in OPTIONS:
+            check_bounds(name, getattr(self, name))
+        if self.memory is not None:
+            parse_memory(self.memory)
         if self.train is None:
-            if self.task != "classification":
-                raise InputError(f"--task {self.task} has no data of its own; give --train FILE")
-            for name in ("test", "text_column", "label_column"):
-                if getattr(self, name) not in (None, "text", "label"):
-                    raise InputError(f"{flag(name)} goes with --train, your own data")
-            if isinstance(self.dev_split, str):
-                raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+            self.check_built_in()
         if self.task == "pretrain" and self.vocab_size is not None and not self.scratch:
             raise InputError(
                 "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
@@ -135,67 +187,71 @@ class TrainConfig:
         for name in ("data_dir", "keep"):
             if getattr(self, name) and (self.train is not None or self.data != "20newsgroups"):
                 raise InputError(f"{flag(name)} goes with --data 20newsgroups")
-        for name in (
-            "batch_size", "accumulate", "epochs", "lr", "clip", "hidden", "layers", "encoder_lr", "embedding",
-            "vocab_size", "min_count", "stride", "max_windows", "nodes", "gpus", "updates",
-        ):  # fmt: skip
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise InputError(f"{flag(name)} {getattr(self, name)}: must be above 0")
-        for name in ("weight_decay", "patience", "save_every", "seed"):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
-                raise InputError(f"{flag(name)} {getattr(self, name)}: must be 0 or more")
-        for name in ("warmup", "dropout", "label_smoothing"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{flag(name)} {getattr(self, name)}: must be at least 0 and below 1")
-        if self.memory is not None:
-            parse_memory(self.memory)
-        if self.max_length is not None and self.max_length < 8:
-            raise InputError(f"--max-length {self.max_length}: must be at least 8")
+
+    def check_built_in(self) -> None:
+        """The built-in corpora are for classification, and bring their columns and their test split."""
+        if self.task != "classification":
+            raise InputError(f"--task {self.task} has no data of its own; give --train FILE")
+        for name in ("test", "text_column", "label_column"):
+            if getattr(self, name) not in (None, "text", "label"):
+                raise InputError(f"{flag(name)} goes with --train, your own data")
+        if isinstance(self.dev_split, str):
+            raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
 
 
-def parse_memory(text: str) -> int:
-    """Bytes of "6GB" (10^9) or "6GiB" (2^30), with KB, MB and TB alike. Raises InputError."""
-    number = text.strip().upper().rstrip("BIKMGT")
-    unit = text.strip().upper()[len(number) :]
-    try:
-        size = int(float(number) * UNITS[unit])
-    except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--memory {text}: expected a size such as 6GB (10^9 bytes) or 6GiB (2^30 bytes)") from None
-    if size <= 0:
-        raise InputError(f"--memory {text}: must be above 0")
-    return size
+OPTIONS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}
+
+
+def check_bounds(name: str, value) -> None:
+    above, least, below = (OPTIONS[name][bound] for bound in ("above", "least", "below"))
+    if value is None:
+        return
+    if above is not None and not value > above:
+        raise InputError(f"{flag(name)} {value}: must be above {above}")
+    if below is not None and not least <= value < below:
+        raise InputError(f"{flag(name)} {value}: must be at least {least} and below {below}")
+    if least is not None and not value >= least:
+        raise InputError(f"{flag(name)} {value}: must be {f'at least {least}' if least else '0 or more'}")
 
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser with a flag for each field of TrainConfig. Flags that are not given are absent from its
-    result, so that it can be told what the user said from what is a default."""
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def parser(description: str, choices: dict[str, Iterable[str]] | None = None) -> argparse.ArgumentParser:
+    """An argument parser with a flag for each field of TrainConfig, in groups. `choices` {field: names} come from the
+    tables in which the names live. Flags that are not given are absent from its result, so that it can be told what the
+    user said from what is a default."""
     result = argparse.ArgumentParser(
+        usage="%(prog)s [--FLAG VALUE] ...",  # all of them in a row would hide the examples
         description=description,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    groups = {name: result.add_argument_group(name) for name in dict.fromkeys(o["group"] for o in OPTIONS.values())}
     hints = typing.get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
-        add_flag(result, field, hints[field.name])
+        names = (choices or {}).get(field.name, field.metadata["choices"])
+        add_flag(groups[field.metadata["group"]], field, hints[field.name], names)
     return result
 
 
-def add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) -> None:
-    help, choices = field.metadata["help"], field.metadata["choices"]
+def add_flag(group, field: dataclasses.Field, hint, choices: Iterable[str] | None) -> None:
+    help = field.metadata["help"]
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint == list[int]:
-        parser.add_argument(flag(field.name), type=int, nargs="+", help=help, metavar="N")
+        group.add_argument(flag(field.name), type=int, nargs="+", help=help, metavar="N")
         return
     if hint is bool:
-        parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=help)
+        group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=help)
         return
     if field.default is not None and field.default != "":
         help += f" (default: {field.default})"
+    choices = tuple(choices) if choices else None
     metavar = None if choices else {int: "N", float: "X", str: "S"}[hint]
-    parser.add_argument(flag(field.name), type=hint, choices=choices, help=help.replace("%", "%%"), metavar=metavar)
+    group.add_argument(flag(field.name), type=hint, choices=choices, help=help.replace("%", "%%"), metavar=metavar)

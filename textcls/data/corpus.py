@@ -1,12 +1,13 @@
-"""What every reader returns: labelled documents in three splits; and how dev is split off."""
+"""What readers return: labelled documents in three splits; how they are named, and how dev is split off."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from textcls.errors import InputError
+from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
 
 
 @dataclasses.dataclass
@@ -35,29 +36,38 @@ class Documents:
 
 @dataclasses.dataclass
 class Corpus:
-    """`description` is printed with every result, since one name can mean several benchmarks."""
+    """Three splits, each with a length and `ids`: Documents, or what else a task reads. `description` is printed with
+    every result, since one name can mean several benchmarks. `labels` are classes or tags, none where there are none;
+    `vocabulary` is there where the splits are already in its words."""
 
     name: str
     description: str
     labels: list[str]
-    train: Documents
-    dev: Documents
-    test: Documents | None
+    train: Any
+    dev: Any
+    test: Any | None
+    vocabulary: Any = None
 
 
 def documents(pool: str, texts: Sequence[tuple[str, ...]], labels: Sequence[int]) -> Documents:
     """Documents of one source; `pool` ("train", "test", …) tells apart the sources of one corpus."""
-    ids = [int.from_bytes(fingerprint(pool, str(i), *text)[:8], "little") for i, text in enumerate(texts)]
-    return Documents(list(texts), np.asarray(labels, np.int64), np.asarray(ids, np.uint64))
+    return Documents(list(texts), np.asarray(labels, np.int64), identify(pool, texts))
 
 
-def fingerprint(*parts: str) -> bytes:
-    """A digest of a list of strings; the lengths keep ("ab", "c") and ("a", "bc") apart."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.digest()
+def identify(pool: str, items: Sequence[Sequence[str]]) -> np.ndarray:
+    """A number for each item, uint64 (N,), from the pool it was read from, its place there and its strings."""
+    return np.array([number_of(pool, str(i), *item) for i, item in enumerate(items)], np.uint64)
+
+
+def number_of(*parts: str) -> int:
+    """64 bits of a digest of strings."""
+    return int.from_bytes(fingerprint(*parts)[:8], "little")
+
+
+def check_share(share: str | float) -> None:
+    """Raise InputError where --dev is a share that holds out nothing or everything."""
+    if isinstance(share, float) and not 0.0 < share < 1.0:
+        raise InputError(f"--dev {share:g}: a share must lie between 0 and 1")
 
 
 def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Documents]:
@@ -66,8 +76,7 @@ def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Docu
     Each class is shuffled and gives round(share * n) documents, at least one where it has two or more. Both splits
     keep the order of the pool.
     """
-    if not 0.0 < share < 1.0:
-        raise InputError(f"--dev {share:g}: a share must lie between 0 and 1")
+    check_share(share)
     random = np.random.default_rng(seed)
     in_dev = np.zeros(len(pool), bool)
     for label in np.unique(pool.labels):

@@ -5,9 +5,9 @@ import pathlib
 import urllib.error
 import urllib.request
 
-from textcls import files
-from textcls.errors import InputError
-from textcls.progress import bar
+from textcls.runtime import files
+from textcls.runtime.errors import InputError
+from textcls.runtime.progress import bar
 
 CHUNK = 1 << 16
 
@@ -24,11 +24,11 @@ def download(url: str, target: pathlib.Path, sha256: str, what: str, flag: str, 
             f"{what} could not be fetched from {url} ({reason}). Without a network: put {target.name} into "
             f"{target.parent}, or give its folder with {flag}"
         ) from None
-    found = files.sha256(part)
-    if found != sha256:
+    digest = files.sha256(part)
+    if digest != sha256:
         part.unlink()
         raise InputError(
-            f"{what} from {url}: sha256 is {found}, expected {sha256}; the download was deleted, try again"
+            f"{what} from {url}: sha256 is {digest}, expected {sha256}; the download was deleted, try again"
         )
     os.replace(part, target)
     return target

@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from textcls import files
-from textcls.data.cache import cache_folder, cached, pack, unpack
-from textcls.data.corpus import Corpus, check, documents, fingerprint, split_dev
+from textcls.data.corpus import Corpus, check, documents, split_dev
 from textcls.data.download import download
-from textcls.errors import InputError, known
+from textcls.runtime import files
+from textcls.runtime.cache import cache_folder, cached, pack, unpack
+from textcls.runtime.errors import InputError, known
+from textcls.runtime.files import fingerprint
 
 ARCHIVE = "20news-bydate.tar.gz"
 URL = "https://ndownloader.figshare.com/files/5975967"
@@ -42,12 +43,12 @@ def load(
         if part not in PARTS:
             raise known("part in --keep", part, PARTS)
     path = find(data_dir, quiet)
-    kept = cached(f"20newsgroups-{digest(path, keep)}", lambda: stripped(path, keep, progress))
-    texts, names = unpack(kept), kept["names"].tolist()
+    arrays = cached(f"20newsgroups-{digest(path, keep)}", lambda: stripped(path, keep, progress))
+    texts, names = unpack(arrays), arrays["names"].tolist()
     pools = {}
     for pool in ("train", "test"):
-        rows = np.flatnonzero(kept["pools"] == pool)
-        pools[pool] = documents(pool, [(texts[i],) for i in rows], kept["labels"][rows])
+        rows = np.flatnonzero(arrays["pools"] == pool)
+        pools[pool] = documents(pool, [(texts[i],) for i in rows], arrays["labels"][rows])
     train, dev = split_dev(pools["train"], dev_share, seed)
     return check(Corpus("20newsgroups", describe(keep), names, train, dev, pools["test"]))
 

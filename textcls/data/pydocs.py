@@ -10,8 +10,9 @@ import sysconfig
 import warnings
 from collections.abc import Callable
 
-from textcls.data.corpus import Corpus, check, documents, fingerprint, split_dev
-from textcls.errors import InputError
+from textcls.data.corpus import Corpus, check, documents, split_dev
+from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
 
 CLASSES = 20
 FEWEST_WORDS = 5
@@ -61,20 +62,10 @@ def docstrings(folder: pathlib.Path):
 
 def distinct(rows) -> dict[str, str]:
     """{text: label}, the first label winning where a text stands in several packages."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for text, label in rows:
-        found.setdefault(text, label)
-    return found
-
-
-def plain_text() -> str:
-    """The docstrings that are not of the test split, as a text to pre-train on: a paragraph a line, a blank line after
-    each docstring."""
-    texts = sorted(distinct(docstrings(pathlib.Path(sysconfig.get_paths()["stdlib"]))))
-    documents = (
-        "\n".join(" ".join(part.split()) for part in text.split("\n\n")) for text in texts if not is_test(text)
-    )
-    return "\n\n".join(documents) + "\n"
+        labels.setdefault(text, label)
+    return labels
 
 
 def is_test(text: str) -> bool:

@@ -3,10 +3,10 @@
 import csv
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from textcls.data.corpus import Corpus, Documents, check, documents, split_dev
-from textcls.errors import InputError, known
+from textcls.runtime.errors import InputError, known
 
 FORMATS = (".csv", ".tsv", ".jsonl")
 csv.field_size_limit(1 << 27)
@@ -25,8 +25,13 @@ def load(train: str, dev: str | float, test: str | None, text_column: str, label
     return check(Corpus(name, description, labels, splits["train"], splits["dev"], splits.get("test")))
 
 
+def text_columns(text_column: str) -> list[str]:
+    """One column, or two with a comma between."""
+    return text_column.split(",")
+
+
 def wanted(text_column: str, label_column: str) -> list[str]:
-    columns = [*text_column.split(","), label_column]
+    columns = [*text_columns(text_column), label_column]
     if not 2 <= len(columns) <= 3:
         raise InputError(f"--text-column {text_column}: give one column, or two with a comma between")
     return columns
@@ -59,29 +64,33 @@ def read(path: pathlib.Path, columns: list[str]) -> Iterator[tuple[str, tuple[st
         raise known("file type", path.suffix or path.name, FORMATS)
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    found = False
+    empty = True
     for where, values in (read_json_lines if path.suffix == ".jsonl" else read_table)(path, columns):
         *texts, label = values
         if not label.strip():
             raise InputError(f"{where}: the label in column {columns[-1]!r} is empty")
-        found = True
+        empty = False
         yield where, tuple(texts), label.strip()
-    if not found:
+    if empty:
         raise InputError(f"{path}: the file holds no rows")
 
 
 def decoded_lines(path: pathlib.Path) -> Iterator[str]:
     """The lines of a UTF-8 file, with or without a byte-order mark; errors name the line and the byte."""
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
-                    "UTF-8; convert the file (for Latin-1: iconv -f latin1 -t utf-8)"
-                ) from None
-            yield text
+        yield from decode(file, str(path))
+
+
+def decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """UTF-8 as strings, without a byte-order mark at the beginning; `name` is what errors call the source."""
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
+                "UTF-8; convert the file (for Latin-1: iconv -f latin1 -t utf-8)"
+            ) from None
 
 
 def read_table(path: pathlib.Path, columns: list[str]) -> Iterator[tuple[str, list[str]]]:

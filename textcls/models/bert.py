@@ -6,7 +6,6 @@ Dimensions: B batch, T tokens, H hidden, N heads, D = H / N head size, I interme
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import torch
@@ -14,9 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from textcls.models.dropout import Dropout, dropout, keep_mask
-
-BLOCK = 1 << 18  # elements of a block of attention scores on the CPU
+from textcls.models.attention import attention, attention_bias, lowered
+from textcls.models.dropout import Dropout
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # x * Phi(x) with erf: BERT's own
@@ -27,7 +25,7 @@ ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """The shape of a BERT, with the fields and defaults of a published config.json (bare: bert-base-uncased)."""
+    """The dimensions of a BERT, with the fields and defaults of a published config.json (bare: bert-base-uncased)."""
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -113,82 +111,8 @@ class SelfAttention(nn.Module):
             linear(hidden).view(B, T, self.num_heads, H // self.num_heads).transpose(1, 2)  # (B, N, T, D)
             for linear in (self.query, self.key, self.value)
         )
-        dropout_prob = self.dropout_prob if self.training else 0.0
-        # Dropout sends the fused kernel to its slow path on the CPU.
-        attention = attention_cpu if dropout_prob > 0.0 and hidden.device.type == "cpu" else attention_fused
-        context = attention(query, key, value, bias, dropout_prob)  # (B, N, T, D)
+        context = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)  # (B, N, T, D)
         return context.transpose(1, 2).reshape(B, T, H)
-
-
-def lowered(x: torch.Tensor) -> torch.Tensor:
-    """`x` in autocast's type, where autocast is on."""
-    device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
-
-
-def attention_written_out(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
-    """softmax(Q K^T / sqrt(D) + bias) V, the reference: (B, N, T, D) each -> (B, N, T, D)."""
-    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)  # (B, N, T, T)
-    if bias is not None:
-        scores = scores + bias
-    return dropout(scores.softmax(-1), dropout_prob, True) @ value
-
-
-def attention_fused(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
-    """The same by torch's fused kernels."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_prob)
-
-
-def attention_cpu(query, key, value, bias, dropout_prob: float) -> torch.Tensor:
-    """The same for training on the CPU, a few documents at a time, so that the (T, T) tensors stay in the cache."""
-    return AttentionWithDropout.apply(query, key, value, bias, dropout_prob)
-
-
-class AttentionWithDropout(torch.autograd.Function):
-    """The written-out attention with its derivative, block by block over the batch. Only the dropout mask of the size
-    (B, N, T, T) is kept; probabilities are made again in the backward pass, as in FlashAttention (Dao et al., 2022),
-    because fresh memory costs more than the arithmetic."""
-
-    @staticmethod
-    def forward(ctx, query, key, value, bias, dropout_prob):
-        keep = torch.empty(*query.shape[:-1], key.shape[-2], dtype=torch.uint8)  # (B, N, T, T)
-        context = torch.empty_like(value)  # (B, N, T, D) in memory as (B, T, N, D)
-        for rows in blocks(keep):
-            mask, scale = keep_mask(keep[rows].shape, dropout_prob)
-            keep[rows] = mask
-            dropped = probabilities(query[rows], key[rows], bias, rows).mul_(mask)
-            context[rows] = dropped @ (value[rows] * scale)
-        ctx.save_for_backward(query, key, value, bias, keep)
-        ctx.scale = scale
-        return context
-
-    @staticmethod
-    def backward(ctx, grad):
-        query, key, value, bias, keep = ctx.saved_tensors
-        d_query, d_key, d_value = (torch.empty_like(x) for x in (query, key, value))
-        shrink = 1.0 / math.sqrt(query.shape[-1])
-        for rows in blocks(keep):
-            kept = probabilities(query[rows], key[rows], bias, rows)
-            grad_rows = grad[rows] * ctx.scale
-            d_value[rows] = (kept * keep[rows]).transpose(-1, -2) @ grad_rows
-            d_kept = (grad_rows @ value[rows].transpose(-1, -2)).mul_(keep[rows])
-            d_scores = torch.ops.aten._softmax_backward_data(d_kept, kept, -1, kept.dtype)
-            d_query[rows] = (d_scores @ key[rows]).mul_(shrink)
-            d_key[rows] = d_scores.transpose(-1, -2) @ (query[rows] * shrink)
-        return d_query, d_key, d_value, None, None
-
-
-def blocks(keep: torch.Tensor) -> list[slice]:
-    """The batch in slices whose (N, T, T) tensors have about BLOCK elements together."""
-    size = max(1, BLOCK // keep[0].numel())
-    return [slice(start, start + size) for start in range(0, len(keep), size)]
-
-
-def probabilities(query, key, bias, rows: slice) -> torch.Tensor:
-    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-    if bias is not None:
-        scores += bias[rows]
-    return scores.softmax(-1)
 
 
 class Residual(nn.Module):
@@ -205,6 +129,8 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
+    """Self-attention and its output projection: (hidden (B, T, H), bias) -> (B, T, H)."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.self = SelfAttention(config)
@@ -215,6 +141,8 @@ class Attention(nn.Module):
 
 
 class Intermediate(nn.Module):
+    """The first half of the feed-forward layer: (B, T, H) -> (B, T, I)."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -225,6 +153,8 @@ class Intermediate(nn.Module):
 
 
 class Layer(nn.Module):
+    """A layer of the encoder: (hidden (B, T, H), bias, mask) -> (B, T, H). The mask is for layers that have an LSTM."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.attention = Attention(config)
@@ -285,16 +215,6 @@ class Bert(nn.Module):
         hidden = self.embeddings(ids, segments)
         hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype), mask)
         return hidden, None if self.pooler is None else self.pooler(hidden)
-
-
-def attention_bias(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """0 on real tokens and the most negative number of `dtype` on padding: (B, T) -> (B, 1, 1, T)."""
-    if mask is None:
-        return None
-    if torch.is_autocast_enabled(mask.device.type):
-        dtype = torch.get_autocast_dtype(mask.device.type)  # the scores' dtype: a wider bias would overflow in it
-    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-    return bias.masked_fill_(mask == 0, torch.finfo(dtype).min)[:, None, None, :]
 
 
 def initialise(module: nn.Module, std: float) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from textcls.models.lstm import lstm_precision
-from textcls.models.recurrent import WordShape
+from textcls.models.recurrent import WordDims
 
 Carry = tuple[tuple[torch.Tensor, torch.Tensor], ...]  # (h, c) of each layer, (1, B, H) both
 
@@ -22,14 +22,14 @@ class LanguageModel(nn.Module):
     that two windows equal one.
     """
 
-    def __init__(self, shape: WordShape, layers: int = 2, dropout: float = 0.5):
+    def __init__(self, dims: WordDims, layers: int = 2, dropout: float = 0.5):
         super().__init__()
         self.dropout = dropout
-        self.words = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.words = nn.Embedding(dims.vocab_size, dims.hidden_size)
         self.layers = nn.ModuleList(
-            nn.LSTM(shape.hidden_size, shape.hidden_size, batch_first=True) for _ in range(layers)
+            nn.LSTM(dims.hidden_size, dims.hidden_size, batch_first=True) for _ in range(layers)
         )
-        self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
+        self.bias = nn.Parameter(torch.zeros(dims.vocab_size))
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
 
     def forward(self, ids: torch.Tensor, carry: Carry | None = None) -> tuple[torch.Tensor, Carry]:

@@ -3,6 +3,8 @@
 Dimensions: B batch, T tokens, H input size, S LSTM units per direction, C classes.
 """
 
+import functools
+
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -70,8 +72,20 @@ class LSTM(nn.LSTM):
 
 def lstm_precision():
     """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail."""
-    has_bf16_lstm = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm)
+    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm())
+
+
+@functools.cache
+def has_bf16_lstm() -> bool:
+    """Whether this processor runs an LSTM in bf16: tried once, on one step of zeros."""
+    x = torch.zeros(1, 1, 1, dtype=torch.bfloat16)
+    weights = [x[0].expand(4, 1).contiguous(), x[0].expand(4, 1).contiguous(), x[0, 0].repeat(4), x[0, 0].repeat(4)]
+    try:
+        with torch.no_grad():
+            torch.lstm(x, (x, x), weights, True, 1, 0.0, True, False, True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def reverse_index(lengths: torch.Tensor, T: int) -> torch.Tensor:
@@ -91,6 +105,23 @@ def true_lengths(ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return torch.full(ids.shape[:1], ids.shape[1], device=ids.device) if mask is None else mask.sum(1)
 
 
+class FrozenEmbeddings(Embeddings):
+    """BERT's embedding layer, which no training changes: (ids (B, T), mask, segments (B, T) | None) -> (B, T, H)."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        self.features = config.hidden_size
+        initialise(self, config.initializer_range)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        return super().train(False)  # its dropout must not come alive with the rest
+
+    @torch.no_grad()
+    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
+        return super().forward(ids, segments)
+
+
 class BiLSTMClassifier(nn.Module):
     """Frozen BERT embeddings -> BiLSTM -> attention pooling -> LayerNorm, Linear, GELU, dropout, Linear -> (B, C).
 
@@ -107,9 +138,7 @@ class BiLSTMClassifier(nn.Module):
         pooling: str = "attention",
     ):
         super().__init__()
-        self.embeddings = Embeddings(config)
-        initialise(self.embeddings, config.initializer_range)
-        self.embeddings.requires_grad_(False)
+        self.embeddings = FrozenEmbeddings(config)
         self.lstm = LSTM(config.hidden_size, hidden, layers, dropout)
         self.pooling = Pooling(pooling, 2 * hidden)
         self.head = nn.Sequential(
@@ -121,12 +150,6 @@ class BiLSTMClassifier(nn.Module):
         )
         self.train()
 
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.embeddings.eval()  # frozen: its dropout must not come alive with the rest
-        return self
-
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        with torch.no_grad():
-            x = self.embeddings(ids, segments)  # (B, T, H)
+        x = self.embeddings(ids, mask, segments)  # (B, T, H)
         return self.head(self.pooling(self.lstm(x, true_lengths(ids, mask)), mask))

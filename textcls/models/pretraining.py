@@ -58,6 +58,7 @@ class BertForPreTraining(nn.Module):
         self.bert = Bert(config, make=make)
         self.cls = Heads(config, next_sentence)
         initialise(self.cls, config.initializer_range)
+        self.has_unused_parameters = not next_sentence  # the pooler's
 
     def forward(self, ids, mask, segments, places) -> tuple[torch.Tensor, torch.Tensor | None]:
         hidden, pooled = self.bert(ids, mask, segments)

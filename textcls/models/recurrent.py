@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from textcls.models.bert import Bert, BertConfig, Embeddings, Layer, initialise
+from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.crf import CRF
 from textcls.models.dropout import Dropout
 from textcls.models.heads import Pooling
@@ -20,7 +20,7 @@ from textcls.models.lstm import LSTM, true_lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class WordShape:
+class WordDims:
     """A table of word vectors."""
 
     vocab_size: int
@@ -30,32 +30,14 @@ class WordShape:
 class WordVectors(nn.Module):
     """Trainable vectors of words: (ids, ...) -> (B, T, H)."""
 
-    def __init__(self, shape: WordShape):
+    def __init__(self, dims: WordDims):
         super().__init__()
-        self.features = shape.hidden_size
-        self.table = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.features = dims.hidden_size
+        self.table = nn.Embedding(dims.vocab_size, dims.hidden_size)
         nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
         return self.table(ids)
-
-
-class FrozenEmbeddings(nn.Module):
-    """BERT's embedding layer, which no training changes: (ids, mask, segments) -> (B, T, H)."""
-
-    def __init__(self, config: BertConfig):
-        super().__init__()
-        self.features = config.hidden_size
-        self.embeddings = Embeddings(config)
-        initialise(self.embeddings, config.initializer_range)
-        self.requires_grad_(False)
-
-    def train(self, mode: bool = True):
-        return super().train(False)  # its dropout must not come alive with the rest
-
-    @torch.no_grad()
-    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        return self.embeddings(ids, segments)
 
 
 class BertVectors(nn.Module):

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import batch_of
+from textcls import BertClassifier
+from textcls.ledger.measure import SavedTensors, measure
+from textcls.runtime.device import Precision
+from textcls.runtime.memory import is_out_of_memory, peak_memory
+from textcls.tasks.classification import cross_entropy
+from textcls.text.batches import Batches
+from textcls.text.pieces import Pieces, Sequences
+
+CPU = torch.device("cpu")
+
+
+def test_peak_of_the_process_grows_with_what_it_touches():
+    pytest.importorskip("resource")
+    before = peak_memory(CPU)["rss"]
+    size = before + 200 * 2**20  # above the peak so far, whatever other tests used
+    block = bytearray(size)
+    for i in range(0, size, 4096):
+        block[i] = 1
+    grown = peak_memory(CPU)["rss"] - before
+    assert 150 * 2**20 < grown
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_peak_on_cuda():
+    torch.cuda.reset_peak_memory_stats()
+    block = torch.zeros(2**20, device="cuda")
+    memory = peak_memory(block.device)
+    assert memory["cuda_reserved"] >= memory["cuda_allocated"] >= 2**22
+
+
+def test_saved_tensors_of_a_model_that_can_be_counted_by_hand():
+    model = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.GELU(), torch.nn.Linear(20, 30), torch.nn.Tanh())
+    x = 1.0 * torch.randn(8, 10, requires_grad=True)  # not a leaf, and the first product keeps its weight, too
+    with SavedTensors(model) as saved:
+        model(x)
+    # input of the first product; input of GELU; its output, input of the second product; output of tanh
+    assert saved.parts == {"head": 4 * 8 * (10 + 20 + 20 + 30)}
+    with torch.autocast("cpu", torch.bfloat16), SavedTensors(model) as saved:
+        model(x)
+    assert saved.parts == {"head": 2 * 8 * (10 + 20 + 20 + 30)}
+    assert saved.copies == 2 * (10 * 20 + 20 * 30)
+
+
+def test_measuring_changes_no_weight_and_leaves_no_hook(tiny_shape):
+    torch.manual_seed(0)
+    model = BertClassifier(tiny_shape, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    ids, mask = batch_of([9, 4, 6, 9, 5, 3, 8], 60)
+    tokens = ids[mask.bool()].numpy()
+    rows = Pieces(tokens, np.concatenate([[0], mask.sum(1).cumsum(0).numpy()]))
+    batches = Batches(Sequences(rows, rows.lengths, 0), np.array([0, 1, 2, 0, 1, 2, 0]), batch_size=4)
+    measured = measure(model, batches, cross_entropy(), CPU, Precision(None, ""), 100)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    assert (measured.batch, measured.tokens, measured.padded) == (4, 9, True)
+    size = 4 * sum(p.numel() for p in model.parameters())
+    assert measured.trainable == measured.gradients == size and measured.frozen == 0
+    assert 2 * size <= measured.optimizer <= 2 * size + 8 * len(before)  # and a step count for each parameter
+    assert set(measured.seconds) == {"data", "forward", "backward", "optimiser"}
+    assert all(seconds > 0 for seconds in measured.seconds.values())
+
+
+def test_running_out_of_memory_is_recognised():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)

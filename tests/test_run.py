@@ -1,0 +1,143 @@
+import json
+import os
+import pickle
+import resource
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from textcls.runtime import files
+from textcls.runtime.errors import InputError, explain_os_error
+from textcls.runtime.tensors import load_trainable, random_states, restore_random_states
+from textcls.training.run import FORMAT, Run, free_folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run(tmp_path / "runs" / "x")
+    run.create({"labels": ["a", "b"]}, {"train": np.arange(3, dtype=np.uint64)})
+    return run
+
+
+def test_round_trip(run):
+    assert run.exists() and run.meta() == {"format": FORMAT, "labels": ["a", "b"]}
+    assert run.splits()["train"].tolist() == [0, 1, 2]
+    run.save("best.pt", {"model": {"w": torch.arange(3.0)}, "epoch": 2})
+    assert torch.equal(run.load("best.pt")["model"]["w"], torch.arange(3.0))
+    run.write_metrics([{"epoch": 1}, {"epoch": 2}])
+    assert (run.folder / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_folders_that_are_no_runs(tmp_path, run):
+    with pytest.raises(InputError, match="no such run folder"):
+        Run(tmp_path / "none").meta()
+    with pytest.raises(InputError, match="not a run folder"):
+        Run(tmp_path).meta()
+    config = run.folder / "config.json"
+    config.write_text(json.dumps({"format": 99}))
+    with pytest.raises(InputError, match=rf"a run folder of another version of textcls \(format 99, this one reads {FORMAT}\)"):
+        run.meta()
+    for content in ("", "{", "[]", "{}", '{"format"'):
+        config.write_text(content)
+        with pytest.raises(InputError, match="config.json: damaged"):
+            run.meta()
+
+
+class Evil:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+def test_checkpoints_never_run_code(run, tmp_path):
+    target = tmp_path / "owned"
+    path = run.folder / "best.pt"
+    torch.save({"format": FORMAT, "model": Evil(str(target))}, path)
+    with pytest.raises(InputError, match="best.pt: not a readable checkpoint"):
+        run.load("best.pt")
+    path.write_bytes(pickle.dumps(Evil(str(target))))
+    with pytest.raises(InputError, match="best.pt: not a readable checkpoint"):
+        run.load("best.pt")
+    assert not target.exists()
+
+
+def test_damaged_checkpoints(run):
+    run.save("best.pt", {"model": {"w": torch.arange(1000.0)}})
+    path = run.folder / "best.pt"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"junk", whole[:-30]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="best.pt: not a"):
+            run.load("best.pt")
+    torch.save([1, 2], path)
+    with pytest.raises(InputError, match="best.pt: not a checkpoint of format"):
+        run.load("best.pt")
+    path.unlink()
+    with pytest.raises(InputError, match="no best.pt yet.*--resume"):
+        run.load("best.pt")
+    (run.folder / "splits.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match="splits.npz: missing or damaged"):
+        run.splits()
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(run):
+    """A file-size limit makes the write fail in the middle, as a full disk does."""
+    run.save("last.pt", {"step": 1})
+    before = sorted(os.listdir(run.folder))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            run.save("last.pt", {"step": 2, "model": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.load("last.pt")["step"] == 1
+    assert sorted(os.listdir(run.folder)) == before
+    assert "choose another folder with --out" in explain_os_error(error.value)
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "x"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.replacing(path) as file:
+        file.write(b"half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_load_trainable_is_strict():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    model[0].requires_grad_(False)
+    good = {"1.weight": torch.ones(1, 2), "1.bias": torch.zeros(1)}
+    load_trainable(model, good, "best.pt")
+    assert torch.equal(model[1].weight, good["1.weight"])
+    for change, message in (
+        ({"2.weight": torch.ones(1)}, "unknown 2.weight"),
+        ({"0.weight": torch.ones(2, 2)}, "unknown 0.weight"),
+        ({"1.bias": torch.ones(4)}, r"1.bias is \(4,\), expected \(1,\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_trainable(model, good | change, "best.pt")
+    with pytest.raises(InputError, match="missing 1.bias"):
+        load_trainable(model, {"1.weight": good["1.weight"]}, "best.pt")
+
+
+def test_random_states_go_on_where_they_were():
+    states = random_states()
+    first = torch.rand(5)
+    restore_random_states(states)
+    assert torch.equal(first, torch.rand(5))
+
+
+def test_free_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(free_folder("bert")) == "runs/bert"
+    for name in ("bert", "bert-2"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert str(free_folder("bert")) == "runs/bert-3"

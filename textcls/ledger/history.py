@@ -1,0 +1,49 @@
+"""ledger.json: what a run was predicted to take beside what it took, and what is left of it in later predictions."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+
+from torch import nn
+
+from textcls.ledger.measure import Measured
+from textcls.ledger.plan import Plan
+from textcls.runtime.files import write_json
+from textcls.runtime.memory import reset_peak, resident_memory, size_of
+from textcls.training.run import Run
+
+LAST_RUNS = 5  # that a prediction is shown with
+
+
+def resident_before(model: nn.Module | None) -> int:
+    """Bytes of the process before training, but for those of `model`, whose tensors training takes over; 0 or less where
+    the system does not say. Peaks are counted from here on."""
+    reset_peak()
+    return resident_memory() - (0 if model is None else size_of(model.parameters()))
+
+
+def growth(predicted: Plan, measured: Measured, resident: int) -> int:
+    """Bytes that the run took: tensors on CUDA, on the CPU the process over the `resident` bytes it had before; 0 where
+    the system does not say."""
+    if predicted.step.device == "cuda":
+        return measured.peak["cuda_allocated"]
+    return measured.peak["rss"] - resident if resident > 0 else 0
+
+
+def keep(run: Run, predicted: Plan, measured: Measured, growth: int) -> None:
+    facts = {"device": predicted.step.device, "growth": growth, "predicted": predicted.footprint()}
+    write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | facts)
+
+
+def last_runs(folder: pathlib.Path, device: str) -> dict[str, tuple[int, int]]:
+    """{run: (predicted, measured) bytes} of the newest runs in `folder` on this kind of device, newest first."""
+    runs = {}
+    for path in sorted(folder.glob("*/ledger.json"), key=os.path.getmtime, reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            ledger = json.loads(path.read_text("utf-8"))
+            if ledger["device"] == device and ledger["growth"]:
+                runs[str(path.parent)] = int(ledger["predicted"]), int(ledger["growth"])
+    return dict(itertools.islice(runs.items(), LAST_RUNS))

@@ -1,0 +1,1 @@
+"""Numbers from arrays: how good predictions are, how certain that is, and how two runs compare. numpy only."""

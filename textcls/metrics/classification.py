@@ -1,0 +1,108 @@
+"""Classification metrics from logits, with bootstrap intervals. Dimensions: N documents, C classes."""
+
+import dataclasses
+
+import numpy as np
+
+from textcls.metrics.statistics import Interval, bootstrap, mcnemar, paired_interval
+
+BINS = 15  # of the calibration error
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Row-wise log softmax in float64: (N, C) -> (N, C)."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+class Scores:
+    """Logits (N, C) against labels (N,): every metric, on all documents or under bootstrap weights.
+
+    `weights` (N,) says how often each document counts; None counts each once.
+    """
+
+    def __init__(self, logits: np.ndarray, labels: np.ndarray):
+        assert len(logits) == len(labels) and len(labels), (logits.shape, labels.shape)
+        log_probabilities = log_softmax(logits)
+        self.labels, self.predicted, self.num_labels = labels, logits.argmax(1), logits.shape[1]
+        self.correct = self.predicted == labels
+        self.losses = -log_probabilities[np.arange(len(labels)), labels]
+        self.confidence = np.exp(log_probabilities.max(1))
+        # 15 bins of equal width, (0, 1/15], (1/15, 2/15], … as in Guo et al. (2017)
+        self.bins = np.clip(np.ceil(self.confidence * BINS).astype(int) - 1, 0, BINS - 1)
+
+    def accuracy(self, weights=None) -> float:
+        return float(np.average(self.correct, weights=weights))
+
+    def nll(self, weights=None) -> float:
+        """Mean negative log-likelihood of the true label, in nats."""
+        return float(np.average(self.losses, weights=weights))
+
+    def ece(self, weights=None) -> float:
+        """Expected calibration error: mean over bins of |accuracy - confidence|, weighted by the bins' documents."""
+        weights = np.ones(len(self.labels)) if weights is None else weights
+        gaps = np.bincount(self.bins, weights * (self.correct - self.confidence), BINS)
+        return float(np.abs(gaps).sum() / weights.sum())
+
+    def confusion(self, weights=None) -> np.ndarray:
+        """(C, C): rows are true labels, columns predictions."""
+        cells = self.labels * self.num_labels + self.predicted
+        return np.bincount(cells, weights, self.num_labels**2).reshape(self.num_labels, self.num_labels)
+
+    def macro_f1(self, weights=None) -> float:
+        """Mean F1 over the classes that occur as label or prediction."""
+        confusion = self.confusion(weights)
+        present = confusion.sum(0) + confusion.sum(1) > 0
+        return float(f1(confusion)[present].mean())
+
+    def per_class(self) -> dict[str, np.ndarray]:
+        """precision, recall, f1 and support, (C,) each; 0 where a denominator is 0."""
+        confusion = self.confusion()
+        return {
+            "precision": ratio(np.diag(confusion), confusion.sum(0)),
+            "recall": ratio(np.diag(confusion), confusion.sum(1)),
+            "f1": f1(confusion),
+            "support": confusion.sum(1),
+        }
+
+    def confused(self, most: int = 10) -> list[tuple[int, int, int]]:
+        """(true label, predicted label, documents) of the most frequent confusions."""
+        confusion = self.confusion().copy()
+        np.fill_diagonal(confusion, 0)
+        order = np.argsort(-confusion, axis=None, kind="stable")[:most]
+        pairs = [(*np.unravel_index(i, confusion.shape), confusion.flat[i]) for i in order]
+        return [(int(true), int(predicted), int(count)) for true, predicted, count in pairs if count > 0]
+
+
+METRICS = {"accuracy": Scores.accuracy, "macro_f1": Scores.macro_f1, "nll": Scores.nll, "ece": Scores.ece}
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of each class: (C, C) -> (C,)."""
+    return ratio(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1))
+
+
+def intervals(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Interval]:
+    """Every metric with its 95 % bootstrap interval over documents."""
+    scores = Scores(logits, labels)
+
+    def values(weights: np.ndarray | None) -> list[float]:
+        return [metric(scores, weights) for metric in METRICS.values()]
+
+    return dict(zip(METRICS, bootstrap(values, len(labels), seed), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Correct:
+    """Which of N documents were classified rightly, for comparisons document by document."""
+
+    right: np.ndarray  # (N,) bool
+    metric = "accuracy"
+
+    def against(self, other: "Correct") -> tuple[Interval, float]:
+        """(how much more accurate this is, two-sided p of McNemar's exact test)."""
+        return paired_interval(self.right, other.right), mcnemar(self.right, other.right)[2]

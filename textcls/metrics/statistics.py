@@ -1,0 +1,66 @@
+"""How certain a number is, and whether two runs differ: bootstrap intervals, McNemar's test, Holm's correction.
+
+Dimensions: N items (documents, sentences), M metrics, R bootstrap resamples.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+RESAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A value with the 2.5 % and 97.5 % points of its bootstrap distribution, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of `count` items is drawn, float64 (N,), for each of R bootstrap resamples."""
+    random = np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        yield np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
+
+
+def resampled(statistic: Callable[[np.ndarray], Sequence[float]], count: int, seed: int) -> np.ndarray:
+    """`statistic(weights (N,))` -> M values, under every resample: (R, M)."""
+    return np.array([statistic(weights) for weights in resamples(count, seed)])
+
+
+def bootstrap(statistic: Callable[[np.ndarray | None], Sequence[float]], count: int, seed: int = 0) -> list[Interval]:
+    """M values with their 95 % percentile bootstrap intervals over N items (Efron and Tibshirani, 1993, ch. 13).
+    `statistic(None)` is the value of all items, each counted once."""
+    low, high = np.percentile(resampled(statistic, count, seed), [2.5, 97.5], axis=0)
+    return [Interval(float(value), float(a), float(b)) for value, a, b in zip(statistic(None), low, high, strict=True)]
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
+    """(only a right, only b right, p): the exact two-sided test that both err equally often (McNemar, 1947).
+
+    p = min(1, 2 P(X <= min(n_a, n_b))), X binomial(n_a + n_b, 1/2), summed with logarithms of factorials.
+    """
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
+    n, k = only_a + only_b, min(only_a, only_b)
+    logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
+    return only_a, only_b, min(1.0, 2 * math.fsum(map(math.exp, logs)))
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Interval:
+    """The mean of a - b over N items with its 95 % bootstrap interval, the same items drawn for both."""
+    difference = a.astype(np.float64) - b
+    return bootstrap(lambda weights: [float(np.average(difference, weights=weights))], len(difference), seed)[0]
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Corrected for the number of comparisons (Holm, 1979): the chance of any false one stays below each value."""
+    order, corrected, largest = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = float(largest)
+    return corrected

@@ -1,0 +1,1 @@
+"""What others have trained, in and out: weights, their files and names, cached vectors of frozen encoders."""

@@ -1,0 +1,176 @@
+"""The backbone of a run: its dimensions, its vocabulary, its weights, and where they came from."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Tokenizer
+
+from textcls.config import TrainConfig
+from textcls.models.bert import Bert, BertConfig
+from textcls.models.recurrent import WordDims
+from textcls.pretrained import vectors as vectors_file
+from textcls.pretrained.bert import load_bert, read_config, read_heads, save_bert
+from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file
+from textcls.runtime import files, parallel
+from textcls.runtime.errors import InputError
+from textcls.text.vocabulary import Vocabulary, Words
+
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+DIMS = {  # published ones that can be planned for without their files
+    "bert-base-uncased": BertConfig(),
+    "bert-large-uncased": BertConfig(**LARGE),
+    "bert-base-cased": BertConfig(vocab_size=28996),
+    "bert-large-cased": BertConfig(vocab_size=28996, **LARGE),
+}
+
+
+@dataclasses.dataclass
+class Backbone:
+    """What a model stands on: a vocabulary, and a BERT or the size of word vectors.
+
+    `source`: {"name", "path", "sha256"} of the weights; the path is relative to the run where the run holds them.
+    `vectors`: (places in the vocabulary (n,), pretrained vectors (n, H)) of words, where given. `heads`: weights of
+    pre-training's heads.
+    """
+
+    dims: BertConfig | WordDims
+    vocabulary: Vocabulary | Words | None  # None where a run has its own
+    source: dict
+    description: str
+    bert: Bert | None = None
+    vectors: tuple[torch.Tensor, torch.Tensor] | None = None
+    heads: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+
+def words_of(config: TrainConfig, vocabulary: Vocabulary | Words) -> Backbone:
+    """A vocabulary of words, and pretrained vectors for them where the settings name a file."""
+    description = f"{len(vocabulary):,} words of the training texts"
+    size, vectors = config.embedding or 0, None
+    if config.vectors:
+        places, vectors = vectors_file.read(pathlib.Path(config.vectors), vocabulary)
+        size, vectors = vectors.shape[1], (places, vectors)
+        description += f", {len(places):,} with a vector of {size} numbers from {config.vectors}"
+    return Backbone(WordDims(len(vocabulary), size), vocabulary, {"name": "words"}, description, vectors=vectors)
+
+
+def bert_of(config: TrainConfig) -> Backbone:
+    """The BERT of `--bert`: with its weights, or with `--scratch` in its shape and with its vocabulary, but random."""
+    if not config.scratch:
+        return published(config.bert)
+    backbone = dims_and_vocabulary(config, (), None)
+    backbone.bert, backbone.source = untrained(backbone.dims, config.seed), backbone.source | {"path": "backbone"}
+    return backbone
+
+
+def published(name: str) -> Backbone:
+    """A BERT with weights, from a folder or the hub."""
+    folder = find_folder(name)
+    bert = load_bert(folder)
+    vocabulary = Vocabulary.from_folder(folder)
+    check_vocabulary(vocabulary, bert.config, folder)
+    source = {
+        "name": os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name,
+        "path": str(folder.resolve()),
+        "sha256": files.sha256(weights_file(folder)),
+    }
+    return Backbone(bert.config, vocabulary, source, describe(name, bert.config, vocabulary), bert)
+
+
+def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: Vocabulary | None) -> Backbone:
+    """What pre-training begins with: the weights of `--bert`, with its heads where it has them; or with `--scratch` its
+    dimensions alone, and its vocabulary or one learned from `texts`. `run_vocabulary` is that of a run to go on with."""
+    if not config.scratch:
+        backbone = published(config.bert)
+        backbone.heads = read_heads(find_folder(config.bert))
+        backbone.description += "" if backbone.heads else "; its heads begin at random"
+        return with_mask(backbone)
+    return with_mask(dims_and_vocabulary(config, texts, run_vocabulary))
+
+
+def dims_and_vocabulary(config: TrainConfig, texts: Iterable[str], run_vocabulary: Vocabulary | None) -> Backbone:
+    folder = find_folder(config.bert)
+    dims = read_config(folder / "config.json")
+    if config.vocab_size:
+        vocabulary = run_vocabulary or learn(texts, config.vocab_size)
+        dims = dataclasses.replace(dims, vocab_size=len(vocabulary), pad_token_id=vocabulary.pad)
+    else:
+        vocabulary = Vocabulary.from_folder(folder)
+        check_vocabulary(vocabulary, dims, folder)
+    return Backbone(dims, vocabulary, {"name": config.bert}, describe("random weights", dims, vocabulary))
+
+
+def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:
+    """Word pieces of the texts; of several processes the first learns them for all."""
+    made = Vocabulary.learn(texts, vocab_size).tokenizer.to_str() if parallel.is_first() else None
+    return Vocabulary(Tokenizer.from_str(parallel.from_first(made)))
+
+
+def describe(name: str, dims: BertConfig, vocabulary: Vocabulary) -> str:
+    return f"{name}: {dims.num_hidden_layers} layers, hidden {dims.hidden_size}, {len(vocabulary)} word pieces"
+
+
+def with_mask(backbone: Backbone) -> Backbone:
+    if backbone.vocabulary.mask is None:
+        raise InputError(f"--bert {backbone.source['name']}: its vocabulary has no [MASK], which pre-training needs")
+    return backbone
+
+
+def check_vocabulary(vocabulary: Vocabulary, dims: BertConfig, folder: pathlib.Path) -> None:
+    if vocabulary.largest_id >= dims.vocab_size:
+        raise InputError(
+            f"{folder}: word piece {vocabulary.largest_id} is outside the {dims.vocab_size} "
+            "embeddings; vocabulary and weights do not belong together"
+        )
+
+
+def dims_of(name: str) -> BertConfig:
+    """The dimensions of the backbone called `name`, for which its weights need not be there."""
+    if name == "nano" or os.path.isdir(name):
+        return read_config(find_folder(name) / "config.json")
+    if name.removeprefix("google-bert/") in DIMS:
+        return DIMS[name.removeprefix("google-bert/")]
+    return read_config(find_config(name))
+
+
+def untrained(dims: BertConfig, seed: int) -> Bert:
+    """Random weights. Positions and token types are drawn ten times smaller than words: at equal size they would be
+    most of what the embeddings say, and no training has taught anybody to tell the one from the other."""
+    torch.manual_seed(seed)
+    bert = Bert(dims).eval()
+    with torch.no_grad():
+        bert.embeddings.position_embeddings.weight.mul_(0.1)
+        bert.embeddings.token_type_embeddings.weight.mul_(0.1)
+    return bert
+
+
+def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
+    """Write a backbone that exists nowhere else into the run folder, and note its digest."""
+    folder = run_folder / backbone.source["path"]
+    if parallel.is_first():
+        save_bert(backbone.bert, folder)
+    parallel.wait()
+    backbone.source["sha256"] = files.sha256(folder / "model.safetensors")
+
+
+def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) -> Backbone:
+    """The frozen backbone of a run, from where it was or from `override`; its digest must be the one noted."""
+    folder = pathlib.Path(override) if override else run_folder / source["path"]
+    if source["name"] == "nano" and not override and source["path"] != "backbone":
+        folder = NANO  # wherever this installation has it
+    if not folder.is_dir():
+        raise InputError(
+            f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
+            "say where it is with --bert FOLDER"
+        )
+    weights = weights_file(folder)
+    digest = files.sha256(weights)
+    if digest != source["sha256"]:
+        raise InputError(
+            f"{weights}: sha256 {digest[:16]}… is not that of the backbone this run was trained on "
+            f"({source['sha256'][:16]}…)"
+        )
+    bert = load_bert(folder)
+    return Backbone(bert.config, None, source, source["name"], bert)

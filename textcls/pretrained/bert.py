@@ -1,0 +1,143 @@
+"""Published BERT weights: read them without executing anything, map the names, load strictly, write.
+
+Where the weights are a TRANS-BLSTM's, config.json says which by `model_type` and `small`.
+"""
+
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable
+
+import torch
+
+from textcls.models.bert import Bert, BertConfig, Layer
+from textcls.models.pretraining import BertForPreTraining
+from textcls.models.trans_blstm import VARIANTS, layer
+from textcls.pretrained.hub import find_folder, weights_file
+from textcls.pretrained.safetensors import read_safetensors, write_safetensors
+from textcls.runtime import files
+from textcls.runtime.errors import InputError
+from textcls.runtime.tensors import check_fit, load_tensors
+
+# Tensors of a published checkpoint that are no part of the encoder and pooler.
+IGNORED = re.compile(r"cls\..*|classifier\..*|qa_outputs\..*|dropout\..*|(bert\.)?embeddings\.position_ids")
+LEGACY = ((".gamma", ".weight"), (".beta", ".bias"))  # LayerNorm's names in the first PyTorch conversions
+
+
+def load_bert(folder_or_name: str | os.PathLike) -> Bert:
+    """A :class:`Bert` in eval mode with published weights, in float32.
+
+    `folder_or_name`: a folder, `nano`, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
+    :class:`InputError` naming every missing, unknown or mis-shaped tensor.
+    """
+    folder = find_folder(folder_or_name)
+    config = read_config(folder / "config.json")
+    with torch.device("meta"):
+        model = Bert(config, make=read_layer(folder / "config.json"))
+    path = weights_file(folder)
+    load_strictly(model, our_names(read_weights(path)), path)
+    return model.eval()
+
+
+def read_config(path: pathlib.Path) -> BertConfig:
+    """config.json of a published BERT. Fields that do not change the forward pass are skipped; a field that asks for
+    an architecture we do not have is an error."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        supported = {
+            "model_type": ("bert", *VARIANTS),
+            "position_embedding_type": ("absolute",),
+            "is_decoder": (False,),
+        }
+        for field, known in supported.items():
+            if values.get(field, known[0]) not in known:
+                raise ValueError(f"{field} is {values[field]!r}, supported: {', '.join(map(repr, known))}")
+        fields = BertConfig.__dataclass_fields__
+        # Published files write null for the padding id of some models: the default then.
+        return BertConfig(**{k: v for k, v in values.items() if k in fields and v is not None})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_layer(path: pathlib.Path) -> Callable[[BertConfig], torch.nn.Module]:
+    """What the model of a config.json, which :func:`read_config` has accepted, builds its layers with."""
+    values = json.loads(path.read_text("utf-8"))
+    variant = values.get("model_type", "bert")
+    return Layer if variant == "bert" else layer(variant, bool(values.get("small", False)))
+
+
+def read_heads(folder: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The pre-training heads of a folder, float32, in the names of models/pretraining.py; empty where it has none. The
+    decoder's weights are those of the word embeddings and its bias is that of the predictions, under a second name."""
+    tensors = read_weights(weights_file(folder))
+    heads = {
+        new_name(name[4:]): t for name, t in tensors.items() if re.match(r"cls\.(predictions|seq_relationship)", name)
+    }
+    return {name: t.to(torch.float32, copy=True) for name, t in heads.items() if ".decoder." not in name}
+
+
+def new_name(name: str) -> str:
+    """LayerNorm's weights with their present names."""
+    for old, new in LEGACY:
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def our_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Published names -> ours: without `bert.`, LayerNorms with weight and bias, other heads dropped."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if IGNORED.fullmatch(name):
+            continue
+        ours = new_name(name.removeprefix("bert."))
+        if ours in renamed:
+            raise InputError(f"weights: {name} and another tensor are both our {ours}")
+        renamed[ours] = tensor
+    return renamed
+
+
+def load_strictly(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    """Give `model` (on any device, `meta` too) these tensors as float32; names and shapes must agree both ways."""
+    wanted = model.state_dict()
+    check_fit(wanted, tensors, path)
+    # Copies: the tensors may lie in a read-only memory map.
+    model.load_state_dict({name: tensors[name].to(torch.float32, copy=True) for name in wanted}, assign=True)
+
+
+def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    """{name: tensor} of a .safetensors or .bin file. Nothing in the file is ever executed."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    tensors = load_tensors(path)
+    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        raise InputError(f"{path}: expected a dictionary of tensors")
+    return tensors
+
+
+def save_bert(model: Bert, folder: pathlib.Path) -> None:
+    """config.json and model.safetensors (float32), as other libraries read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(model.state_dict(), folder / "model.safetensors")
+    write_config(model.config, "BertModel", {}, folder)
+
+
+def publish(model: BertForPreTraining, dims: BertConfig, layers: dict, folder: pathlib.Path) -> None:
+    """A pre-trained model with its heads as config.json and model.safetensors (float32), in their published names.
+    `dims` stand in for the model's own, whose dropout may have been another during pre-training; `layers` is empty
+    for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(model.state_dict(), folder / "model.safetensors")
+    paired = model.cls.seq_relationship is not None
+    write_config(dims, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)
+
+
+def write_config(dims: BertConfig, architecture: str, layers: dict, folder: pathlib.Path) -> None:
+    files.write_json(
+        folder / "config.json", {"model_type": "bert", "architectures": [architecture], **vars(dims), **layers}
+    )

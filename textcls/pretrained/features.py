@@ -1,0 +1,115 @@
+"""The vectors of a frozen encoder, computed once: epochs after the first cost what stands above it.
+
+Dimensions: H size of a vector.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import torch
+
+from textcls.models.recurrent import BertVectors
+from textcls.runtime.cache import cache_folder
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.files import read_arrays, temporary_name, write_json
+from textcls.runtime.progress import through
+from textcls.text.batches import CPU_TOKENS, Batches
+
+Computed = tuple[np.ndarray, float]  # vectors fp16, and the seconds that they took
+
+
+class Features:
+    """The vectors of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H).
+
+    They are kept as fp16 in a memory-mapped file, whose name is a digest of the encoder's `weights` (their sha256), of
+    the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one.
+    """
+
+    def __init__(self, source: BertVectors, weights: str, batches: Batches, precision: Precision):
+        self.source, self.batches, self.precision = source, batches, precision
+        rows = batches.sequences.rows
+        every_token, every_row = (len(rows.tokens), source.features), (len(rows), source.features)
+        self.size = every_row if source.cls_only else every_token
+        self.path = self._file(weights, self.size)
+        self.cached = read(self.path, self.size)
+        if self.cached is None and source.cls_only:
+            larger = self._file(weights, every_token)
+            if (tokens := read(larger, every_token)) is not None:
+                self.path, self.cached = larger, (np.array(tokens[0][rows.offsets[:-1]]), tokens[1])
+
+    @property
+    def description(self) -> str:
+        way = "to" if self.cached is None else "from"
+        return f"vectors of {self.size[0]:,} tokens, {self.bytes / 2**30:.2f} GiB, {way} {self.path}"
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.size[0] * self.size[1]
+
+    def get(self, device: torch.device, name: str, quiet: bool) -> Computed:
+        """(vectors, seconds that they took, now or before). Raises InputError where the disk has no room."""
+        return self.cached or self._compute(device, name, quiet)
+
+    def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path:
+        key = hashlib.blake2b(f"{weights} {self.precision.name} {size}".encode(), digest_size=16)
+        sequences = self.batches.sequences
+        for part in (sequences.rows.tokens, sequences.rows.offsets, sequences.first):
+            key.update(np.ascontiguousarray(part).tobytes())
+        return cache_folder() / f"features-{key.hexdigest()}.npy"
+
+    @torch.no_grad()
+    def _compute(self, device: torch.device, name: str, quiet: bool) -> Computed:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(self.path.parent, self.bytes)
+        temporary, start = temporary_name(self.path, by_all=True), time.perf_counter()
+        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
+        self.source.eval().to(device)
+        order = self.batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
+        for documents in through(f"encoding {name}", quiet)(order):
+            self._encode(documents, vectors, device)
+        vectors.flush()
+        del vectors
+        seconds = time.perf_counter() - start
+        write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
+        os.replace(temporary, self.path)
+        return read_arrays(self.path, mapped=True), seconds
+
+    def _encode(self, documents: np.ndarray, vectors: np.ndarray, device: torch.device) -> None:
+        batch = self.batches.collate(documents).to(device)
+        with self.precision.autocast(device):
+            hidden = self.source(*(batch.inputs[name] for name in ("ids", "mask", "segments")))
+        hidden = hidden.half().cpu().numpy()
+        first, offsets = self.batches.first_row, self.batches.sequences.rows.offsets
+        rows = np.concatenate([np.arange(first[i], first[i + 1]) for i in documents])
+        for i, row in enumerate(rows):
+            if self.source.cls_only:
+                vectors[row] = hidden[i, 0]
+            else:
+                vectors[offsets[row] : offsets[row + 1]] = hidden[i, : offsets[row + 1] - offsets[row]]
+
+
+def read(path: pathlib.Path, size: tuple[int, int]) -> Computed | None:
+    """What :class:`Features` left there, if it is whole."""
+    vectors = read_arrays(path, mapped=True)
+    try:
+        seconds = float(json.loads(path.with_suffix(".json").read_text("utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = isinstance(vectors, np.ndarray) and vectors.shape == size and vectors.dtype == np.float16
+    return (vectors, seconds) if whole else None
+
+
+def check_room(folder: pathlib.Path, size: int) -> None:
+    """Raise InputError where the disk is too small: a mapped file that outgrows its disk kills the process."""
+    free = shutil.disk_usage(folder).free
+    if free < size + 2**24:
+        raise InputError(
+            f"{folder}: {free / 2**30:.1f} GiB are free, the vectors need {size / 2**30:.1f} GiB; "
+            "set TEXTCLS_CACHE to a larger disk, or choose --encoder tune"
+        )

@@ -1,0 +1,95 @@
+"""The safetensors format: tensors in a file that can hold nothing else. Read with every bound checked, and written."""
+
+import json
+import math
+import mmap
+import pathlib
+import warnings
+
+import numpy as np
+import torch
+
+from textcls.runtime.errors import InputError
+
+LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
+
+# safetensors dtype -> (torch dtype, bytes)
+DTYPES = {"F32": (torch.float32, 4), "F16": (torch.float16, 2), "BF16": (torch.bfloat16, 2), "I64": (torch.int64, 8)}
+
+
+def read_safetensors(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors file, as views of a read-only memory map.
+
+    Format (safetensors README): an 8-byte little-endian header length, a JSON header
+    {name: {dtype, shape, data_offsets: [begin, end]}}, then the data. Bounds, sizes, gaps and overlaps are checked.
+    """
+    size = path.stat().st_size
+    if size < 8:
+        raise InputError(f"{path}: {size} bytes is too short for a safetensors file")
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, LARGEST_HEADER):
+            raise InputError(f"{path}: header of {length} bytes in a file of {size}; the file is damaged or cut short")
+        try:
+            header = json.loads(file.read(length).decode("utf-8"))
+            entries = {name: parse_entry(name, entry) for name, entry in header.items() if name != "__metadata__"}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}: damaged safetensors header ({error})") from None
+        check_layout(path, entries, size - 8 - length)
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
+    return {name: view(data, *entry) for name, entry in entries.items()}
+
+
+def parse_entry(name: str, entry: dict) -> tuple[str, list[int], int, int]:
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype not in DTYPES:
+        raise ValueError(f"{name} has dtype {dtype}, known: {', '.join(DTYPES)}")
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (*shape, begin, end)):
+        raise ValueError(f"{name} has shape {shape} and offsets {[begin, end]}")
+    if end - begin != math.prod(shape) * DTYPES[dtype][1]:
+        raise ValueError(f"{name}: {end - begin} bytes for shape {shape} of {dtype}")
+    return dtype, shape, begin, end
+
+
+def check_layout(path: pathlib.Path, entries: dict, size: int) -> None:
+    """The tensors must cover the data exactly, one after the other."""
+    at, before = 0, "the header"
+    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if begin != at:
+            problem = "overlaps" if begin < at else "leaves a gap after"
+            raise InputError(f"{path}: {name} {problem} {before} (starts at {begin}, expected {at})")
+        at, before = end, name
+    if at != size:
+        raise InputError(f"{path}: the tensors end at byte {at} of {size}; the file is damaged or cut short")
+
+
+def view(data: memoryview, dtype: str, shape: list[int], begin: int, end: int) -> torch.Tensor:
+    kind = DTYPES[dtype][0]
+    if begin == end:
+        return torch.empty(shape, dtype=kind)
+    # numpy in between: `torch.frombuffer` warns about read-only memory, and bf16 has no numpy type
+    array = np.frombuffer(data, np.uint8, end - begin, begin)
+    array = array.view({8: np.int64, 4: np.int32, 2: np.int16}[DTYPES[dtype][1]])
+    return from_readonly(array).view(kind).reshape(shape)
+
+
+def from_readonly(array: np.ndarray) -> torch.Tensor:
+    """A tensor over read-only memory. Writing to it would crash, so callers copy (see `load_strictly`)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def write_safetensors(tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    names = {kind: name for name, (kind, _) in DTYPES.items()}
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, tensor in tensors.items():
+        end = at + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data starts on an 8-byte boundary
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

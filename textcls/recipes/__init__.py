@@ -1,0 +1,145 @@
+"""Model x task: how each model is built, what it is given, what its memory is made of, and its settings.
+
+RECIPES (model, task) -> a row, written out in the file of its family:
+  input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, or a
+            `bag` of them
+  build     (settings, dims, number of labels) -> model
+  blocks    (settings, dims, number of labels, step) -> its blocks in forward order, for the ledger
+  encoder   path of the sub-module that comes from the backbone, that --encoder-lr and --checkpoint-activations are for
+  share     (model, encoder, Backbone) -> None: give the model what the backbone brings
+  frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
+  source    path of the sub-module whose vectors are kept in the cache where the encoder is frozen (optional)
+  begin     (model, batches) -> None: look at the training data before the first update (optional)
+  publish   (model, settings, dims, vocabulary, run) -> a sentence: what it leaves for other runs (optional)
+  padded    whether its batches have padding (yes, unless it says no)
+  amp       mixed precision on CUDA when --amp is auto
+  describe  (settings, name of the backbone) -> what it stands on, in words
+  about     further properties, in words
+  defaults  settings that the user did not give, on top of the task's
+  nano      the defaults that differ for the small backbone that comes with the library
+"""
+
+import dataclasses
+
+import torch
+
+from textcls.config import OPTIONS, TrainConfig, flag
+from textcls.ledger.plan import Model, Step
+from textcls.models.bert import BertConfig
+from textcls.models.recurrent import WordDims
+from textcls.pretrained.backbone import Backbone, dims_of
+from textcls.recipes import bert, linear, recurrent
+from textcls.runtime import parallel
+from textcls.runtime.errors import InputError
+from textcls.tasks import TASKS
+
+RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS}
+REFERENCE = "linear"  # the model that every other must beat, for the tasks that it is there for
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def choose(config: TrainConfig) -> dict:
+    """The row of these settings. Raises InputError for a model that is not there for the task."""
+    if (config.model, config.task) not in RECIPES:
+        known = ", ".join(model for model, task in RECIPES if task == config.task)
+        raise InputError(f"--model {config.model} is not there for --task {config.task}; known: {known}")
+    return RECIPES[config.model, config.task]
+
+
+def choices() -> dict[str, list[str]]:
+    """The names that --model and --task take."""
+    return {"model": list(dict.fromkeys(model for model, _ in RECIPES)), "task": list(TASKS)}
+
+
+def defaults(config: TrainConfig) -> dict:
+    recipe = choose(config)
+    pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
+    nano = recipe["nano"] if config.bert == "nano" else {}
+    return TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano
+
+
+def settings() -> set[str]:
+    """Every setting that some model or task has: the others of these it does not."""
+    names = {name for task in TASKS.values() for name in task.DEFAULTS}
+    return names | {"scratch"} | {name for recipe in RECIPES.values() for name in recipe["defaults"]}
+
+
+def complete(config: TrainConfig) -> TrainConfig:
+    """The settings with the recipe's defaults in place of None. Raises InputError for a setting the model ignores."""
+    values = defaults(config)
+    others = settings() - values.keys()
+    for name in OPTIONS:
+        if name in others and getattr(config, name) is not None:
+            raise InputError(f"{flag(name)} does not apply to --model {config.model}{of_task(config)}")
+    config = dataclasses.replace(config, **{k: v for k, v in values.items() if getattr(config, k) is None})
+    config.check()
+    selectable = TASKS[config.task].SELECT
+    if config.select not in selectable:
+        raise InputError(f"--select {config.select} is not measured for --task {config.task}: {', '.join(selectable)}")
+    return config
+
+
+def of_task(config: TrainConfig) -> str:
+    return "" if config.task == TrainConfig.task else f" --task {config.task}"
+
+
+def has_reference(config: TrainConfig) -> bool:
+    """Whether there is a reference to compare the model with."""
+    return config.model != REFERENCE and (REFERENCE, config.task) in RECIPES
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def dims(config: TrainConfig) -> BertConfig | WordDims:
+    """The model's input dimensions without its weights or its texts: of a vocabulary to be learned, the largest."""
+    if choose(config)["input"] == "pieces":
+        published = dims_of(config.bert)
+        return dataclasses.replace(published, vocab_size=config.vocab_size or published.vocab_size)
+    return WordDims(config.vocab_size, config.embedding or 0)
+
+
+def read_dims(config: TrainConfig, fields: dict) -> BertConfig | WordDims:
+    """Those that a run's config.json holds."""
+    return (BertConfig if choose(config)["input"] == "pieces" else WordDims)(**fields)
+
+
+def build(config: TrainConfig, dims: BertConfig | WordDims, num_labels: int) -> torch.nn.Module:
+    recipe = choose(config)
+    model = recipe["build"](config, dims, num_labels)
+    if config.checkpoint_activations:
+        model.get_submodule(recipe["encoder"]).encoder.checkpoint_activations = True
+    return model
+
+
+def share(config: TrainConfig, model: torch.nn.Module, backbone: Backbone) -> None:
+    """Give the model what the backbone brings."""
+    recipe = choose(config)
+    recipe["share"](model, recipe["encoder"], backbone)
+
+
+# ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> Step:
+    """The largest step that these settings make."""
+    windows = config.max_windows if config.long_documents == "window" else 1
+    return Step(
+        batch=config.batch_size * windows,
+        tokens=config.max_length,
+        device=device,
+        dtype=dtype,
+        padded=choose(config).get("padded", True),
+        accumulate=config.accumulate,
+        checkpoint=bool(config.checkpoint_activations),
+        processes=(config.nodes or 1) * (config.gpus or 1) if config.plan else parallel.size(),
+        windows=windows,
+    )
+
+
+def blocks(config: TrainConfig, dims: BertConfig | WordDims, num_labels: int) -> Model:
+    """(step) -> the model's blocks."""
+    of_model = choose(config)["blocks"]
+    return lambda step: of_model(config, dims, num_labels, step)

@@ -1,0 +1,40 @@
+"""From the flags of a command to complete settings and a run folder: a new run's, or one that is resumed."""
+
+import dataclasses
+
+from textcls.config import OPTIONS, RUN, TrainConfig, flag
+from textcls.recipes import complete
+from textcls.runtime import parallel
+from textcls.runtime.errors import InputError
+from textcls.training.run import Run, free_folder
+
+
+def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
+    """(complete settings, run folder, what to resume from) for the flags that were given."""
+    if "resume" in flags:
+        return resumed(flags)
+    config = complete(TrainConfig(**flags))
+    name = config.model if config.task == TrainConfig.task else f"{config.model}-{config.task}"
+    run = Run(parallel.from_first(str(config.out or free_folder(name))))
+    if run.exists() and not config.plan:
+        raise InputError(
+            f"--out {run.folder} already holds a run; choose another folder, or go on with it: --resume {run.folder}"
+        )
+    return dataclasses.replace(config, out=str(run.folder)), run, None
+
+
+def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
+    """The run's own settings, but for those that belong to the command."""
+    fixed = [name for name in flags if OPTIONS[name]["belongs"] == RUN]
+    if fixed:
+        raise InputError(f"--resume keeps the settings of its run; leave out {', '.join(map(flag, sorted(fixed)))}")
+    run = Run(flags["resume"])
+    meta = run.meta()
+    if "members" in meta:
+        raise InputError(f"{run.folder}: an ensemble; fit it again with ensemble.py")
+    try:
+        config = complete(TrainConfig(**(meta["config"] | flags)))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
+    last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
+    return config, run, last

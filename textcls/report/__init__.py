@@ -1,0 +1,1 @@
+"""Results in words: reads result dictionaries, and knows no model."""

@@ -1,0 +1,55 @@
+"""Runs against each other, item by item, in words."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Protocol
+
+from textcls.metrics.statistics import Interval, holm
+
+
+class Paired(Protocol):
+    """What a run got right of the items of a test split, such as metrics.classification.Correct: `metric` in words,
+    `against(other)` -> (difference with its interval, two-sided p)."""
+
+    metric: str
+
+    def against(self, other) -> tuple[Interval, float]: ...
+
+
+@dataclasses.dataclass
+class Result:
+    """Of a run on a test split. `items`, where there are any, are for comparisons item by item."""
+
+    summary: dict
+    items: Paired | None = None
+
+
+def compare(results: Sequence[Result]) -> list[str]:
+    """A sentence for each pair of runs; p corrected by Holm's method where there are more than two runs."""
+    if any(result.items is None for result in results):
+        return []
+    if len({(result.summary["data"], result.summary["documents"]) for result in results}) > 1:
+        return ["not compared document by document: the runs were tested on different documents"]
+    pairs = list(itertools.combinations(results, 2))
+    differences, p_values = zip(*(first.items.against(second.items) for first, second in pairs), strict=True)
+    what = results[0].items.metric
+    lines = [
+        sentence(first.summary["run"], second.summary["run"], difference, p, what)
+        for (first, second), difference, p in zip(pairs, differences, holm(list(p_values)), strict=True)
+    ]
+    return lines + ([f"p corrected for {len(pairs)} comparisons (Holm)"] if len(pairs) > 1 else [])
+
+
+def sentence(first: str, second: str, difference: Interval, p: float, what: str) -> str:
+    """In words how much better or worse `first` is than `second`; the difference and its interval are shares."""
+    better = difference.value >= 0
+    size = abs(100 * difference.value)
+    low, high = sorted((100 * difference.low, 100 * difference.high) if better else
+                       (-100 * difference.high, -100 * difference.low))  # fmt: skip
+    settled = p < 0.05 and not difference.low <= 0 <= difference.high
+    open_end = "" if settled else "; this test split does not settle it"
+    return (
+        f"{first} is {size:.1f} points {'better' if better else 'worse'} than {second} in {what} "
+        f"(95 % interval {low:.1f} to {high:.1f}, p = {p:.2g}){open_end}"
+    )

@@ -1,0 +1,106 @@
+"""Results as text: numbers with intervals, and tables with aligned columns."""
+
+from collections.abc import Sequence
+
+from textcls.metrics.statistics import Interval
+
+TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "nll": "NLL",
+    "ece": "ECE",
+    "f1": "F1 (conlleval)",
+    "strict_f1": "F1 (strict)",
+    "precision": "precision",
+    "recall": "recall",
+    "perplexity": "perplexity",
+    "mlm_nll": "masked NLL",
+    "mlm_accuracy": "masked accuracy",
+    "nsp_nll": "pair NLL",
+    "nsp_accuracy": "pair accuracy",
+}
+
+
+def title(metric: str) -> str:
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def number(value: float) -> str:
+    """Four decimals for shares and losses; two where there are many before the point, as in a perplexity."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def interval(value: Interval) -> str:
+    if value.low is None:
+        return number(value.value)
+    return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
+
+
+def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
+    """Rows of cells with aligned columns, the first to the left; the first row is the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [row[0].ljust(widths[0])]
+        cells += [
+            cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+        if number == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def headline(result: dict) -> list[str]:
+    """A line a metric, with accuracy on the non-empty documents where some are empty."""
+    lines = [f"{title(name):<15} {interval(Interval(**value))}" for name, value in result["metrics"].items()]
+    if result.get("empty"):
+        share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
+        lines.insert(1, f"{'non-empty':<15} {share:.4f} ({empty} of {count} documents are empty)")
+    return lines
+
+
+def details(result: dict) -> list[str]:
+    """What else there is to say of a run: classes and confusions, or types of entities."""
+    parts = []
+    if "per_class" in result:
+        parts += [per_class(result["per_class"]), confusions(result["confused"])]
+    for sense, types in result.get("per_type", {}).items():
+        parts.append(per_type(sense, types))
+    return parts
+
+
+def per_class(classes: dict[str, dict]) -> str:
+    rows = [["class", "precision", "recall", "F1", "documents"]]
+    for label, values in classes.items():
+        shares = (f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
+        rows.append([label, *shares, str(int(values["support"]))])
+    return table(rows)
+
+
+def per_type(sense: str, types: dict[str, tuple]) -> str:
+    rows = [[f"type ({sense})", "precision", "recall", "F1", "entities"]]
+    rows += [[name, *(f"{value:.3f}" for value in values[:3]), str(values[3])] for name, values in types.items()]
+    return table(rows)
+
+
+def confusions(confused: Sequence[tuple[str, str, int]]) -> str:
+    rows = [["true", "predicted", "documents"]] + [[true, guess, str(count)] for true, guess, count in confused]
+    return table(rows, right=False) if len(rows) > 1 else "no confusions"
+
+
+def side_by_side(results: Sequence[dict]) -> str:
+    """Properties and results in the form people put in a report: one column a run."""
+    names = list(dict.fromkeys(name for result in results for name in result["properties"]))
+    rows = [["", *(result["run"] for result in results)]]
+    rows += [[name, *(str(result["properties"].get(name, "")) for result in results)] for name in names]
+    for name in results[0]["metrics"]:
+        values = [Interval(**result["metrics"][name]) for result in results]
+        rows.append([f"test {title(name)}", *(number(value.value) for value in values)])
+        if values[0].low is not None:
+            rows.append(["  95 % interval", *(f"{number(v.low)} to {number(v.high)}" for v in values)])
+    rows.append([f"test {results[0]['unit']}/s", *(f"{r['documents_per_s']:.0f} on {r['device']}" for r in results)])
+    lines = [f"test data: {name}" for name in dict.fromkeys(result["data"] for result in results)]
+    if len(lines) > 1:
+        rows.append(["test data", *(result["data"] for result in results)])
+    return "\n".join(lines) + f"\n\n{table(rows, right=False)}"

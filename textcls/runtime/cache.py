@@ -1,0 +1,44 @@
+"""Files that can be made again: downloaded archives, tokenised texts, vectors of frozen encoders."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from textcls.runtime import files
+
+
+def cache_folder() -> pathlib.Path:
+    """$TEXTCLS_CACHE, else textcls below $XDG_CACHE_HOME, else ~/.cache/textcls. Not made here."""
+    if os.environ.get("TEXTCLS_CACHE"):
+        return pathlib.Path(os.environ["TEXTCLS_CACHE"])
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "textcls"
+
+
+def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays kept under `name`, made and kept where absent. A damaged file is made anew; a cache folder that
+    cannot be written only costs the time."""
+    path = cache_folder() / f"{name}.npz"
+    if (arrays := files.read_arrays(path)) is not None:
+        return arrays
+    arrays = make()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(path, by_all=True) as file:
+            np.savez(file, **arrays)
+    return arrays
+
+
+def pack(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Strings as arrays that `cached` can keep: UTF-8, and where each begins."""
+    data = [text.encode("utf-8") for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in data], dtype=np.int64)])
+    return {"utf8": np.frombuffer(b"".join(data), np.uint8), "offsets": offsets}
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> list[str]:
+    data, offsets = arrays["utf8"].tobytes(), arrays["offsets"].tolist()
+    return [data[start:end].decode("utf-8") for start, end in zip(offsets[:-1], offsets[1:], strict=True)]

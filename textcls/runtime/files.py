@@ -1,0 +1,77 @@
+"""Small file habits shared by everything that reads and writes: atomic replacement, digests, arrays."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from textcls.runtime import parallel
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path, by_all: bool = False):
+    """A binary file that becomes `path` when the block ends well: written beside it, flushed to the disk, renamed.
+
+    A crash, a full disk or kill -9 at any moment leaves the old file or the new one, whole. Of several processes of one
+    run only the first writes, unless `by_all`: files of the cache, which processes of other runs may be making too.
+    """
+    if not (by_all or parallel.is_first()):
+        yield io.BytesIO()
+        return
+    temporary = temporary_name(path, by_all)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def temporary_name(path: pathlib.Path, by_all: bool = False) -> pathlib.Path:
+    """Beside `path`. The same in every attempt, so that a killed process leaves one file behind at most; or of this
+    process alone, where several may write at once."""
+    return path.with_name(f".{path.name}{f'.{os.getpid()}' if by_all else ''}.part")
+
+
+def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
+    with replacing(path, by_all) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", by_all)
+
+
+def sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: str) -> bytes:
+    """A digest of a list of strings; the lengths keep ("ab", "c") and ("a", "bc") apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+def read_arrays(path: pathlib.Path, mapped: bool = False) -> dict[str, np.ndarray] | np.ndarray | None:
+    """The arrays of a .npz file by name, or that of a .npy file (`mapped`: left on the disk); None where the file is
+    absent or damaged. Nothing in it is executed."""
+    try:
+        content = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            return dict(content)
+    except Exception:  # OSError, ValueError, EOFError, KeyError, BadZipFile, …: all mean the same here
+        return None

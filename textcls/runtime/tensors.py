@@ -1,0 +1,71 @@
+"""State dictionaries: read safely, fitted strictly; and the states of the random generators."""
+
+import pathlib
+import warnings
+
+import torch
+from torch import nn
+
+from textcls.runtime import parallel
+from textcls.runtime.errors import InputError
+
+
+def load_tensors(path: pathlib.Path):
+    """What `torch.save` wrote, on the CPU, if it is tensors and plain values. Nothing in the file is executed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of files that it goes on to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"trainable": trainable, "total": sum(p.numel() for p in model.parameters())}
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training makes: trainable parameters and buffers. Frozen parameters are left to their source."""
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return trained | dict(model.named_buffers())
+
+
+def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    """The reverse of :func:`trainable_state`, strict in both directions."""
+    check_fit(trainable_state(model), state, path)
+    model.load_state_dict(state, strict=False)
+
+
+def check_fit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor], path: pathlib.Path) -> None:
+    """Raise InputError naming every tensor that is missing, unknown or of another shape."""
+    problems = [f"missing {name}" for name in wanted.keys() - given.keys()]
+    problems += [f"unknown {name}" for name in given.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    if problems:
+        raise InputError(f"{path}: the weights do not fit the model: {'; '.join(sorted(problems))}")
+
+
+def random_states() -> dict:
+    """Of every generator that training draws from: torch's, on the CPU and on each CUDA device (of several processes,
+    each has one device)."""
+    return {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state(device) for device in cuda_devices()]}
+
+
+def cuda_devices() -> list[int]:
+    if parallel.size() > 1 and torch.cuda.is_available():
+        return [parallel.local_rank()]
+    return list(range(torch.cuda.device_count()))
+
+
+def restore_random_states(states: dict) -> None:
+    torch.set_rng_state(states["cpu"])
+    for device, state in zip(cuda_devices(), states["cuda"], strict=False):
+        torch.cuda.set_rng_state(state, device)

@@ -1,0 +1,188 @@
+"""What tasks have in common: settings, predictors, backbones of word pieces, run folders, files to be predicted."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from textcls.config import TrainConfig
+from textcls.data.corpus import Corpus
+from textcls.data.tabular import decode
+from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload
+from textcls.runtime import parallel
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.progress import through
+from textcls.text.batches import IGNORED, Batches
+from textcls.text.vocabulary import Vocabulary, Words
+from textcls.training.run import Run
+
+BATCH = 32  # items predicted at once
+CHUNK = 64  # texts that are predicted together when reading a stream
+EXAMPLE = 16  # tokens and tags of the example that is shown
+DEFAULTS = {
+    "batch_size": 32,
+    "accumulate": 1,
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "max_length": 256,
+    "patience": 0,
+    "label_smoothing": 0.0,
+}
+
+
+class Predictor:
+    """A trained model with what it reads and what it answers. `recipe` is the row that its model was built by."""
+
+    vocabulary_kind: type[Vocabulary | Words] = Vocabulary
+
+    def __init__(
+        self,
+        run: Run,
+        meta: dict,
+        recipe: dict,
+        config: TrainConfig,
+        model: torch.nn.Module,
+        vocabulary: Vocabulary | Words,
+        device: torch.device,
+        precision: Precision,
+    ):
+        self.run, self.meta, self.labels = run, meta, meta["labels"]
+        self.recipe, self.config, self.vocabulary = recipe, config, vocabulary
+        self.model, self.device, self.precision = model.eval(), device, precision
+
+    def read(self, path: str) -> Any:
+        """Another file of the run's kind, as a split to be evaluated on."""
+        raise NotImplementedError
+
+    def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:
+        """Words drawn from a language model; other runs raise InputError."""
+        raise InputError(f"{self.run.folder}: --sample needs a language model, this run is a {self.config.task}")
+
+    def release(self) -> None:
+        """Move the model off the device, so that the next one has the memory."""
+        self.model.to("cpu")
+
+    def properties(self) -> dict[str, str]:
+        """What a report says about the model before its results."""
+        meta, config = self.meta, self.config
+        lines = (self.run.folder / "metrics.jsonl").read_text("utf-8").splitlines()
+        history = [json.loads(line) for line in lines]
+        seconds = sorted(row["seconds"] for row in history)
+        peaks = {name: max(row["memory"][name] for row in history) / 2**30 for name in history[0]["memory"]}
+        return parameter_counts(meta) | {
+            "backbone": self.recipe["describe"](config, meta["backbone"]["name"]),
+            **{name: text.format(**vars(config)) for name, text in self.recipe["about"].items()},
+            "precision": meta["precision"],
+            "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}",
+            "peak memory": ", ".join(f"{name.replace('_', ' ')} {size:.2f} GiB" for name, size in peaks.items()),
+        }
+
+
+def parameter_counts(meta: dict) -> dict[str, str]:
+    return {f"parameters {kind}": f"{meta['parameters'][kind]:,}" for kind in ("total", "trainable")}
+
+
+# ---- before training ------------------------------------------------------------------------------------------------
+
+
+def read(load: Callable, config: TrainConfig, vocabulary: Vocabulary | Words | None = None) -> Corpus:
+    """A task's corpus, of several processes read by the first one first: the others find it in the cache."""
+    with parallel.first_process_first():
+        return load(config, through("reading", config.quiet), vocabulary)
+
+
+def pieces_backbone(config: TrainConfig) -> Backbone:
+    """The BERT of the settings, which must be long enough for them."""
+    backbone = bert_of(config)
+    check_length(config, backbone)
+    return backbone
+
+
+def check_length(config: TrainConfig, backbone: Backbone) -> None:
+    if config.max_length > backbone.dims.max_position_embeddings:
+        raise InputError(
+            f"--max-length {config.max_length} is longer than the {backbone.dims.max_position_embeddings} "
+            f"positions of {config.bert}"
+        )
+
+
+def example(corpus: Corpus, batches: Batches, vocabulary: Vocabulary | Words, unit: str) -> str:
+    """What the model is about to see: the beginning of the first item, and its label or tags."""
+    batch = batches.collate(np.arange(1))
+    names = map(vocabulary.tokenizer.id_to_token, batch.inputs["ids"][0, :EXAMPLE].tolist())
+    text = f"{' '.join(names)} …"
+    if not corpus.labels or "labels" not in batch.targets:
+        return f"first words: {text}"
+    numbers = batch.targets["labels"][0].reshape(-1)[:EXAMPLE].tolist()
+    return f"first {unit.removesuffix('s')}: {text} -> {' '.join(corpus.labels[n] for n in numbers if n != IGNORED)}"
+
+
+# ---- the run folder -------------------------------------------------------------------------------------------------
+
+
+def ids_of(corpus: Corpus) -> dict[str, np.ndarray]:
+    """{split: what names its items}."""
+    splits = {name: getattr(corpus, name) for name in ("train", "dev", "test")}
+    return {name: split.ids for name, split in splits.items() if split is not None}
+
+
+def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, frozen: bool, facts: dict) -> None:
+    """Write what does not change during a run. `frozen`: its checkpoints do not hold the backbone; `facts` join its
+    config.json."""
+    parallel.wait()  # until all have seen that the folder was free
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if frozen and config.scratch:
+        keep_in_run(backbone, run.folder)
+    meta = {
+        "config": config.stored(),
+        "labels": corpus.labels,
+        "data": corpus.description,
+        "dims": vars(backbone.dims),
+        "backbone": backbone.source,
+    }
+    run.create(meta | facts, ids_of(corpus), backbone.vocabulary)
+
+
+def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, frozen: bool) -> None:
+    """Raise InputError where a resumed run does not see the data, the word pieces and the frozen weights it began
+    with."""
+    before = run.splits()
+    changed = [name for name, ids in ids_of(corpus).items() if not np.array_equal(ids, before.get(name))]
+    if changed:
+        raise InputError(f"{run.folder}: the {', '.join(changed)} documents are not those the run began with")
+    if type(backbone.vocabulary).from_folder(run.folder).digest != backbone.vocabulary.digest:
+        raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
+    if frozen:
+        backbone.source = run.meta()["backbone"]
+        reload(backbone.source, run.folder)
+
+
+# ---- files to be predicted ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def opened(source: str | os.PathLike) -> Iterator[BinaryIO]:
+    """The file, or standard input for "-"."""
+    if str(source) == "-":
+        yield sys.stdin.buffer
+    else:
+        with open(source, "rb") as file:
+            yield file
+
+
+def name_of(source: str | os.PathLike) -> str:
+    return "standard input" if str(source) == "-" else str(pathlib.Path(source))
+
+
+def lines_of(source: str | os.PathLike) -> Iterator[str]:
+    """The lines of a UTF-8 file or of standard input; errors name the line and the byte."""
+    with opened(source) as file:
+        yield from decode(file, name_of(source))

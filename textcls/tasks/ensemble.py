@@ -1,0 +1,110 @@
+"""A trained ensemble: its members one after the other on the device, then the small model over them.
+
+Dimensions: N documents, M members, C classes.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from textcls.data.corpus import Documents
+from textcls.metrics.classification import log_softmax
+from textcls.models.ensemble import ENSEMBLES
+from textcls.runtime import files
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.tensors import load_trainable
+from textcls.tasks.base import parameter_counts
+from textcls.tasks.classification import Predictor, Text, cached_logits
+from textcls.training.run import Run
+
+IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted log-probabilities"}
+
+
+@dataclasses.dataclass
+class Member:
+    """A member, and where its labels stand among the ensemble's."""
+
+    predictor: Predictor
+    columns: list[int]
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        logits = self.predictor.logits(texts, quiet)[:, self.columns]
+        self.predictor.release()
+        return logits
+
+
+class EnsemblePredictor(Predictor):
+    """A classifier over classifiers; `config` is its first member's, which says what a document is."""
+
+    def __init__(self, run: Run, meta: dict, model: torch.nn.Module, members: list[Member], device: torch.device):
+        first = members[0].predictor
+        precision = Precision(None, "probabilities are combined in float32")
+        super().__init__(run, meta, first.recipe, first.config, model, first.vocabulary, device, precision)
+        self.members = members
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        return self.combine([member.logits(texts, quiet) for member in self.members])
+
+    def timed_logits(self, split: Documents, quiet: bool) -> tuple[np.ndarray, float]:
+        """(logits (N, C), seconds) from the members' own cached logits."""
+        logits, seconds = [], 0.0
+        for member in self.members:
+            own, spent = cached_logits(member.predictor, split, quiet)
+            member.predictor.release()
+            logits.append(own[:, member.columns])
+            seconds += spent
+        return self.combine(logits), seconds
+
+    @torch.no_grad()
+    def combine(self, members: list[np.ndarray]) -> np.ndarray:
+        """The members' logits (N, C) each -> the ensemble's."""
+        return self.model(member_probabilities(members)).numpy()
+
+    def release(self) -> None:
+        for member in self.members:
+            member.predictor.release()
+
+    def properties(self) -> dict[str, str]:
+        return parameter_counts(self.meta) | {
+            "backbone": ", ".join(member.predictor.config.model for member in self.members),
+            "sequence modelling": IN_WORDS[self.meta["combine"]],
+            "pooling": "none",
+            "precision": "fp32",
+            "training": self.meta["training"],
+        }
+
+
+def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
+    """Softmax outputs side by side: M arrays (N, C) -> (N, M * C)."""
+    return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
+
+
+def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member: Callable) -> EnsemblePredictor:
+    """The ensemble of a run folder; `load_member(folder)` gives a member's predictor."""
+    members = []
+    for member in meta["members"]:
+        folder = pathlib.Path(member["path"])
+        folder = folder if folder.is_absolute() else run.folder / folder
+        if files.sha256(folder / "best.pt") != member["sha256"]:
+            raise InputError(
+                f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again"
+            )
+        predictor = load_member(folder)
+        members.append(Member(predictor, label_columns(predictor, meta["labels"], folder)))
+    model = ENSEMBLES[meta["combine"]](len(members), len(meta["labels"]))
+    load_trainable(model, weights, run.folder / "best.pt")
+    return EnsemblePredictor(run, meta, model, members, device)
+
+
+def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path) -> list[int]:
+    """Where each of `labels` stands among the predictor's. The two sets must be the same; the order need not be."""
+    if set(predictor.labels) != set(labels):
+        odd = sorted(set(predictor.labels) ^ set(labels))
+        raise InputError(
+            f"{folder}: its labels are not those of the first member; they differ in {', '.join(odd[:10])}"
+        )
+    return [predictor.labels.index(label) for label in labels]

@@ -1,0 +1,203 @@
+"""Pre-training: masked words, and whether one text follows another (Devlin et al., 2019, section 3.1).
+
+Dimensions: B pairs of a batch, M masked tokens, V vocabulary.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from textcls.config import TrainConfig
+from textcls.data import shards
+from textcls.data.corpus import Corpus
+from textcls.data.plain import Lines
+from textcls.data.shards import Passages
+from textcls.metrics.statistics import Interval
+from textcls.models.bert import BertConfig
+from textcls.models.pretraining import BertForPreTraining
+from textcls.pretrained import bert, hub
+from textcls.pretrained.backbone import Backbone, for_pretraining
+from textcls.report.compare import Result
+from textcls.runtime import parallel
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.progress import through
+from textcls.runtime.tensors import load_trainable
+from textcls.tasks import base
+from textcls.tasks.masking import PairBatches
+from textcls.text.batches import Batch
+from textcls.text.sequences import assemble
+from textcls.text.vocabulary import Vocabulary
+from textcls.training.run import Run
+
+UNIT = "documents"
+LABELS = ""
+SELECT = ("loss",)
+DEFAULTS = base.DEFAULTS | {
+    "select": "loss",
+    "accumulate": 8,
+    "lr": 1e-4,
+    "epochs": 1,
+    "warmup": 0.02,
+    "dropout": None,
+    "next_sentence": True,
+    "scratch": False,
+    "vocab_size": None,
+}
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
+    """Plain text in the word pieces of `vocabulary`, tokenised once, as a stream."""
+    return shards.load(config.train, config.dev_split, config.test, vocabulary, progress)
+
+
+def count_labels(config: TrainConfig) -> int:
+    return 0
+
+
+def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
+    """The backbone first: the text is read in its word pieces, which may have to be learned from it before."""
+    vocabulary = Vocabulary.from_folder(run.folder) if config.resume else None
+    backbone = for_pretraining(config, Lines(config.train), vocabulary)
+    base.check_length(config, backbone)
+    return load(config, through("reading", config.quiet), backbone.vocabulary), backbone
+
+
+def batches(split: Passages, vocabulary: Vocabulary, config: TrainConfig, name: str) -> PairBatches:
+    result = PairBatches(split, vocabulary, config.max_length, config.batch_size, config.seed, config.next_sentence)
+    tokens, examples = int(split.lengths.sum()), len(result.lengths)
+    result.description = f"{len(split):,} documents, {tokens:,} tokens, {examples:,} examples"
+    return result
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def loss(config: TrainConfig, corpus: Corpus) -> Callable:
+    """Cross-entropy of the masked tokens, and of whether B follows A where the model has a head for it; each summed
+    over its own targets."""
+
+    def loss_fn(model, batch: Batch, carry):
+        tokens, pairs = model(**batch.inputs)  # (M, V), (B, 2)
+        masked, smoothing = batch.targets["tokens"], config.label_smoothing
+        losses = {"token": F.cross_entropy(tokens.float(), masked, reduction="sum", label_smoothing=smoothing)}
+        if pairs is not None:
+            losses["pair"] = F.cross_entropy(pairs.float(), batch.targets["labels"], reduction="sum")
+        return losses, carry
+
+    return loss_fn
+
+
+def publish(model: BertForPreTraining, dims: BertConfig, vocabulary: Vocabulary, layers: dict, run: Run) -> str:
+    """The best epoch's weights as a folder that --bert opens, and where it is a plain BERT (no `layers`) other libraries
+    too; a sentence on where."""
+    folder = run.folder / hub.PUBLISHED
+    load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
+    if parallel.is_first():
+        folder.mkdir(exist_ok=True)
+        vocabulary.publish(folder)
+        bert.publish(model, dims, layers, folder)
+    return f"published as {folder}; use it with: --bert {run.folder}"
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    batches: PairBatches, corpus: Corpus | None, device: torch.device, precision: Precision, quiet: bool = True
+) -> Callable:
+    """(model) -> :func:`pair_scores` on these examples."""
+    return lambda model: pair_scores(model, batches, device, precision, quiet)
+
+
+@torch.no_grad()
+def pair_scores(model, batches: PairBatches, device: torch.device, precision: Precision, quiet: bool = True) -> dict:
+    """{mlm_nll, mlm_accuracy of the masked tokens, nsp_nll, nsp_accuracy of the pairs where the model has the head,
+    nll: the losses' sum}, in nats, with the masks of epoch 0."""
+    assert not model.training
+    sums: dict[str, list[torch.Tensor]] = {}
+    for numbers in through("evaluating", quiet)(parallel.share(batches.order(0))):
+        batch = batches.collate(numbers).to(device)
+        with precision.autocast(device):
+            logits = dict(zip(("mlm", "nsp"), model(**batch.inputs), strict=True))
+        for name, targets in (("mlm", batch.targets["tokens"]), ("nsp", batch.targets["labels"])):
+            if logits[name] is not None:
+                nll = F.cross_entropy(logits[name].float(), targets, reduction="sum").double()
+                right = (logits[name].argmax(1) == targets).sum()
+                sums.setdefault(name, []).append(torch.stack([nll, right, torch.tensor(len(targets)).to(nll)]))
+    scores = {}
+    for name in ("mlm", "nsp") if batches.next_sentence else ("mlm",):
+        own = torch.stack(sums[name]).sum(0).tolist() if name in sums else [0.0, 0.0, 0.0]
+        nll, right, count = parallel.add(dict(zip(range(3), own, strict=True))).values()
+        scores |= {f"{name}_nll": nll / count, f"{name}_accuracy": right / count}
+    return scores | {"nll": sum(value for name, value in scores.items() if name.endswith("_nll"))}
+
+
+def result(predictor: "Predictor", split: Passages, quiet: bool) -> Result:
+    start = time.perf_counter()
+    values = predictor.scores(split, quiet)
+    seconds = time.perf_counter() - start
+    metrics = {name: vars(Interval(value)) for name, value in values.items()}
+    return Result({"metrics": metrics, "documents_per_s": len(split) / seconds})
+
+
+def chance(corpus: Corpus) -> dict:
+    """Of each word piece in proportion to its count in the training text."""
+    train, test = corpus.train.counts(), corpus.test.counts()
+    train, test = (np.pad(part, (0, max(len(train), len(test)) - len(part))) for part in (train, test))
+    nll = -(test * np.log((1.0 + train) / (1.0 + train).sum())).sum() / test.sum()
+    return {"metric": "mlm_nll", "value": float(nll), "lower_is_better": True}
+
+
+# ---- prediction -----------------------------------------------------------------------------------------------------
+
+
+class Predictor(base.Predictor):
+    """A pre-trained model with its heads."""
+
+    def scores(self, split: Passages, quiet: bool = True) -> dict[str, float]:
+        """:func:`pair_scores` of plain text."""
+        c = self.config
+        batches = PairBatches(split, self.vocabulary, c.max_length, base.BATCH, c.seed, c.next_sentence)
+        self.model.to(self.device)
+        return pair_scores(self.model, batches, self.device, self.precision, quiet)
+
+    def read(self, path: str) -> Passages:
+        return shards.text(path, self.vocabulary)
+
+    @torch.no_grad()
+    def fill(self, text: str) -> list[dict[str, float]]:
+        """{word piece: probability}, likeliest first, for each [MASK] of a text; what is beyond the model's length is
+        cut."""
+        sequences = assemble([self.vocabulary.encode([text])], self.vocabulary, self.config.max_length)
+        ids = torch.from_numpy(sequences.rows[0].astype(np.int64))
+        places = (ids == self.vocabulary.mask).nonzero()[:, 0]
+        if not len(places):
+            raise InputError(f"no [MASK] among the first {self.config.max_length} tokens of {text[:60]!r}")
+        self.model.to(self.device)
+        logits, _ = self.model(ids[None].to(self.device), None, None, places.to(self.device))
+        answers = []
+        for row in logits.float().softmax(1).cpu():
+            values, order = row.sort(descending=True)
+            names = map(self.vocabulary.tokenizer.id_to_token, order.tolist())
+            answers.append(dict(zip(names, values.tolist(), strict=True)))
+        return answers
+
+
+def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
+    """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated."""
+    for number, line in enumerate(base.lines_of(source), 1):
+        try:
+            answers = predictor.fill(line)
+        except InputError as error:
+            raise InputError(f"{base.name_of(source)}:{number}: {error}") from None
+        best = [itertools.islice(pieces.items(), arguments.top_k) for pieces in answers]
+        print("\t".join(f"{piece}\t{probability:.4f}" for part in best for piece, probability in part), flush=True)

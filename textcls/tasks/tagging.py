@@ -1,0 +1,255 @@
+"""A tag for every word of a sentence, marking entities. Dimensions: B rows of a batch, W words, C tags."""
+
+import itertools
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from textcls.config import TrainConfig
+from textcls.data import conll
+from textcls.data.conll import Sentences
+from textcls.data.corpus import Corpus
+from textcls.metrics import entities
+from textcls.metrics.statistics import Interval
+from textcls.pretrained.backbone import Backbone, words_of
+from textcls.report.compare import Result
+from textcls.runtime import parallel
+from textcls.runtime.device import Precision
+from textcls.runtime.progress import through
+from textcls.tasks import base
+from textcls.text.batches import CPU_TOKENS, IGNORED, Batch, Batches, padded
+from textcls.text.pieces import Chunks, Pieces
+from textcls.text.sequences import chunks
+from textcls.text.vocabulary import UNBROKEN, Vocabulary
+from textcls.training.run import Run
+
+UNIT = "sentences"
+LABELS = "tags"
+SELECT = ("f1", "strict_f1", "accuracy")
+DEFAULTS = base.DEFAULTS | {
+    "text_column": "1",
+    "label_column": "-1",
+    "select": "f1",
+    "dropout": 0.1,
+    "max_length": 128,
+    "crf": False,
+}
+DECODED = 256  # sentences that are decoded together
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
+    columns = config.text_column, config.label_column
+    return conll.load(config.train, config.dev_split, config.test, *columns, config.seed)
+
+
+def count_labels(config: TrainConfig) -> int:
+    return len(conll.labels(config.train, config.text_column, config.label_column))
+
+
+def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
+    corpus = base.read(load, config)
+    if recipe["input"] == "pieces":
+        return corpus, base.pieces_backbone(config)
+    texts = [" ".join(words) for words in corpus.train.words]
+    return corpus, words_of(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, UNBROKEN))
+
+
+class TagBatches(Batches):
+    """Sentences of tagged words, long ones in several rows; `tags[i]` belong to the words that begin at `starts[i]`.
+    Without `tags` the words are there to be predicted."""
+
+    def __init__(self, rows: Chunks, tags: Pieces | None, batch_size: int, seed: int = 0, pad: int = 0):
+        super().__init__(rows.sequences, None, batch_size, seed, pad)
+        self.starts, self.tags, self.sentences = rows.starts, tags, rows.sentences
+
+    def collate(self, documents: np.ndarray) -> Batch:
+        batch = super().collate(documents)
+        starts, real = padded(self.starts, documents, 0)
+        batch.inputs["starts"] = torch.from_numpy(starts)  # (B, W)
+        if self.tags is not None:
+            batch.targets["labels"] = torch.from_numpy(padded(self.tags, documents, IGNORED)[0])  # (B, W)
+        batch.counts = {"tag": int(real.sum())}
+        return batch
+
+
+def batches(split: Sentences, vocabulary: Vocabulary, config: TrainConfig, name: str) -> TagBatches:
+    rows = chunks(split.words, vocabulary, config.max_length)
+    tags = Pieces(np.concatenate(split.tags).astype(np.int32), rows.starts.offsets)  # divided as their words are
+    result = TagBatches(rows, tags, config.batch_size, config.seed, vocabulary.pad)
+    more, words = len(rows.starts) - len(split), sum(map(len, split.words))
+    result.description = f"{len(split)} sentences, {words:,} words; {more} rows more for long sentences"
+    return result
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def loss(config: TrainConfig, corpus: Corpus) -> Callable:
+    return tag_loss(config.label_smoothing)
+
+
+def tag_loss(smoothing: float = 0.0) -> Callable:
+    """Summed over words: cross-entropy, or the negative log-likelihood of whole rows where the model has a CRF."""
+
+    def loss_fn(model, batch: Batch, carry):
+        scores, labels = model(**batch.inputs), batch.targets["labels"]  # (B, W, C), (B, W)
+        if model.crf is None:
+            total = F.cross_entropy(
+                scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+            )
+            return {"tag": total}, carry
+        lengths = (labels != IGNORED).sum(1)
+        with torch.autocast(scores.device.type, enabled=False):
+            return {"tag": model.crf.negative_log_likelihood(scores, labels, lengths).sum()}, carry
+
+    return loss_fn
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    batches: TagBatches, corpus: Corpus, device: torch.device, precision: Precision, quiet: bool = True
+) -> Callable:
+    """(model) -> {f1 (conlleval), strict_f1, accuracy of words} on these sentences."""
+    labels = corpus.labels
+    true = [np.concatenate(part) for part in by_sentence(batches)]
+    true_names = [[labels[tag] for tag in tags] for tags in true]
+
+    def scores(model) -> dict[str, float]:
+        predicted = predict_tags(model, batches, device, precision, quiet)
+        names = [[labels[tag] for tag in tags] for tags in predicted]
+        return {
+            "f1": entities.count(names, true_names).overall()[2],
+            "strict_f1": entities.count(names, true_names, strict=True).overall()[2],
+            "accuracy": float(np.mean(np.concatenate(predicted) == np.concatenate(true))),
+        }
+
+    return scores
+
+
+def by_sentence(batches: TagBatches) -> list[list[np.ndarray]]:
+    sentences: list[list[np.ndarray]] = [[] for _ in range(batches.sentences[-1] + 1)]
+    for row, number in enumerate(batches.sentences):
+        sentences[number].append(batches.tags[row])
+    return sentences
+
+
+@torch.no_grad()
+def predict_tags(
+    model, batches: TagBatches, device: torch.device, precision: Precision, quiet: bool = True
+) -> list[np.ndarray]:
+    """The tags of every word of N sentences in their order, (words,) each. The rows of a long sentence are joined
+    before the CRF, where there is one, decodes it."""
+    assert not model.training
+    order = batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
+    own: dict[int, torch.Tensor] = {}
+    for chosen in through("evaluating", quiet)(parallel.share(order)):
+        batch = batches.collate(chosen).to(device)
+        with precision.autocast(device):
+            scores = model(**batch.inputs).float().cpu()
+        for row, score, count in zip(chosen, scores, batches.starts.lengths[chosen], strict=True):
+            own[row] = score[:count]  # (words, C)
+    every = {row: score for share in parallel.gather(own) for row, score in share.items()}
+    rows = [every[row] for row in range(len(batches.starts))]
+    first = np.searchsorted(batches.sentences, np.arange(batches.sentences[-1] + 2))
+    joined = [torch.cat(rows[start:end]) for start, end in zip(first[:-1], first[1:], strict=True)]
+    if model.crf is None:
+        return [scores.argmax(1).numpy() for scores in joined]
+    return decode(model.crf, joined, device)
+
+
+def decode(crf, scores: list[torch.Tensor], device: torch.device) -> list[np.ndarray]:
+    """Viterbi over sentences of like length: (words, C) each -> (words,) each."""
+    order = sorted(range(len(scores)), key=lambda i: len(scores[i]))
+    tags: list[np.ndarray] = [np.empty(0)] * len(scores)
+    for start in range(0, len(order), DECODED):
+        chosen = order[start : start + DECODED]
+        lengths = torch.tensor([len(scores[i]) for i in chosen], device=device)
+        padded = torch.nn.utils.rnn.pad_sequence([scores[i] for i in chosen], batch_first=True).to(device)
+        for i, row, length in zip(chosen, crf.decode(padded, lengths).cpu().numpy(), lengths.tolist(), strict=True):
+            tags[i] = row[:length]
+    return tags
+
+
+def result(predictor: "Predictor", split: Sentences, quiet: bool) -> Result:
+    start = time.perf_counter()
+    predicted = predictor.predict(split.words, quiet)
+    seconds = time.perf_counter() - start
+    true = [[predictor.labels[tag] for tag in tags] for tags in split.tags]
+    counts = {sense: entities.count(predicted, true, sense == "strict") for sense in entities.SENSES}
+    right = [guess == truth for guess, truth in zip(predicted, true, strict=True)]
+    precision, recall, _ = counts["conlleval"].overall()
+    summary = {
+        "metrics": {
+            "f1": vars(counts["conlleval"].interval()),
+            "strict_f1": vars(counts["strict"].interval()),
+            "precision": vars(Interval(precision)),
+            "recall": vars(Interval(recall)),
+        },
+        "sentences_right": float(np.mean(right)),
+        "per_type": {sense: part.per_type() for sense, part in counts.items()},
+        "documents_per_s": len(split) / seconds,
+    }
+    return Result(summary, counts["conlleval"])
+
+
+def chance(corpus: Corpus) -> dict:
+    """Of no entity."""
+    return {"metric": "f1", "value": 0.0, "lower_is_better": False}
+
+
+# ---- prediction -----------------------------------------------------------------------------------------------------
+
+
+class Predictor(base.Predictor):
+    """A tagger of words."""
+
+    def predict(self, sentences: Sequence[Sequence[str]], quiet: bool = True) -> list[list[str]]:
+        """A tag for every word of every sentence, however long: lists of words -> lists of tags in BIO."""
+        filled = [list(words) for words in sentences if len(words)]
+        if not filled:
+            return [[] for _ in sentences]
+        rows = chunks(filled, self.vocabulary, self.config.max_length)
+        batches = TagBatches(rows, None, base.BATCH, pad=self.vocabulary.pad)
+        self.model.to(self.device)
+        tags = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
+        return [[self.labels[tag] for tag in next(tags)] if len(words) else [] for words in sentences]
+
+    def read(self, path: str) -> Sentences:
+        places = conll.position(self.config.text_column), conll.position(self.config.label_column)
+        return conll.encode("test", list(conll.read(pathlib.Path(path), *places)), self.labels)
+
+
+def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
+    """The lines of a CoNLL file with one more column, the predicted tag. Blank lines end sentences, as ever."""
+    word = conll.position(predictor.config.text_column)
+    lines: list[str] = []
+    for line in base.lines_of(source):
+        lines.append(line.rstrip("\r\n"))
+        if len(lines) >= base.CHUNK * 16 and not lines[-1].strip():
+            emit(predictor, lines, word, base.name_of(source))
+            lines = []
+    emit(predictor, lines, word, base.name_of(source))
+
+
+def emit(predictor: Predictor, lines: list[str], word: int, name: str) -> None:
+    sentences: list[list[str]] = [[]]
+    for line in lines:
+        if conll.is_boundary(line):
+            sentences.append([])
+        else:
+            sentences[-1].append(conll.pick(conll.split(line), word, f"{name}: {line!r}"))
+    tags = itertools.chain.from_iterable(predictor.predict(sentences))
+    for line in lines:
+        print(line if conll.is_boundary(line) else f"{line}{conll.separator(line)}{next(tags)}")
+    sys.stdout.flush()

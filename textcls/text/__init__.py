@@ -1,0 +1,1 @@
+"""From strings to batches: vocabularies, the sequences that models read, padding and order."""

@@ -1,0 +1,253 @@
+"""Text to ids: BERT's word pieces, or whole words.
+
+Tokenising itself is the `tokenizers` library's work. What is done here is to set it up exactly as BERT's own
+tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
+"""
+
+import hashlib
+import itertools
+import json
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from textcls.runtime.cache import cached
+from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
+from textcls.text.pieces import Pieces
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# tokenizer_config.json -> the BertNormalizer of a tokenizer.json
+CASING = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
+WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
+LONG_WORD = r"\w\w+"  # words of two letters or digits at least
+UNBROKEN = r"\S+"  # whatever stands between white space
+
+
+class Saved:
+    """What every tokeniser of the `tokenizers` library has: a size, a digest, and a file in a run folder."""
+
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything that decides the ids."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+    def save(self, folder: pathlib.Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+class Vocabulary(Saved):
+    """A tokeniser with its vocabulary: BERT's word pieces, or whole words. `encode` gives no special tokens;
+    sequences.py adds them."""
+
+    def __init__(self, tokenizer: Tokenizer, where: str = "vocabulary"):
+        # A published tokenizer.json may cut and pad by itself (MiniLM's does, at 128): lengths are decided here.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
+        if missing:
+            raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
+        self.tokenizer = tokenizer
+        self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, SPECIAL)  # mask: None if absent
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
+        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt (with tokenizer_config.json's casing where present)."""
+        whole, vocab = folder / "tokenizer.json", folder / "vocab.txt"
+        if whole.is_file():
+            try:
+                return cls(Tokenizer.from_file(str(whole)), str(whole))
+            except InputError:
+                raise
+            except Exception as error:  # the library raises bare Exception
+                raise InputError(f"{whole}: not a tokenizer file ({error})") from None
+        if vocab.is_file():
+            return cls.from_vocab(read_vocab(vocab), read_casing(folder / "tokenizer_config.json"), str(vocab))
+        raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
+
+    @classmethod
+    def from_vocab(cls, vocab: dict[str, int], casing: dict | None = None, where: str = "vocabulary") -> "Vocabulary":
+        """A vocabulary {piece: id} with BERT's text rules. `casing`: lowercase, strip_accents, handle_chinese_chars."""
+        missing = [token for token in SPECIAL[:4] if token not in vocab]
+        if missing:
+            raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+        set_bert_rules(tokenizer, casing or {})
+        return cls(tokenizer, where)
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], vocab_size: int) -> "Vocabulary":
+        """A vocabulary of at most `vocab_size` uncased pieces learned from `texts`, the same on every run. `texts` are
+        gone through twice, and need not be in memory."""
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+        set_bert_rules(tokenizer, {})
+        letters = Counter(letter for text in texts for letter in tokenizer.normalizer.normalize_str(printable(text)))
+        alphabet = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[:LARGEST_ALPHABET])
+        # The trainer numbers the pieces "##x" in the order of a hash table and breaks ties by number. Given first, as
+        # if they were special, they have the same numbers every time.
+        inner = ["##" + letter for letter in alphabet if not letter.isspace()]
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=max(vocab_size, len(SPECIAL) + len(alphabet) + len(inner)),
+            min_frequency=2,
+            special_tokens=[*SPECIAL, *inner],
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        return cls.from_vocab(tokenizer.get_vocab())
+
+    @classmethod
+    def learn_words(cls, texts: Sequence[str], vocab_size: int, min_count: int, pattern: str) -> "Vocabulary":
+        """The `vocab_size` most frequent lower-cased words that occur `min_count` times; ties in alphabetical order.
+        `pattern` is a regular expression of a word: WORD, LONG_WORD or UNBROKEN."""
+        tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, min_frequency=min_count, special_tokens=[*SPECIAL], show_progress=False
+        )
+        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+        return cls(tokenizer)
+
+    @property
+    def largest_id(self) -> int:
+        return max(self.tokenizer.get_vocab().values())
+
+    def inner(self) -> np.ndarray:
+        """(largest id + 1,) bool: pieces that go on with a word, spelled "##x"."""
+        result = np.zeros(self.largest_id + 1, bool)
+        result[[number for piece, number in self.tokenizer.get_vocab().items() if piece.startswith("##")]] = True
+        return result
+
+    def ordinary(self) -> np.ndarray:
+        """The ids of all pieces but the special ones, ascending; "[unused0]" and its like count as special."""
+        special = re.compile(r"\[[A-Za-z]+\d*\]")
+        vocab = self.tokenizer.get_vocab()
+        return np.array(sorted(number for piece, number in vocab.items() if not special.fullmatch(piece)), np.int64)
+
+    def publish(self, folder: pathlib.Path) -> None:
+        """As published models have it: vocab.txt, its casing in tokenizer_config.json, and tokenizer.json."""
+        pieces = {number: piece for piece, number in self.tokenizer.get_vocab().items()}
+        lines = [pieces.get(number, f"[unused{number}]") for number in range(self.largest_id + 1)]
+        (folder / "vocab.txt").write_text("\n".join(lines) + "\n", "utf-8")
+        rules = json.loads(self.tokenizer.to_str())["normalizer"] or {}
+        casing = {ours: rules[theirs] for ours, theirs in CASING.items() if theirs in rules}
+        (folder / "tokenizer_config.json").write_text(json.dumps(casing, indent=2) + "\n", "utf-8")
+        self.save(folder)
+
+    def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
+        """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing)."""
+        parts: list[np.ndarray] = []
+        for start in progress(range(0, len(texts), 512)):
+            chunk = [printable(text) for text in texts[start : start + 512]]
+            encodings = self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+            parts += [np.asarray(encoding.ids, np.int32) for encoding in encodings]
+        return Pieces.join(parts)
+
+
+class Words(Saved):
+    """Words between white space, for language modelling: a vocabulary with <unk>, and <eos> at the end of each line."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        self.unk, self.eos = tokenizer.token_to_id("<unk>"), tokenizer.token_to_id("<eos>")
+
+    @classmethod
+    def learn(cls, lines: Iterable[str], vocab_size: int) -> "Words":
+        """The `vocab_size` most frequent words, <unk> and <eos> among them."""
+        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, special_tokens=["<unk>", "<eos>"], show_progress=False
+        )
+        tokenizer.train_from_iterator(lines, trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "Words":
+        path = folder / "tokenizer.json"
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(f"{path}: not a tokenizer file ({error})") from None
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        """All words as one array, int32, each line ended by <eos>."""
+        parts, lines = [np.zeros(0, np.int32)], iter(lines)
+        while chunk := list(itertools.islice(lines, 2048)):
+            ids = [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
+            parts.append(Pieces.join(ids).tokens)
+        return np.concatenate(parts)
+
+
+def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=casing.get("tokenize_chinese_chars", True),
+        strip_accents=casing.get("strip_accents"),
+        lowercase=casing.get("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # As in the published tokenisers, a special token spelled out in a text is that token.
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+
+
+def read_vocab(path: pathlib.Path) -> dict[str, int]:
+    """vocab.txt: one piece a line, its id the line number. Errors name the line."""
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+    if lines and not lines[-1]:
+        lines.pop()
+    vocab: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        piece = line.rstrip("\r")
+        if piece in vocab:
+            raise InputError(f"{path}:{number + 1}: {piece!r} stands already on line {vocab[piece] + 1}")
+        vocab[piece] = number
+    return vocab
+
+
+def read_casing(path: pathlib.Path) -> dict:
+    """do_lower_case, strip_accents, tokenize_chinese_chars of a published tokenizer_config.json, where there is one."""
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return {name: values[name] for name in CASING if name in values}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a JSON object ({error})") from None
+
+
+def printable(text: str) -> str:
+    """Text with lone surrogates replaced: Python strings may hold them, UTF-8 (and the tokeniser) may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def encode(vocabulary: Vocabulary, texts: Sequence[str], progress: Callable = iter) -> Pieces:
+    """`vocabulary.encode(texts)`, kept in the cache under the digest of the vocabulary and the texts."""
+    digest = hashlib.blake2b(fingerprint(vocabulary.digest, *texts), digest_size=16).hexdigest()
+
+    def make() -> dict[str, np.ndarray]:
+        pieces = vocabulary.encode(texts, progress)
+        return {"tokens": pieces.tokens, "offsets": pieces.offsets}
+
+    arrays = cached(f"pieces-{digest}", make)
+    return Pieces(arrays["tokens"], arrays["offsets"])

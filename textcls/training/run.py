@@ -1,0 +1,106 @@
+"""Run folders: what a run leaves on the disk, written atomically and read back strictly.
+
+config.json      the settings, the backbone's dimensions, the labels, where the frozen weights came from
+tokenizer.json   the word pieces
+splits.npz       which documents were train, dev and test
+metrics.jsonl    a line an epoch
+ledger.json      memory and time of a step, measured after training
+best.pt          weights of the best epoch
+last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
+backbone/        the frozen backbone, where the run made it itself
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import torch
+
+from textcls.runtime import files, parallel
+from textcls.runtime.errors import InputError
+from textcls.runtime.tensors import load_tensors
+
+FORMAT = 2  # of the run folder; raise it when an older reader would misread a newer folder, or a newer an older
+
+
+class Run:
+    """A run folder. Reading raises InputError, in the user's words, for whatever is missing or damaged."""
+
+    def __init__(self, folder: str | pathlib.Path):
+        self.folder = pathlib.Path(folder)
+
+    def exists(self) -> bool:
+        return (self.folder / "config.json").exists()
+
+    def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None) -> None:
+        """Write what does not change during the run. config.json comes last: with it the run exists."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if vocabulary is not None and parallel.is_first():
+            vocabulary.save(self.folder)
+        with files.replacing(self.folder / "splits.npz") as file:
+            np.savez(file, **splits)
+        files.write_json(self.folder / "config.json", {"format": FORMAT, **meta})
+
+    def meta(self) -> dict:
+        path = self.folder / "config.json"
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: no such run folder")
+        try:
+            meta = json.loads(path.read_text("utf-8"))
+            version = meta["format"]
+        except FileNotFoundError:
+            raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged, or not written by textcls") from None
+        if version != FORMAT:
+            raise InputError(
+                f"{path}: a run folder of another version of textcls (format {version}, this one reads {FORMAT}); "
+                "train it again"
+            )
+        return meta
+
+    def splits(self) -> dict[str, np.ndarray]:
+        """Document ids (uint64) of train, dev and test."""
+        path = self.folder / "splits.npz"
+        arrays = files.read_arrays(path)
+        if arrays is None:
+            raise InputError(f"{path}: missing or damaged")
+        return arrays
+
+    def save(self, name: str, content: dict) -> None:
+        path = self.folder / name
+        with files.replacing(path) as file:
+            try:
+                torch.save({"format": FORMAT, **content}, file)
+            except RuntimeError as error:
+                # When a write fails, torch's zip writer stumbles over the missing bytes and hides why they are missing.
+                cause = error.__context__
+                if isinstance(cause, OSError):
+                    raise OSError(cause.errno, cause.strerror, str(path)) from None
+                raise
+
+    def load(self, name: str) -> dict:
+        """best.pt or last.pt, on the CPU. Only tensors and plain values are accepted: nothing is executed."""
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(
+                f"{self.folder}: no {name} yet, training stopped before its first evaluation; "
+                f"go on with: python train.py --resume {self.folder}"
+            )
+        content = load_tensors(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{path}: not a checkpoint of format {FORMAT}")
+        return content
+
+    def write_metrics(self, history: list[dict]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in history)
+        files.write_text(self.folder / "metrics.jsonl", lines)
+
+
+def free_folder(name: str) -> pathlib.Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist."""
+    number, folder = 1, pathlib.Path("runs") / name
+    while folder.exists():
+        number += 1
+        folder = pathlib.Path("runs") / f"{name}-{number}"
+    return folder
