@@ -9,6 +9,7 @@ documents, which no member was trained on; the test documents are looked at once
 
 import argparse
 import copy
+import dataclasses
 import os
 import pathlib
 import sys
@@ -19,8 +20,7 @@ import torch
 from torch.nn import functional as F
 
 import textcls
-from textcls.config import TrainConfig
-from textcls.data.corpus import Corpus, Documents
+from textcls.data.corpus import Corpus, Documents, identity
 from textcls.metrics import classification as metrics
 from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
@@ -31,6 +31,7 @@ from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import trainable_state
 from textcls.tasks import classification
+from textcls.tasks.base import check_split, stored
 from textcls.tasks.classification import Predictor, cached_logits
 from textcls.tasks.ensemble import label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
@@ -87,7 +88,9 @@ def fit_all(corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments)
     epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed)
     fit_weights(models["weighted"], inputs, targets)
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
-    print(f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents")
+    print(
+        f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents"
+    )
     weights = zip(models["weighted"].weights.tolist(), arguments.runs, strict=True)
     print("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
     return models, training
@@ -135,21 +138,21 @@ def parse(argv) -> argparse.Namespace:
 
 
 def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
-    config = TrainConfig(**vars(member.config))
-    if data_dir is not None:
-        config.data_dir = data_dir
+    """The first member's corpus, which must be what it was when that run began."""
+    config = dataclasses.replace(member.config, data_dir=data_dir or member.config.data_dir)
     corpus = classification.load(config, through("reading", quiet))
     if corpus.test is None:
         raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
+    if corpus.labels != member.labels:
+        raise InputError(f"{member.run.folder}: the labels of the data are not those the run began with")
+    check_split(member.run, "dev", corpus.dev, corpus.labels)
     return corpus
 
 
 def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> None:
     """Refuse to fit on documents that the member was trained on, and to compare on a test split that is not its own."""
-    splits = member.run.splits()
-    if not np.array_equal(splits.get("test"), corpus.test.ids):
-        raise InputError(f"{member.run.folder}: its test documents are not those of the first member")
-    seen = int(np.isin(corpus.dev.ids, splits["train"]).sum())
+    check_split(member.run, "test", corpus.test, corpus.labels)
+    seen = int(np.isin(corpus.dev.ids, member.run.splits()["train"]).sum())
     if seen and not in_sample:
         raise InputError(
             f"{member.run.folder} was trained on {seen} of the {len(corpus.dev)} dev documents of the first "
@@ -234,7 +237,7 @@ def save(
             "parameters": {"trainable": size, "total": total},
             "training": training,
         },
-        {"train": corpus.dev.ids, "test": corpus.test.ids},
+        stored("train", identity(corpus.dev, labels)) | stored("test", identity(corpus.test, labels)),
     )
     run.save("best.pt", {"model": trainable_state(model)})
 

@@ -15,8 +15,6 @@ import pathlib
 import sys
 from typing import Any
 
-import numpy as np
-
 import textcls
 from textcls import predictor as predictors
 from textcls.config import TrainConfig
@@ -24,7 +22,6 @@ from textcls.report.compare import Result, compare
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
-from textcls.runtime.progress import through
 from textcls.tasks import TASKS
 from textcls.tasks.base import Predictor
 from textcls.training.run import Run
@@ -118,16 +115,8 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
     """(what it is, the split) to evaluate on: the run's own test split, or the file given with --test."""
     if arguments.test:
         return pathlib.Path(arguments.test).name, predictor.read(arguments.test)
-    config = TrainConfig(**vars(predictor.config))
-    if arguments.data_dir:
-        config.data_dir = arguments.data_dir
-    task = TASKS[config.task]
-    corpus = task.load(config, through("reading", arguments.quiet), predictor.vocabulary)
-    if corpus.test is None:
-        raise InputError(f"{predictor.run.folder} was trained without a test split; give one with --test FILE")
-    if not np.array_equal(corpus.test.ids, predictor.run.splits().get("test")):
-        raise InputError(f"{predictor.run.folder}: the test documents are not those the run began with")
-    return corpus.description, corpus.test
+    load = TASKS[predictor.config.task].load
+    return predictor.test_split(load, arguments.data_dir, arguments.quiet)
 
 
 # ---- words from a language model ------------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ from textcls.ledger.cluster import Cluster
 from textcls.ledger.measure import Measured, measure
 from textcls.ledger.plan import Model, Step, plan
 from textcls.models.heads import POOLINGS
-from textcls.pretrained.backbone import Backbone
+from textcls.pretrained.backbone import Backbone, short
 from textcls.pretrained.features import Features
-from textcls.recipes.command import settings
+from textcls.recipes.command import absolute, settings
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
@@ -41,7 +41,7 @@ from textcls.runtime.tensors import count_parameters
 from textcls.tasks import TASKS, base
 from textcls.tasks.classification import DATA
 from textcls.training.loop import InterruptedRun, train
-from textcls.training.run import Run, free_folder
+from textcls.training.run import Run
 
 
 @exit_on_input_error
@@ -270,9 +270,10 @@ def many(flags: dict) -> None:
     numbers = flags.pop("seeds")
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
-    config = recipes.complete(TrainConfig(**flags))
-    free = free_folder(f"{config.model}-seeds")
-    folder = pathlib.Path(parallel.from_first(str(flags.pop("out", None) or free)))
+    config = recipes.complete(absolute(TrainConfig(**flags)))
+    folder = flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config)
+    folder = pathlib.Path(parallel.from_first(str(folder)))
+    sweep.check_settings(folder, config)
     for number in numbers:
         part = folder / f"seed-{number}"
         say(f"---- seed {number}: {part}")
@@ -302,7 +303,7 @@ def show_plan(config: TrainConfig) -> None:
     predicted, memory = plan(blocks, step), config.memory or "6GB"
     classes = f"; {labels} {task.LABELS}" if labels else ""
     say(f"{config.model} on {device}, {precision.name} ({precision.why})")
-    say(f"{tables.dims_in_words(dims, config.bert)}{classes}; {tables.step_in_words(step)}\n")
+    say(f"{tables.dims_in_words(dims, short(config.bert))}{classes}; {tables.step_in_words(step)}\n")
     say(tables.plan_table(predicted))
     if config.nodes or config.gpus or config.updates:
         cluster = Cluster(config.nodes or 1, config.gpus or 1, config.updates or 1_000_000)

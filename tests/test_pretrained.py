@@ -9,10 +9,11 @@ import threading
 import pytest
 import torch
 
+from tests.launch import Launched
 from textcls import Bert, load_bert
 from textcls.pretrained.bert import load_strictly, our_names, read_weights, save_bert
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
-from textcls.runtime.errors import InputError
+from textcls.runtime.errors import InputError, exit_on_input_error
 
 
 def save(folder: pathlib.Path, tensors: dict, shape, binary=False, **config) -> pathlib.Path:
@@ -284,28 +285,18 @@ def hub(tmp_path, bert, tiny_shape):
     server.server_close()
 
 
-FETCH = "import sys, textcls; m = textcls.load_bert(sys.argv[1]); print(m.pooler.dense.weight.sum().item())"
+@exit_on_input_error
+def print_pooler(arguments: list[str]) -> None:
+    print(load_bert(arguments[0]).pooler.dense.weight.sum().item())
 
 
-def fetch(name, home, **environment):
-    import subprocess
-    import sys
-
-    root = pathlib.Path(__file__).parent.parent
-    variables = os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"} | environment
-    return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from textcls.errors import exit_on_input_error as e, sys\nsys.exit(e(lambda argv: exec({FETCH!r}))())",
-            name,
-        ],
-        cwd=root,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def fetch(name: str, home: pathlib.Path, **environment: str) -> Launched:
+    """Load a BERT in a process of its own, which reads the variables anew."""
+    home.mkdir(exist_ok=True)
+    variables = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"} | environment
+    process = Launched(home, print_pooler, name, **variables)
+    process.wait(120)
+    return process
 
 
 def test_fetched_from_the_hub_once_then_from_its_cache(tmp_path, hub, bert):

@@ -10,16 +10,19 @@ import torch
 from torch.nn import functional as F
 
 from tests.conftest import batch_of
-from textcls import LOSSES, Bert, load_bert
+from textcls import Bert, load_bert
+from textcls.config import TrainConfig
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import layer
 from textcls.pretrained import bert as pretrained
 from textcls.runtime.parallel import agree
+from textcls.tasks.pretraining import loss
 from textcls.text.batches import Batch
 from textcls.training.run import Run
 
 WORDS = "star planet orbit comet moon galaxy rocket flour butter oven recipe sugar pepper onion stew".split()
+LOSS = loss(TrainConfig(label_smoothing=0.0), None)
 
 
 def model_of(shape: BertConfig, seed: int = 0, **options) -> BertForPreTraining:
@@ -72,10 +75,10 @@ def test_loss_begins_near_that_of_a_guess(make):
     torch.manual_seed(1)
     model = BertForPreTraining(shape, **({} if make is None else {"make": make})).eval()
     ids, mask, segments, places = inputs(shape, (40,) * 64)
-    batch = Batch(ids, None, segments, torch.arange(64) % 2, np.arange(64), 0, {}, places=places,
-                  targets=torch.randint(5, 5000, (len(places),)))  # fmt: skip
+    given = {"ids": ids, "mask": None, "segments": segments, "places": places}
+    targets = {"tokens": torch.randint(5, 5000, (len(places),)), "labels": torch.arange(64) % 2}
     with torch.no_grad():
-        found, _ = losses.pretraining()(model, batch, None)
+        found, _ = LOSS(model, Batch(given, targets, np.arange(64), 0, {}), None)
     assert found["token"] / len(places) == pytest.approx(math.log(5000), abs=0.1)
     assert found["pair"] / 64 == pytest.approx(math.log(2), abs=0.05)
 
@@ -83,19 +86,19 @@ def test_loss_begins_near_that_of_a_guess(make):
 def test_each_loss_is_divided_by_its_own_count(tiny_shape, tmp_path):
     """Two micro-batches with unlike numbers of masked tokens give the gradient of one batch."""
     model, (ids, _, segments, places) = model_of(tiny_shape).double(), inputs(tiny_shape, (9, 9, 9))
-    labels, loss_fn, targets = torch.tensor([0, 1, 1]), losses.pretraining(), torch.arange(9) + 5
+    labels, targets = torch.tensor([0, 1, 1]), torch.arange(9) + 5
 
     def batch(rows: slice, chosen: torch.Tensor) -> Batch:
         own = places[chosen] - rows.start * 9
         counts = {"token": len(own), "pair": rows.stop - rows.start}
-        return Batch(ids[rows], None, segments[rows], labels[rows], np.arange(3)[rows], 0, counts, places=own,
-                     targets=targets[chosen])  # fmt: skip
+        given = {"ids": ids[rows], "mask": None, "segments": segments[rows], "places": own}
+        return Batch(given, {"tokens": targets[chosen], "labels": labels[rows]}, np.arange(3)[rows], 0, counts)
 
     def gradient(batches: list[Batch]) -> torch.Tensor:
         model.zero_grad()
         counts, _ = agree(batches, False)
         for part in batches:
-            found, _ = loss_fn(model, part, None)
+            found, _ = LOSS(model, part, None)
             sum(found[name] / counts[name] for name in found).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
@@ -170,19 +173,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-COMMON = ("--task", "pretrain", "--batch-size", "8", "--accumulate", "1", "--max-length", "32", "--lr", "1e-2")
-SCRATCH = (
-    *COMMON,
-    "--bert",
-    "shape",
-    "--scratch",
-    "--vocab-size",
-    "100",
-    "--train",
-    "train.txt,more.txt",
-    "--dev",
-    "0.2",
-)
+COMMON = "--task pretrain --batch-size 8 --accumulate 1 --max-length 32 --lr 1e-2".split()
+SCRATCH = [*COMMON, *"--bert shape --scratch --vocab-size 100 --train train.txt,more.txt --dev 0.2".split()]
 
 
 def test_from_random_weights_to_a_classifier(folder, call):

@@ -10,7 +10,7 @@ import pathlib
 import pytest
 import torch
 
-from tests.test_text import AWKWARD
+from tests.test_vocabulary import AWKWARD
 from textcls import load_bert
 from textcls.data import newsgroups
 from textcls.text.sequences import assemble

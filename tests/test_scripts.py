@@ -221,7 +221,8 @@ def test_ctrl_c(folder, tmp_path):
 
 
 def test_resume_checks_what_it_is_given(folder, tmp_path, monkeypatch, call, train_briefly):
-    train_briefly(tmp_path / "run", "--train", "train.csv")
+    rows = make_rows(240, seed=9)
+    train_briefly(tmp_path / "run", "--train", write_csv(tmp_path / "own.csv", rows))
     for arguments, message in (
         (("--resume", tmp_path / "none"), "no such run folder"),
         (("--resume", tmp_path), "not a run folder"),
@@ -230,11 +231,14 @@ def test_resume_checks_what_it_is_given(folder, tmp_path, monkeypatch, call, tra
         (("--resume", tmp_path / "run", "--checkpoint-activations"), "does not apply to --model bilstm"),
     ):
         assert message in call("train", *arguments, status=2)
-    moved = tmp_path / "elsewhere"
-    moved.mkdir()
-    write_csv(moved / "train.csv", make_rows(240, seed=9))
-    monkeypatch.chdir(moved)
-    assert "not those the run began with" in call("train", "--resume", tmp_path / "run", status=2)
+    monkeypatch.chdir(tmp_path)  # the files are found wherever one stands
+    call("train", "--resume", tmp_path / "run")
+    write_csv(tmp_path / "own.csv", make_rows(240, seed=8))
+    assert "documents are not those the run began with" in call("train", "--resume", tmp_path / "run", status=2)
+    relabelled = [(text, "sailing" if label == "cooking" else "cooking") for text, label in rows]
+    write_csv(tmp_path / "own.csv", relabelled)
+    assert "are not those the run began with" in call("train", "--resume", tmp_path / "run", status=2)
+    write_csv(tmp_path / "own.csv", rows)
     monkeypatch.chdir(folder)
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
     assert "not a readable" in call("train", "--resume", tmp_path / "run", status=2)

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ROOT, make_rows, write_csv  # noqa: F401
-from textcls import EVALUATION, LOSSES, BertClassifier, BertConfig, BiLSTMClassifier
+from tests.conftest import equal, without_clock
+from textcls import BertClassifier, BertConfig, BiLSTMClassifier
 from textcls.config import TrainConfig
+from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
+from textcls.tasks.classification import cross_entropy
+from textcls.tasks.classification import evaluate as evaluation
 from textcls.text.batches import Batches
 from textcls.text.pieces import Pieces, Sequences
 from textcls.training import loop as training
 from textcls.training.run import Run
+from textcls.training.tally import epoch_line
 
 CPU, FP32 = torch.device("cpu"), Precision(None, "test")
 SHAPE = BertConfig(
@@ -73,30 +77,9 @@ def fit(folder, model, config=None, loss_fn=None, last=None, precision=FP32, bat
     batches = batches or make_batches()
     run = Run(folder)
     run.folder.mkdir(exist_ok=True)
-    evaluate = evaluate or evaluation.classification(make_batches(seed=1), CPU, precision)
-    loss_fn = loss_fn or losses.classification()
+    evaluate = evaluate or evaluation(make_batches(seed=1), None, CPU, precision)
+    loss_fn = loss_fn or cross_entropy()
     return training.train(model, batches, loss_fn, evaluate, config or settings(), run, CPU, precision, last)
-
-
-def equal(a, b) -> bool:
-    """Bitwise equality of nested checkpoints."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
-
-
-def without_clock(checkpoint: dict) -> dict:
-    """A last.pt without what was measured: seconds, rates, memory."""
-    checkpoint = copy.deepcopy(checkpoint)
-    for row in checkpoint["state"]["history"]:
-        for name in ("seconds", "documents_per_s", "tokens_per_s", "memory"):
-            del row[name]
-    checkpoint["state"]["tally"].pop("seconds", None)
-    return checkpoint
 
 
 # ---- learning -------------------------------------------------------------------------------------------------------
@@ -116,15 +99,14 @@ def test_learns(tmp_path, kind):
 def test_two_micro_batches_give_the_gradient_of_one_batch(kind):
     """Unequal lengths and unequal sizes: the loop's own division, against one padded batch."""
     model, batches = make_model(kind).double().eval(), make_batches(count=7)
-    loss_fn = losses.classification()
+    loss_fn = cross_entropy()
 
     def gradients(groups):
         model.zero_grad(set_to_none=True)
         micro_batches = [batches.collate(np.array(rows)) for rows in groups]
-        targets = training.agree(micro_batches, False)[0]
+        targets = parallel.agree(micro_batches)[0]
         for batch in micro_batches:
-            loss = model(batch.ids, batch.mask)
-            sums, _ = loss_fn(lambda logits=loss, **_: logits, batch, None)
+            sums, _ = loss_fn(model, batch, None)
             (sums["label"] / targets["label"]).backward()
         return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
@@ -157,7 +139,7 @@ def test_accumulated_steps_equal_big_steps(tmp_path, monkeypatch):
 def test_a_step_without_targets_stays_finite():
     batch = make_batches().collate(np.array([0, 1]))
     batch.counts = {"label": 0, "mlm": 0}
-    assert training.agree([batch, batch], False)[0] == {"label": 1, "mlm": 1}
+    assert parallel.agree([batch, batch])[0] == {"label": 1, "mlm": 1}
 
 
 def test_frozen_embeddings_do_not_move_and_are_not_stored(tmp_path):
@@ -177,7 +159,7 @@ class Kill(Exception):
 
 def killed_after(calls: int):
     """A loss function that fails at its n-th call, as a crash would."""
-    inner, count = losses.classification(), 0
+    inner, count = cross_entropy(), 0
 
     def loss_fn(model, batch, carry):
         nonlocal count
@@ -189,15 +171,21 @@ def killed_after(calls: int):
     return loss_fn
 
 
-@pytest.mark.parametrize("kind", ["bert", "bilstm"])
+@pytest.fixture(scope="module", params=["bert", "bilstm"])
+def uninterrupted(request, tmp_path_factory):
+    """(kind of model, settings, run folder) of a run that nothing stopped."""
+    folder, config = tmp_path_factory.mktemp("whole") / request.param, settings(save_every=2)
+    fit(folder, make_model(request.param), config)
+    return request.param, config, folder
+
+
 @pytest.mark.parametrize("calls", [0, 1, 5, 9, 10, 17, 29])
-def test_resume_equals_the_uninterrupted_run(tmp_path, kind, calls):
-    config = settings(save_every=2)
-    fit(tmp_path / "whole", make_model(kind), config)
+def test_resume_equals_the_uninterrupted_run(tmp_path, uninterrupted, calls):
+    kind, config, folder = uninterrupted
     with pytest.raises(Kill):
         fit(tmp_path / "cut", make_model(kind), config, killed_after(calls))
     fit(tmp_path / "cut", make_model(kind, seed=5), config, last=Run(tmp_path / "cut").load("last.pt"))
-    whole, cut = Run(tmp_path / "whole"), Run(tmp_path / "cut")
+    whole, cut = Run(folder), Run(tmp_path / "cut")
     assert equal(without_clock(whole.load("last.pt")), without_clock(cut.load("last.pt")))
     assert equal(whole.load("best.pt"), cut.load("best.pt"))
 
@@ -213,8 +201,8 @@ def test_resuming_at_the_very_end_of_an_epoch(tmp_path):
     training.train(
         make_model(),
         make_batches(),
-        losses.classification(),
-        evaluation.classification(make_batches(seed=1), CPU, FP32),
+        cross_entropy(),
+        evaluation(make_batches(seed=1), None, CPU, FP32),
         config,
         run,
         CPU,
@@ -228,7 +216,7 @@ def test_resuming_at_the_very_end_of_an_epoch(tmp_path):
 
 
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path):
-    inner, calls = losses.classification(), 0
+    inner, calls = cross_entropy(), 0
 
     def loss_fn(model, batch, carry):
         nonlocal calls
@@ -279,7 +267,7 @@ def test_early_stopping_keeps_the_first_best(tmp_path, select, values, best):
 
 
 def poisoned(at: int, gradient_only: bool = False):
-    inner, calls = losses.classification(), 0
+    inner, calls = cross_entropy(), 0
 
     def loss_fn(model, batch, carry):
         nonlocal calls
@@ -345,7 +333,7 @@ def test_skipped_steps_are_counted_and_do_not_move_the_schedule(tmp_path, monkey
     state = fit(tmp_path / "run", make_model(), settings(epochs=1))
     assert (state.step, state.skipped) == (3, 2)
     assert rates[1] == rates[2] == rates[3] != rates[4]
-    assert "skipped steps 2" in training.epoch_line(state.history[0], 1)
+    assert "skipped steps 2" in epoch_line(state.history[0], 1)
 
 
 def test_unscaled_before_clipping(tmp_path, monkeypatch):
@@ -371,8 +359,8 @@ def test_fp16_on_cuda(tmp_path):
     state = training.train(
         make_model().cuda(),
         make_batches(600),
-        losses.classification(),
-        evaluation.classification(make_batches(seed=1), cuda, precision),
+        cross_entropy(),
+        evaluation(make_batches(seed=1), None, cuda, precision),
         settings(epochs=4, lr=5e-3),
         run,
         cuda,

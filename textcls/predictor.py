@@ -7,10 +7,12 @@ from typing import Any
 
 from textcls import recipes
 from textcls.config import TrainConfig
+from textcls.data.corpus import identity
 from textcls.pretrained import backbone
 from textcls.report.compare import Result
 from textcls.runtime.device import choose_device, choose_precision
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks import TASKS, ensemble
 from textcls.tasks.base import Predictor
@@ -44,8 +46,8 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
 def evaluate(predictor: Predictor, description: str, split: Any, quiet: bool) -> Result:
     """How good the model is on a split of its task: one dictionary, of the same form for every task.
 
-    {"run", "task", "data", "unit", "documents", "device", "properties", "metrics": {name: {"value", "low", "high"}},
-    "documents_per_s", …}
+    {"run", "task", "data", "unit", "documents", "split": digests of its items and their answers, "device",
+    "properties", "metrics": {name: {"value", "low", "high"}}, "documents_per_s", …}
     """
     task = TASKS[predictor.config.task]
     result = task.result(predictor, split, quiet)
@@ -59,7 +61,9 @@ def evaluate(predictor: Predictor, description: str, split: Any, quiet: bool) ->
         "device": str(predictor.device),
         "properties": predictor.properties(),
     }
-    return Result(common | result.summary, result.items)
+    digest = {kind: fingerprint(numbers.tobytes().hex()).hex() for kind, numbers in
+              identity(split, predictor.labels).items()}  # fmt: skip
+    return Result(common | {"split": digest} | result.summary, result.items)
 
 
 def reference(folder: pathlib.Path) -> list[str]:

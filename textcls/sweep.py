@@ -5,10 +5,47 @@ import pathlib
 
 import numpy as np
 
+from textcls.config import OPTIONS, RUN, TrainConfig, flag
 from textcls.report.text import number, table, title
+from textcls.runtime.errors import InputError
 from textcls.runtime.files import write_json
+from textcls.training.run import Run, free_folder
 
 SAME = 0.02  # a score this close to that of always giving the commonest answer is no learning
+
+
+def find_folder(name: str, config: TrainConfig) -> pathlib.Path:
+    """The folder in runs/ in which runs of these settings were begun, so that the same command goes on; else the first
+    free one."""
+    free, number = free_folder(name), 1
+    folder = free.with_name(name)
+    while folder != free:
+        if any(folder.glob("seed-*/config.json")) and not differences(folder, config):
+            return folder
+        number += 1
+        folder = free.with_name(f"{name}-{number}")
+    return free
+
+
+def check_settings(folder: pathlib.Path, config: TrainConfig) -> None:
+    """Seeds are one experiment: raise InputError where a run in `folder` has other settings than these."""
+    for difference in differences(folder, config):
+        raise InputError(f"{difference}; choose another --out, or leave out what is different")
+
+
+def differences(folder: pathlib.Path, config: TrainConfig) -> list[str]:
+    """In words: every setting of a run in `folder` that is not the same in `config`, but for its seed and its folder, and
+    for what may change when a run goes on."""
+    fixed = {name for name, option in OPTIONS.items() if option["belongs"] == RUN} - {"seed", "out"}
+    settings, found = config.stored(), []
+    for path in sorted(folder.glob("seed-*/config.json")):
+        before = Run(path.parent).meta().get("config", {})
+        found += [
+            f"{path.parent} was trained with {flag(name)} {before.get(name)}, not {settings[name]}"
+            for name in sorted(fixed)
+            if before.get(name) != settings[name]
+        ]
+    return found
 
 
 def summary(folders: list[pathlib.Path]) -> str:
@@ -20,6 +57,8 @@ def summary(folders: list[pathlib.Path]) -> str:
         return (
             "no test split, and so no results to summarise; evaluate the runs with: python evaluate.py RUN --test FILE"
         )
+    if any(result["split"] != results[0]["split"] for result in results):
+        raise InputError(f"{folders[0].parent}: its runs were tested on different documents, or different labels")
     names = list(results[0]["metrics"])
     values = np.array([[result["metrics"][name]["value"] for name in names] for result in results])
     fine = np.array([not collapsed(result) for result in results])

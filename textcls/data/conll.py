@@ -32,6 +32,10 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.words)
 
+    def answers(self, labels: list[str]) -> list[str]:
+        """The tags of every sentence."""
+        return [" ".join(labels[tag] for tag in tags) for tags in self.tags]
+
     def take(self, rows: np.ndarray) -> "Sentences":
         return Sentences([self.words[i] for i in rows], [self.tags[i] for i in rows], self.ids[rows])
 

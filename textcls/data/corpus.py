@@ -28,6 +28,10 @@ class Documents:
     def take(self, rows: np.ndarray) -> "Documents":
         return Documents([self.texts[i] for i in rows], self.labels[rows], self.ids[rows])
 
+    def answers(self, labels: list[str]) -> list[str]:
+        """The label of every document."""
+        return [labels[number] for number in self.labels]
+
     @property
     def empty(self) -> np.ndarray:
         """(N,) bool: documents without a visible character."""
@@ -57,6 +61,14 @@ def documents(pool: str, texts: Sequence[tuple[str, ...]], labels: Sequence[int]
 def identify(pool: str, items: Sequence[Sequence[str]]) -> np.ndarray:
     """A number for each item, uint64 (N,), from the pool it was read from, its place there and its strings."""
     return np.array([number_of(pool, str(i), *item) for i, item in enumerate(items)], np.uint64)
+
+
+def identity(split, labels: list[str]) -> dict[str, np.ndarray]:
+    """What a split is: its `ids`, and where its items have labels or tags a number for each of these, uint64 (N,). Equal
+    for two splits where they have the same items with the same answers in the same order."""
+    if not hasattr(split, "answers"):
+        return {"ids": split.ids}
+    return {"ids": split.ids, "answers": np.array([number_of(a) for a in split.answers(labels)], np.uint64)}
 
 
 def number_of(*parts: str) -> int:

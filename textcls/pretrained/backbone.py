@@ -52,7 +52,7 @@ def words_of(config: TrainConfig, vocabulary: Vocabulary | Words) -> Backbone:
     if config.vectors:
         places, vectors = vectors_file.read(pathlib.Path(config.vectors), vocabulary)
         size, vectors = vectors.shape[1], (places, vectors)
-        description += f", {len(places):,} with a vector of {size} numbers from {config.vectors}"
+        description += f", {len(places):,} with a vector of {size} numbers from {pathlib.Path(config.vectors).name}"
     return Backbone(WordDims(len(vocabulary), size), vocabulary, {"name": "words"}, description, vectors=vectors)
 
 
@@ -72,11 +72,16 @@ def published(name: str) -> Backbone:
     vocabulary = Vocabulary.from_folder(folder)
     check_vocabulary(vocabulary, bert.config, folder)
     source = {
-        "name": os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name,
+        "name": short(name),
         "path": str(folder.resolve()),
         "sha256": files.sha256(weights_file(folder)),
     }
-    return Backbone(bert.config, vocabulary, source, describe(name, bert.config, vocabulary), bert)
+    return Backbone(bert.config, vocabulary, source, describe(short(name), bert.config, vocabulary), bert)
+
+
+def short(name: str) -> str:
+    """What a backbone is called in words: of a folder the last part of its path."""
+    return os.path.basename(os.path.normpath(name)) if os.path.isdir(name) else name
 
 
 def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: Vocabulary | None) -> Backbone:
@@ -99,7 +104,7 @@ def dims_and_vocabulary(config: TrainConfig, texts: Iterable[str], run_vocabular
     else:
         vocabulary = Vocabulary.from_folder(folder)
         check_vocabulary(vocabulary, dims, folder)
-    return Backbone(dims, vocabulary, {"name": config.bert}, describe("random weights", dims, vocabulary))
+    return Backbone(dims, vocabulary, {"name": short(config.bert)}, describe("random weights", dims, vocabulary))
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:

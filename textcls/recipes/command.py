@@ -1,6 +1,7 @@
 """From the flags of a command to complete settings and a run folder: a new run's, or one that is resumed."""
 
 import dataclasses
+import os
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
 from textcls.recipes import complete
@@ -13,7 +14,7 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     """(complete settings, run folder, what to resume from) for the flags that were given."""
     if "resume" in flags:
         return resumed(flags)
-    config = complete(TrainConfig(**flags))
+    config = complete(absolute(TrainConfig(**flags)))
     name = config.model if config.task == TrainConfig.task else f"{config.model}-{config.task}"
     run = Run(parallel.from_first(str(config.out or free_folder(name))))
     if run.exists() and not config.plan:
@@ -21,6 +22,20 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
             f"--out {run.folder} already holds a run; choose another folder, or go on with it: --resume {run.folder}"
         )
     return dataclasses.replace(config, out=str(run.folder)), run, None
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The same with the paths of files that exist in full: a run is judged, and goes on, wherever one stands."""
+    paths = {name: getattr(config, name) for name in ("train", "test", "data_dir", "vectors")}
+    paths["dev"] = config.dev_split if isinstance(config.dev_split, str) else None
+    paths["bert"] = config.bert if config.bert != "nano" else None
+    return dataclasses.replace(config, **{name: full(path) for name, path in paths.items() if path is not None})
+
+
+def full(paths: str) -> str:
+    """Paths with commas between, where all of them exist; what is no path stays as it is."""
+    parts = [paths] if os.path.exists(paths) else paths.split(",")
+    return ",".join(map(os.path.abspath, parts)) if all(map(os.path.exists, parts)) else paths
 
 
 def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:

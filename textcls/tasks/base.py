@@ -1,6 +1,7 @@
 """What tasks have in common: settings, predictors, backbones of word pieces, run folders, files to be predicted."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from textcls.config import TrainConfig
-from textcls.data.corpus import Corpus
+from textcls.data.corpus import Corpus, identity
 from textcls.data.tabular import decode
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload
 from textcls.runtime import parallel
@@ -59,8 +60,25 @@ class Predictor:
         self.model, self.device, self.precision = model.eval(), device, precision
 
     def read(self, path: str) -> Any:
-        """Another file of the run's kind, as a split to be evaluated on."""
+        """Another file of the run's kind, as a split to be evaluated on, in the run's own labels."""
         raise NotImplementedError
+
+    def test_split(self, load: Callable, data_dir: str | None, quiet: bool) -> tuple[str, Any]:
+        """(description, test split) as the run had it. Of files of one's own the test file alone is needed, and it is
+        read in the run's labels; `load` is that of the task. Raises InputError where the split has changed."""
+        config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
+        own_file = config.train is not None and type(self).read is not Predictor.read
+        if config.train is not None and config.test is None:
+            raise InputError(f"{self.run.folder} was trained without a test split; give one with --test FILE")
+        if own_file:
+            description, labels, split = self.meta["data"], self.labels, self.read(config.test)
+        else:
+            corpus = load(config, through("reading", quiet), self.vocabulary)
+            description, labels, split = corpus.description, corpus.labels, corpus.test
+        if labels != self.labels:
+            raise InputError(f"{self.run.folder}: the labels of the data are not those the run began with")
+        check_split(self.run, "test", split, labels)
+        return description, split
 
     def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:
         """Words drawn from a language model; other runs raise InputError."""
@@ -128,10 +146,26 @@ def example(corpus: Corpus, batches: Batches, vocabulary: Vocabulary | Words, un
 # ---- the run folder -------------------------------------------------------------------------------------------------
 
 
-def ids_of(corpus: Corpus) -> dict[str, np.ndarray]:
-    """{split: what names its items}."""
-    splits = {name: getattr(corpus, name) for name in ("train", "dev", "test")}
-    return {name: split.ids for name, split in splits.items() if split is not None}
+def splits_of(corpus: Corpus) -> dict[str, np.ndarray]:
+    """What the splits are, as a run folder keeps it: {split: ids, split-answers: numbers of its labels}."""
+    arrays = {}
+    for name in ("train", "dev", "test"):
+        if (split := getattr(corpus, name)) is not None:
+            arrays |= stored(name, identity(split, corpus.labels))
+    return arrays
+
+
+def stored(name: str, identity: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name if kind == "ids" else f"{name}-{kind}": numbers for kind, numbers in identity.items()}
+
+
+def check_split(run: Run, name: str, split, labels: list[str]) -> None:
+    """Raise InputError where a split is not what it was when the run began: other items, or other answers to them."""
+    before = run.splits()
+    for key, numbers in stored(name, identity(split, labels)).items():
+        if not np.array_equal(numbers, before.get(key)):
+            what = "documents" if key == name else "labels"
+            raise InputError(f"{run.folder}: the {name} {what} are not those the run began with")
 
 
 def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, frozen: bool, facts: dict) -> None:
@@ -148,16 +182,15 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
         "dims": vars(backbone.dims),
         "backbone": backbone.source,
     }
-    run.create(meta | facts, ids_of(corpus), backbone.vocabulary)
+    run.create(meta | facts, splits_of(corpus), backbone.vocabulary)
 
 
 def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, frozen: bool) -> None:
     """Raise InputError where a resumed run does not see the data, the word pieces and the frozen weights it began
     with."""
-    before = run.splits()
-    changed = [name for name, ids in ids_of(corpus).items() if not np.array_equal(ids, before.get(name))]
-    if changed:
-        raise InputError(f"{run.folder}: the {', '.join(changed)} documents are not those the run began with")
+    for name in ("train", "dev", "test"):
+        if getattr(corpus, name) is not None:
+            check_split(run, name, getattr(corpus, name), corpus.labels)
     if type(backbone.vocabulary).from_folder(run.folder).digest != backbone.vocabulary.digest:
         raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
     if frozen:
