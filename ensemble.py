@@ -44,13 +44,12 @@ LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev do
 def main(argv=None):
     arguments = parse(argv)
     prepare_cpu()
-    run = Run(arguments.out)
-    if run.exists():
-        raise InputError(f"--out {run.folder} already holds a run; choose another folder")
-    corpus, labels, logits, facts = read_members(arguments, run)
-    models, training = fit_all(corpus, labels, logits["dev"], arguments)
-    save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
-    test(corpus, models, logits["test"], arguments)
+    run = Run(arguments.out or free_folder("ensemble", claim=True))
+    with run.claimed(new=True):
+        corpus, labels, logits, facts = read_members(arguments, run)
+        models, training = fit_all(corpus, labels, logits["dev"], arguments)
+        save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
+        test(corpus, models, logits["test"], arguments)
     print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
 
@@ -58,6 +57,7 @@ def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list
     """(the members' corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run notes of each).
     One member at a time is on the device."""
     corpus, labels, logits, facts = None, [], {"dev": [], "test": []}, []
+    check_distinct(arguments.runs)
     for folder in arguments.runs:
         member = textcls.load(folder, arguments.device, arguments.bert)
         check_kind(member, folder)
@@ -71,6 +71,13 @@ def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list
         path, digest = os.path.relpath(folder, run.folder), files.sha256(member.run.folder / "best.pt")
         facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
     return corpus, labels, logits, facts
+
+
+def check_distinct(folders: list[str]) -> None:
+    paths = [os.path.realpath(folder) for folder in folders]
+    for folder, path in zip(folders, paths, strict=True):
+        if paths.count(path) > 1:
+            raise InputError(f"{folder} is given twice; an ensemble is of different runs")
 
 
 def check_kind(member: Predictor, folder: str) -> None:
@@ -133,7 +140,6 @@ def parse(argv) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if len(arguments.runs) < 2:
         parser.error("give two or more runs")
-    arguments.out = arguments.out or free_folder("ensemble")
     return arguments
 
 
@@ -161,7 +167,9 @@ def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> N
         )
 
 
-def fit(model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[int, float]:
+def fit(
+    model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int = EPOCHS
+) -> tuple[int, float]:
     """Full-batch AdamW; the epoch with the lowest loss on an inner fifth wins. Returns (epochs, seconds).
 
     Few dev documents show a rare class, and the network would never learn to name it. What there is to learn, mostly,
@@ -174,7 +182,7 @@ def fit(model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tenso
         raise InputError(f"{len(labels)} dev document(s) are too few to fit an ensemble on")
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     best, best_epoch, best_state, start = float("inf"), 0, copy.deepcopy(model.state_dict()), time.perf_counter()
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         optimizer.zero_grad(set_to_none=True)
         inputs, targets = permute_classes(probabilities[outer], labels[outer], model.num_labels, PERMUTED)

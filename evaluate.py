@@ -21,7 +21,7 @@ from textcls.config import TrainConfig
 from textcls.report.compare import Result, compare
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
-from textcls.runtime.errors import InputError, exit_on_input_error
+from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.tasks import TASKS
 from textcls.tasks.base import Predictor
 from textcls.training.run import Run
@@ -31,6 +31,8 @@ from textcls.training.run import Run
 def main(argv=None):
     arguments = parse(argv)
     prepare_cpu()
+    if arguments.sample is not None or arguments.predict is not None or arguments.json:
+        show_everything(sys.stdout, "utf-8")  # answers are data, and the same everywhere
     if arguments.sample is not None:
         return sample(load(arguments.runs[0], arguments), arguments)
     if arguments.predict is not None:

@@ -70,8 +70,9 @@ def command(flags: dict) -> None:
     config, run, last = settings(flags)
     if config.plan:
         return show_plan(config)
-    one(config, run, last)
-    say(*reference(config, run), f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+    with run.claimed(new=not config.resume):
+        one(config, run, last)
+        say(*reference(config, run), f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
 
 
 # ---- one run --------------------------------------------------------------------------------------------------------
@@ -280,10 +281,10 @@ def many(flags: dict) -> None:
         if (part / "results.json").exists():
             continue
         again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
-        if Run(part).exists():
-            one(*settings(again | {"resume": str(part)}))
-        else:
-            one(*settings(flags | {"seed": number, "out": str(part)}))
+        resume = {"resume": str(part)} if Run(part).exists() else None
+        config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(part)})
+        with run.claimed(new=not resume):
+            one(config, run, last)
         say("")
     say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
     first = Run(folder / f"seed-{numbers[0]}")

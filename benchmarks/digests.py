@@ -30,7 +30,7 @@ TOPICS = {
     "sailing": "wind mast anchor harbour keel sail rope tide".split(),
 }
 FILLER = "the a of and with near under old new small great very quite this that".split()
-CLOCK = {"seconds", "documents_per_s", "tokens_per_s", "memory"}  # of a line of metrics.jsonl
+CLOCK = {"seconds", "dev_seconds", "documents_per_s", "tokens_per_s", "memory"}  # of a line of metrics.jsonl
 
 TRANS = ("trans-blstm-1", "trans-blstm-2", "blstm")
 MODELS = {
@@ -148,7 +148,7 @@ def weights(path: pathlib.Path) -> str:
 
 
 def timeless(result: dict) -> dict:
-    drop = CLOCK | {"properties", "device", "unit"}
+    drop = CLOCK | {"properties", "device", "unit", "split"}
     return {name: value for name, value in result.items() if name not in drop}
 
 
@@ -178,6 +178,7 @@ def masked(text: str) -> str:
     text = text.replace(os.getcwd(), ".")
     text = re.sub(r"\d[\d,.]* +on cpu", "# on cpu", text)
     text = re.sub(r"\d[\d,.]* (s|s/epoch|GFLOP/s|GiB|documents/s|sentences/s|words/s|tokens/s)\b", r"# \1", text)
+    text = re.sub(r" \+ # s dev", "", text)  # the time of the dev pass is said since
     text = re.sub(r" {3,}|-{3,}", "  ", text)  # a table is as wide as its longest row
     return re.sub(r"(growth of the .*|memory: .*)", "#", text)
 

@@ -124,7 +124,7 @@ def without_clock(checkpoint: dict) -> dict:
     """A last.pt without what was measured: seconds, rates, memory."""
     checkpoint = copy.deepcopy(checkpoint)
     for row in checkpoint["state"]["history"]:
-        for name in ("seconds", "documents_per_s", "tokens_per_s", "memory"):
+        for name in ("seconds", "documents_per_s", "tokens_per_s", "dev_seconds", "memory"):
             del row[name]
     checkpoint["state"]["tally"].pop("seconds", None)
     return checkpoint

@@ -15,8 +15,8 @@ CONTEXT.set_forkserver_preload(["train", "evaluate", "ensemble", "tests.conftest
 
 
 class Launched:
-    """`script`, or a function of a list of strings, with its arguments in the folder `cwd`; standard output and error go
-    to files. `before` is called in the new process first."""
+    """`script`, or a function of a list of strings, with its arguments in the folder `cwd`; standard output and error
+    go to files. `before` is called in the new process first."""
 
     def __init__(
         self, cwd, script: str | Callable, *arguments, stdin: str | bytes = b"", before=None, **variables: str
@@ -33,7 +33,9 @@ class Launched:
 
     def wait(self, timeout: float = 240) -> int:
         self.process.join(timeout)
-        assert self.process.exitcode is not None, f"still running after {timeout} s: {self.stderr}"
+        if self.process.exitcode is None:
+            self.process.kill()  # or pytest would wait for it at its end
+            raise AssertionError(f"still running after {timeout} s: {self.stderr}")
         return self.process.exitcode
 
     def send(self, number: int) -> None:

@@ -44,7 +44,7 @@ def test_fit_learns_whom_to_believe():
     probabilities = torch.cat(members, 1)
     assert ((members[0] + members[1]).argmax(1) == labels).float().mean() < 0.1
     model = LearnedEnsemble(2, classes)
-    fit(model, probabilities[:400], labels[:400], seed=0)
+    fit(model, probabilities[:400], labels[:400], seed=0, epochs=400)
     with torch.no_grad():
         assert (model.eval()(probabilities[400:]).argmax(1) == labels[400:]).float().mean() > 0.9
 

@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import itertools
+import re
 import sys
 import weakref
 
@@ -17,6 +18,7 @@ from tests.launch import Launched
 from textcls import BertConfig, recipes
 from textcls.config import TrainConfig
 from textcls.ledger import plan as ledger
+from textcls.ledger import tables
 from textcls.ledger.blocks import lstm
 from textcls.ledger.measure import SavedTensors
 from textcls.ledger.plan import Plan, Step
@@ -350,6 +352,41 @@ def test_the_largest_micro_batch_is_the_largest():
     fits = [b for b in range(1, 200) if ledger.plan(model, dataclasses.replace(step, batch=b)).footprint() <= memory]
     assert ledger.largest_micro_batch(model, step, memory) == fits[-1] == len(fits) < 199
     assert ledger.largest_micro_batch(model, step, 2**20) == 0
+
+
+def windowed(batch_size: int, accumulate: int, tokens: int = 128) -> Step:
+    """The largest step of --long-documents window, with 8 windows a document."""
+    config = TrainConfig(model="bert", train="x.csv", bert="x", long_documents="window", max_windows=8,
+                         max_length=tokens, batch_size=batch_size, accumulate=accumulate)  # fmt: skip
+    return recipes.step(recipes.complete(config), "cuda", torch.float16)
+
+
+def test_a_document_is_all_of_its_windows():
+    model, step = blocks_of("bert", SHAPE, LABELS), windowed(batch_size=4, accumulate=3)
+    assert step.documents == 4 * 3 and step.batch == 4 * 8
+    one_window = ledger.plan(model, dataclasses.replace(step, batch=1, windows=1, accumulate=1)).flop()
+    assert ledger.plan(model, step).flop_per_document() == 8 * one_window
+    assert ledger.plan(model, step).flop() == 4 * 3 * 8 * one_window
+
+
+@pytest.mark.parametrize("documents, mib", [(12, 80), (12, 200), (30, 80), (30, 400), (7, 80)])
+def test_micro_batches_are_counted_in_documents(documents, mib):
+    """What the table recommends fits, as recipes.step understands it; one document more than its largest does not."""
+    model, memory = blocks_of("bert", SHAPE, LABELS), mib * 2**20
+
+    def size(batch_size: int, accumulate: int) -> int:
+        step = windowed(batch_size, accumulate)
+        assert step.documents == batch_size * accumulate
+        return Plan(model(step), step).footprint()
+
+    table = tables.micro_batch_table(model, windowed(documents, 1), memory, SHAPE.max_position_embeddings)
+    row = re.search(r"^128 +([\d,]+) +--batch-size (\d+) --accumulate (\d+) +([\d.,]+)$", table, re.M)
+    largest, batch_size, accumulate = map(int, row.groups()[:3])
+    assert f"for {documents} documents a step" in table and batch_size * accumulate == documents
+    assert size(batch_size, accumulate) <= memory and tables.mib(size(batch_size, accumulate)) == row[4]
+    assert ledger.largest_micro_batch(model, windowed(documents, 2), memory) == largest >= batch_size
+    assert size(largest, 2) <= memory < size(largest + 1, 2)
+    assert ledger.largest_micro_batch(model, windowed(documents, 2), size(1, 2) - 1) == 0
 
 
 def test_accumulation_keeps_the_documents_of_a_step():

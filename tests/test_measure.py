@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from tests.conftest import batch_of
 from textcls import BertClassifier
 from textcls.ledger.measure import SavedTensors, measure
 from textcls.runtime.device import Precision
-from textcls.runtime.memory import is_out_of_memory, peak_memory
+from textcls.runtime.memory import is_out_of_memory, peak_memory, reset_peak, resident_memory
 from textcls.tasks.classification import cross_entropy
 from textcls.text.batches import Batches
 from textcls.text.pieces import Pieces, Sequences
@@ -16,13 +18,24 @@ CPU = torch.device("cpu")
 
 def test_peak_of_the_process_grows_with_what_it_touches():
     pytest.importorskip("resource")
+    reset_peak()
     before = peak_memory(CPU)["rss"]
-    size = before + 200 * 2**20  # above the peak so far, whatever other tests used
+    size = before - resident_memory() + 200 * 2**20  # above the peak so far, where it cannot begin anew
     block = bytearray(size)
     for i in range(0, size, 4096):
         block[i] = 1
     grown = peak_memory(CPU)["rss"] - before
     assert 150 * 2**20 < grown
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot begin anew here")
+def test_the_peak_begins_anew():
+    block = bytearray(200 * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    del block
+    assert peak_memory(CPU)["rss"] - resident_memory() > 150 * 2**20
+    reset_peak()
+    assert peak_memory(CPU)["rss"] - resident_memory() < 50 * 2**20
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

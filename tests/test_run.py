@@ -37,7 +37,7 @@ def test_folders_that_are_no_runs(tmp_path, run):
         Run(tmp_path).meta()
     config = run.folder / "config.json"
     config.write_text(json.dumps({"format": 99}))
-    with pytest.raises(InputError, match=rf"a run folder of another version of textcls \(format 99, this one reads {FORMAT}\)"):
+    with pytest.raises(InputError, match=rf"another version of textcls \(format 99, this one reads {FORMAT}\)"):
         run.meta()
     for content in ("", "{", "[]", "{}", '{"format"'):
         config.write_text(content)

@@ -122,7 +122,10 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
     offsets = (files.read_arrays(index) or {}).get("offsets")
     if offsets is not None and tokens.is_file() and tokens.stat().st_size == offsets[-1] * dtype.itemsize:
         return Shard(tokens, dtype, offsets)
-    tokens.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tokens.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{tokens.parent}: {error.strerror}; say where tokens may lie with TEXTCLS_CACHE") from None
     offsets = [0]
     with files.replacing(tokens, by_all=True) as file:
         end = 0

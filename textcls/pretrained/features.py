@@ -3,6 +3,7 @@
 Dimensions: H size of a vector.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,17 +37,23 @@ class Features:
         rows = batches.sequences.rows
         every_token, every_row = (len(rows.tokens), source.features), (len(rows), source.features)
         self.size = every_row if source.cls_only else every_token
-        self.path = self._file(weights, self.size)
+        self.path, self.cached = self._file(weights, self.size), None
+        if self.path is None:
+            return
         self.cached = read(self.path, self.size)
         if self.cached is None and source.cls_only:
             larger = self._file(weights, every_token)
             if (tokens := read(larger, every_token)) is not None:
                 self.path, self.cached = larger, (np.array(tokens[0][rows.offsets[:-1]]), tokens[1])
+        if self.cached is None and not writable(self.path.parent):
+            self.path = None
 
     @property
     def description(self) -> str:
-        way = "to" if self.cached is None else "from"
-        return f"vectors of {self.size[0]:,} tokens, {self.bytes / 2**30:.2f} GiB, {way} {self.path}"
+        what = f"vectors of {self.size[0]:,} tokens, {self.bytes / 2**30:.2f} GiB"
+        if self.path is None:
+            return f"{what}, in memory: the cache cannot be written; say where it may lie with TEXTCLS_CACHE"
+        return f"{what}, {'to' if self.cached is None else 'from'} {self.path}"
 
     @property
     def bytes(self) -> int:
@@ -56,29 +63,38 @@ class Features:
         """(vectors, seconds that they took, now or before). Raises InputError where the disk has no room."""
         return self.cached or self._compute(device, name, quiet)
 
-    def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path:
+    def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path | None:
         key = hashlib.blake2b(f"{weights} {self.precision.name} {size}".encode(), digest_size=16)
         sequences = self.batches.sequences
         for part in (sequences.rows.tokens, sequences.rows.offsets, sequences.first):
             key.update(np.ascontiguousarray(part).tobytes())
-        return cache_folder() / f"features-{key.hexdigest()}.npy"
+        with contextlib.suppress(InputError):  # no home directory
+            return cache_folder() / f"features-{key.hexdigest()}.npy"
+        return None
 
     @torch.no_grad()
     def _compute(self, device: torch.device, name: str, quiet: bool) -> Computed:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        if self.path is None:
+            vectors = np.empty(self.size, np.float16)
+            self._encode_all(vectors, device, name, quiet)
+            return vectors, time.perf_counter() - start
         check_room(self.path.parent, self.bytes)
-        temporary, start = temporary_name(self.path, by_all=True), time.perf_counter()
+        temporary = temporary_name(self.path, by_all=True)
         vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
-        self.source.eval().to(device)
-        order = self.batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
-        for documents in through(f"encoding {name}", quiet)(order):
-            self._encode(documents, vectors, device)
+        self._encode_all(vectors, device, name, quiet)
         vectors.flush()
         del vectors
         seconds = time.perf_counter() - start
         write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
         os.replace(temporary, self.path)
         return read_arrays(self.path, mapped=True), seconds
+
+    def _encode_all(self, vectors: np.ndarray, device: torch.device, name: str, quiet: bool) -> None:
+        self.source.eval().to(device)
+        order = self.batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)
+        for documents in through(f"encoding {name}", quiet)(order):
+            self._encode(documents, vectors, device)
 
     def _encode(self, documents: np.ndarray, vectors: np.ndarray, device: torch.device) -> None:
         batch = self.batches.collate(documents).to(device)
@@ -103,6 +119,15 @@ def read(path: pathlib.Path, size: tuple[int, int]) -> Computed | None:
         return None
     whole = isinstance(vectors, np.ndarray) and vectors.shape == size and vectors.dtype == np.float16
     return (vectors, seconds) if whole else None
+
+
+def writable(folder: pathlib.Path) -> bool:
+    """Whether files can be made in a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def check_room(folder: pathlib.Path, size: int) -> None:

@@ -16,11 +16,8 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
         return resumed(flags)
     config = complete(absolute(TrainConfig(**flags)))
     name = config.model if config.task == TrainConfig.task else f"{config.model}-{config.task}"
-    run = Run(parallel.from_first(str(config.out or free_folder(name))))
-    if run.exists() and not config.plan:
-        raise InputError(
-            f"--out {run.folder} already holds a run; choose another folder, or go on with it: --resume {run.folder}"
-        )
+    claim = not config.plan and parallel.is_first()
+    run = Run(parallel.from_first(str(config.out or free_folder(name, claim))))
     return dataclasses.replace(config, out=str(run.folder)), run, None
 
 

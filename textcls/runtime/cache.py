@@ -8,20 +8,29 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from textcls.runtime import files
+from textcls.runtime.errors import InputError
 
 
 def cache_folder() -> pathlib.Path:
-    """$TEXTCLS_CACHE, else textcls below $XDG_CACHE_HOME, else ~/.cache/textcls. Not made here."""
+    """$TEXTCLS_CACHE, else textcls below $XDG_CACHE_HOME, else ~/.cache/textcls. Not made here. Raises InputError where
+    there is no home directory to put it into."""
     if os.environ.get("TEXTCLS_CACHE"):
         return pathlib.Path(os.environ["TEXTCLS_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "textcls"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "textcls"
+    try:
+        return pathlib.Path.home() / ".cache" / "textcls"
+    except RuntimeError:  # no HOME, and no such user
+        raise InputError("there is no home directory for the cache; say where it may lie with TEXTCLS_CACHE") from None
 
 
 def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays kept under `name`, made and kept where absent. A damaged file is made anew; a cache folder that
     cannot be written only costs the time."""
-    path = cache_folder() / f"{name}.npz"
+    try:
+        path = cache_folder() / f"{name}.npz"
+    except InputError:
+        return make()
     if (arrays := files.read_arrays(path)) is not None:
         return arrays
     arrays = make()

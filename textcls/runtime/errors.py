@@ -20,6 +20,8 @@ def exit_on_input_error(main):
 
     @functools.wraps(main)
     def entry(argv=None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            show_everything(stream)
         try:
             return main(argv) or 0
         except BrokenPipeError:
@@ -37,6 +39,12 @@ def exit_on_input_error(main):
         return 2
 
     return entry
+
+
+def show_everything(stream, encoding: str | None = None) -> None:
+    """Let a stream escape what its encoding cannot show, in place of failing; `encoding` gives it another one."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding=encoding or stream.encoding, errors="backslashreplace")
 
 
 def explain_os_error(error: OSError) -> str:

@@ -1,12 +1,15 @@
 """What is said while things go on: lines and progress bars, and the one switch that silences both."""
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
 from textcls.runtime import parallel
 
+EVERY = 60  # seconds between lines where there is no terminal
 _silent = False
 
 
@@ -36,6 +39,43 @@ def say(*lines: str) -> None:
 def bar(what: str, quiet: bool = False, **options) -> tqdm:
     """A bar to be moved by hand, shown on a terminal for what takes longer than two seconds; `options` are tqdm's."""
     return tqdm(desc=what, leave=False, delay=2, disable=True if quiet or not speaks() else None, **options)
+
+
+class EpochProgress:
+    """How far an epoch is, and how long the whole run will last: a bar on a terminal, a line every minute elsewhere.
+
+    `total` batches, `done` of them before; the run has `whole` batches, `before` of them in earlier epochs.
+    """
+
+    def __init__(self, what: str, quiet: bool, total: int, done: int, before: int, whole: int):
+        self.bar = bar(what, quiet, total=total, initial=done, unit="batch")
+        self.what, self.total, self.done, self.left = what, total, done, whole - before - done
+        self.lines = not quiet and not sys.stderr.isatty()
+        self.first, self.start, self.said = done, time.monotonic(), time.monotonic()
+
+    def update(self, batches: int) -> None:
+        self.done, self.left = self.done + batches, self.left - batches
+        self.bar.update(batches)
+
+    def show(self, loss: float) -> None:
+        """Say the loss so far, if it is time to."""
+        now = time.monotonic()
+        left = duration(self.left * (now - self.start) / max(1, self.done - self.first))
+        self.bar.set_postfix(loss=f"{loss:.3f}", run=f"{left} left")
+        if self.lines and now - self.said >= EVERY:
+            self.said = now
+            say(f"{self.what}: {self.done / self.total:.0%}, loss {loss:.4f}, about {left} of training left")
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def duration(seconds: float) -> str:
+    """90 s, 12 min, 3 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def through(what: str, quiet: bool = False) -> Callable[[Iterable], Iterable]:

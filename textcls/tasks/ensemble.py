@@ -89,6 +89,11 @@ def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member:
     for member in meta["members"]:
         folder = pathlib.Path(member["path"])
         folder = folder if folder.is_absolute() else run.folder / folder
+        if not (folder / "best.pt").is_file():
+            raise InputError(
+                f"{run.folder}: its member {member['path']} was looked for in {folder.resolve()}, and is not there; put the "
+                "ensemble beside its members as it was, or fit it again"
+            )
         if files.sha256(folder / "best.pt") != member["sha256"]:
             raise InputError(
                 f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again"

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.memory import peak_memory
-from textcls.runtime.progress import bar, say
+from textcls.runtime.progress import EpochProgress, say
 from textcls.runtime.tensors import load_trainable, random_states, restore_random_states, trainable_state
 from textcls.text.batches import Batch, Batches
 from textcls.training.optim import build_optimizer, learning_rate, set_learning_rate
@@ -69,7 +70,8 @@ def train(
             tally.begin()
             order, carry = batches.order(state.epoch), carry if state.position else None
             what = f"epoch {state.epoch + 1}/{config.epochs}"
-            progress = bar(what, config.quiet, total=len(order), initial=state.position, unit="batch")
+            of_run = state.epoch * len(order), config.epochs * len(order)
+            progress = EpochProgress(what, config.quiet, len(order), state.position, *of_run)
             while state.position < len(order):
                 chosen = order[state.position : state.position + config.accumulate]
                 parts, targets, stop = parallel.divide(batches, chosen, config.batch_size, interruption.requested)
@@ -80,7 +82,7 @@ def train(
                 state.position += len(chosen)
                 progress.update(len(chosen))
                 if (state.step + state.skipped) % LOG_EVERY == 0:
-                    progress.set_postfix(loss=f"{tally.settle():.3f}")
+                    progress.show(tally.settle())
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save(run, setup, tally, carry)
                 if stop or (interruption.requested and parallel.size() == 1):  # several stop together, a step later
@@ -164,7 +166,9 @@ def close_epoch(
     """The end of an epoch: the dev metrics, the weights where they are the best so far, last.pt, metrics.jsonl."""
     state = tally.state
     setup.model.eval()
+    start = time.perf_counter()
     row |= {"epoch": state.epoch + 1, "dev": evaluate(setup.model), "step": state.step, "skipped": state.skipped}
+    row["dev_seconds"] = time.perf_counter() - start
     end_epoch(state, row | {"memory": peak_memory(setup.device)}, config.select)
     if state.best_epoch == state.epoch:
         run.save("best.pt", {"model": trainable_state(setup.model), "epoch": state.epoch, "dev": row["dev"]})

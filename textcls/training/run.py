@@ -10,8 +10,12 @@ last.pt          weights, optimiser, scaler, position, random states: all that `
 backbone/        the frozen backbone, where the run made it itself
 """
 
+import contextlib
 import json
+import os
 import pathlib
+import socket
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,6 +24,12 @@ from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_tensors
 
+try:
+    import fcntl
+except ImportError:  # Windows: there two runs in one folder are not told apart
+    fcntl = None
+
+LOCK = ".lock"
 FORMAT = 2  # of the run folder; raise it when an older reader would misread a newer folder, or a newer an older
 
 
@@ -31,6 +41,40 @@ class Run:
 
     def exists(self) -> bool:
         return (self.folder / "config.json").exists()
+
+    @contextlib.contextmanager
+    def claimed(self, new: bool = False) -> Iterator[None]:
+        """While the block lasts no other process writes into the folder: the first process of a run holds a lock, which
+        dies with it. Raises InputError where another one has it, or where a `new` run would overwrite one."""
+        lock = self._lock() if parallel.is_first() else None
+        try:
+            if new and self.exists():
+                raise InputError(
+                    f"--out {self.folder} already holds a run; choose another folder, or go on with it: "
+                    f"--resume {self.folder}"
+                )
+            yield
+        finally:
+            if lock is not None:
+                if not self.exists():  # nothing came of it: leave nothing behind
+                    with contextlib.suppress(OSError):
+                        (self.folder / LOCK).unlink()
+                        self.folder.rmdir()
+                os.close(lock)
+
+    def _lock(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 200).decode("utf-8", "replace").strip() or "another process"
+            os.close(lock)
+            raise InputError(f"{self.folder}: {holder} is writing into this run folder") from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        return lock
 
     def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None) -> None:
         """Write what does not change during the run. config.json comes last: with it the run exists."""
@@ -97,10 +141,17 @@ class Run:
         files.write_text(self.folder / "metrics.jsonl", lines)
 
 
-def free_folder(name: str) -> pathlib.Path:
-    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist."""
+def free_folder(name: str, claim: bool = False) -> pathlib.Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist. With `claim` it is made at once, so that
+    two commands that begin together do not choose the same."""
     number, folder = 1, pathlib.Path("runs") / name
-    while folder.exists():
+    while True:
+        if claim:
+            folder.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+        elif not folder.exists():
+            return folder
         number += 1
         folder = pathlib.Path("runs") / f"{name}-{number}"
-    return folder

@@ -125,6 +125,6 @@ def epoch_line(row: dict, epochs: int) -> str:
     skipped = f"  skipped steps {row['skipped']}" if row["skipped"] else ""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}{documents}"
-        f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch"
+        f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch + {row['dev_seconds']:.1f} s dev"
         f"  peak {memory}{skipped}"
     )

@@ -1,0 +1,202 @@
+"""Where a run lives: terminals that show little, machines without a home, folders that somebody else writes into."""
+
+import io
+import os
+import shutil
+import sys
+import time
+
+import pytest
+
+from tests.conftest import make_rows, write_csv
+from tests.launch import Launched
+from textcls.runtime import cache, progress
+from textcls.runtime.errors import InputError, show_everything
+from textcls.training.run import LOCK, Run, free_folder
+
+LINEAR = "--model linear --epochs 1 --quiet --train train.csv --dev 0.2 --test test.csv".split()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_csv(tmp_path / "train.csv", make_rows(60))
+    write_csv(tmp_path / "test.csv", make_rows(15, seed=1))
+    return tmp_path
+
+
+# ---- output ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped(encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    show_everything(stream)
+    print("Straße ✓ 東京 \ud800", file=stream, flush=True)
+    text = stream.buffer.getvalue().decode(encoding)
+    assert "\\ud800" in text and ("東京" if encoding == "utf-8" else "\\u6771\\u4eac") in text
+
+
+def test_a_run_prints_what_it_can_and_answers_in_utf_8(folder):
+    rows = [(f"{text} 東京", "Straße✓" if label == "astronomy" else label) for text, label in make_rows(60)]
+    write_csv(folder / "train.csv", rows)
+    write_csv(folder / "test.csv", rows[:15])
+    (folder / "in.txt").write_text("star planet orbit\n", "utf-8")
+    variables = {"PYTHONIOENCODING": "ascii", "TEXTCLS_CACHE": str(folder / "cache")}
+
+    def run(*arguments) -> bytes:
+        process = Launched(folder, *arguments, before=ascii_streams, **variables)
+        assert process.wait() == 0, process.stderr
+        return (process.folder / "1").read_bytes()
+
+    assert b"Stra\\xdfe\\u2713" in run("train", *LINEAR, "--out", "run")
+    assert run("evaluate", "run", "--predict", "in.txt").decode("utf-8").startswith("Straße✓\t")
+
+
+def ascii_streams() -> None:
+    """As Python sets them up in a place that knows ASCII alone."""
+    sys.stdout = open(1, "w", encoding="ascii", closefd=False)
+    sys.stderr = open(2, "w", encoding="ascii", closefd=False)
+
+
+# ---- homes and caches -----------------------------------------------------------------------------------------------
+
+
+def no_home(monkeypatch):
+    for name in ("TEXTCLS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cache.pathlib.Path, "home", staticmethod(home))
+
+
+def test_without_a_home_nothing_is_kept_and_all_is_computed(monkeypatch):
+    no_home(monkeypatch)
+    with pytest.raises(InputError, match="say where it may lie with TEXTCLS_CACHE"):
+        cache.cache_folder()
+    assert cache.cached("name", lambda: {"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize("why", ["no home", "not a folder"])
+def test_a_frozen_encoder_does_without_a_cache(folder, call, monkeypatch, why):
+    flags = "--bert nano --epochs 1 --hidden 4 --max-length 16 --train train.csv --dev 0.2 --test test.csv".split()
+    text = call("train", "--model", "bert-lstm", *flags, "--out", "kept")
+    assert " to " in next(line for line in text.splitlines() if line.startswith("train: vectors"))
+    if why == "no home":
+        no_home(monkeypatch)
+    else:
+        (folder / "file").write_text("")
+        monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "file" / "cache"))
+    text = call("train", "--model", "bert-lstm", *flags, "--out", "not-kept")
+    assert "in memory: the cache cannot be written; say where it may lie with TEXTCLS_CACHE" in text
+    ours, theirs = (Run(folder / name).load("best.pt")["model"] for name in ("not-kept", "kept"))
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+    call("evaluate", "not-kept")
+
+
+def test_tokens_of_a_large_text_need_a_place(folder, call, monkeypatch):
+    (folder / "text.txt").write_text("\n\n".join(text for text, _ in make_rows(40)), "utf-8")
+    (folder / "file").write_text("")
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "file" / "cache"))
+    flags = "--task pretrain --model bert --train text.txt --dev 0.2 --out run".split()
+    assert "say where tokens may lie with TEXTCLS_CACHE" in call("train", *flags, status=2)
+
+
+# ---- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    run = Run(tmp_path / "run")
+    with run.claimed(new=True):
+        with pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing into this run folder"):
+            with Run(tmp_path / "run").claimed():
+                raise AssertionError
+    assert not (tmp_path / "run").exists()  # nothing came of it
+    with run.claimed(new=True):
+        run.create({"labels": []}, {})
+    with pytest.raises(InputError, match="already holds a run"):
+        with run.claimed(new=True):
+            raise AssertionError
+    with run.claimed():
+        assert run.exists() and (run.folder / LOCK).exists()
+
+
+def test_two_commands_do_not_share_a_folder(folder):
+    """Begun together: by one name the second is refused, by no name each takes its own."""
+    variables = {"TEXTCLS_CACHE": str(folder / "cache")}
+    for flags, ends in ((["--out", "same"], [0, 2]), ([], [0, 0])):
+        processes = [Launched(folder, "train", *LINEAR, *flags, **variables) for _ in range(2)]
+        assert sorted(process.wait() for process in processes) == ends
+        errors = [process.stderr for process in processes if process.returncode]
+        assert all("is writing into this run folder" in e or "already holds a run" in e for e in errors)
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == ["linear", "linear-2"]
+
+
+def test_a_run_that_is_killed_leaves_its_folder_free(folder):
+    flags = [flag if flag != "1" else "3000" for flag in LINEAR]
+    process = Launched(folder, "train", *flags, "--save-every", "1", "--out", "run")
+    while not (folder / "run" / "last.pt").exists():
+        assert process.returncode is None, process.stderr
+        time.sleep(0.02)
+    second = Launched(folder, "train", "--resume", "run")
+    assert second.wait() == 2 and "is writing into this run folder" in second.stderr
+    process.send(9)
+    process.wait()
+    with Run(folder / "run").claimed():
+        assert Run(folder / "run").exists()
+
+
+def test_a_start_that_fails_leaves_nothing(folder, call):
+    assert "no such file" in call("train", *LINEAR[:4], "--train", "none.csv", "--out", "run", status=2)
+    assert not (folder / "run").exists()
+    call("train", *LINEAR[:4], "--train", "none.csv", status=2)
+    assert not list((folder / "runs").iterdir())
+
+
+def test_a_free_name_is_taken_when_it_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert free_folder("x") == free_folder("x")  # --plan takes nothing
+    assert [free_folder("x", claim=True).name for _ in range(3)] == ["x", "x-2", "x-3"]
+
+
+# ---- ensembles ------------------------------------------------------------------------------------------------------
+
+
+def test_members_are_different_runs_and_are_looked_for_where_they_were(folder, call):
+    for seed in ("1", "2"):
+        call("train", *LINEAR, "--seed", "3", "--out", f"run-{seed}")
+    assert "given twice" in call("ensemble", "run-1", "./run-1", "--out", "both", status=2)
+    (folder / "link").symlink_to("run-1")
+    assert "given twice" in call("ensemble", "run-1", "link", "--out", "both", status=2)
+    assert not (folder / "both").exists()
+    call("ensemble", "run-1", "run-2", "--out", "both", "--quiet")
+    (folder / "deeper").mkdir()
+    shutil.move(folder / "both", folder / "deeper" / "both")
+    error = call("evaluate", "deeper/both", status=2)
+    assert f"was looked for in {folder / 'deeper' / 'run-1'}" in error and "fit it again" in error
+    shutil.move(folder / "deeper" / "both", folder / "both")
+    assert "accuracy" in call("evaluate", "both", "--quiet")
+
+
+# ---- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_a_line_every_minute(monkeypatch, capsys):
+    """Two epochs of 100 batches, a batch every three seconds."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    steps = progress.EpochProgress("epoch 1/2", False, 100, 0, 0, 200)
+    for _ in range(50):
+        now[0] += 3
+        steps.update(1)
+        steps.show(0.5)
+    steps.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["epoch 1/2: 20%, loss 0.5000, about 9 min of training left",
+                     "epoch 1/2: 40%, loss 0.5000, about 8 min of training left"]  # fmt: skip
+    assert [progress.duration(s) for s in (9.4, 720, 11_130)] == ["9 s", "12 min", "3 h 06 min"]
+    quiet = progress.EpochProgress("epoch 1/2", True, 100, 0, 0, 200)
+    now[0] += 600
+    quiet.show(0.5)
+    assert not capsys.readouterr().out
