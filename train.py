@@ -186,7 +186,7 @@ def look_at_data(job: Job, model, batches: dict, backbone: Backbone, machine: Ma
     """What the model computes of the data before its first update, if anything."""
     recipe = job.recipe
     if job.last is None and "begin" in recipe:
-        recipe["begin"](model, batches["train"])
+        say(recipe["begin"](job.config, model, batches, backbone.vocabulary))
     if "source" not in recipe or not recipe["frozen"](job.config):
         return
     source, weights = model.get_submodule(recipe["source"]), backbone.source["sha256"]

@@ -7,7 +7,7 @@ import pytest
 
 from textcls.text.pieces import Pieces
 from textcls.text.sequences import assemble, chunks, cut, share_room, windows
-from textcls.text.vocabulary import LONG_WORD, SPECIAL, UNBROKEN, Vocabulary
+from textcls.text.vocabulary import SPECIAL, UNBROKEN, WORD, Vocabulary
 
 
 def test_join_keeps_the_texts_apart():
@@ -61,7 +61,7 @@ LENGTHS = (1, 0, 40, 6, 7, 19)
 def in_windows():
     """(texts of LENGTHS words, the same in windows)."""
     words = [f"word{i}" for i in range(40)]
-    vocabulary = Vocabulary.learn_words([" ".join(words)], 100, 1, LONG_WORD)
+    vocabulary = Vocabulary.learn_words([" ".join(words)], 100, 1, WORD)
     texts = vocabulary.encode([" ".join(words[:n]) for n in LENGTHS])
     return texts, windows(texts, vocabulary, max_length=8, stride=3, most=5)
 

@@ -47,7 +47,9 @@ class Backbone:
 
 def words_of(config: TrainConfig, vocabulary: Vocabulary | Words) -> Backbone:
     """A vocabulary of words, and pretrained vectors for them where the settings name a file."""
-    description = f"{len(vocabulary):,} words of the training texts"
+    pairs = len(vocabulary.places) if isinstance(vocabulary, Vocabulary) else 0
+    and_pairs = f" and {pairs:,} pairs of words" if pairs else ""
+    description = f"{len(vocabulary) - pairs:,} words{and_pairs} of the training texts"
     size, vectors = config.embedding or 0, None
     if config.vectors:
         places, vectors = vectors_file.read(pathlib.Path(config.vectors), vocabulary)

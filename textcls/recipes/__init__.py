@@ -2,14 +2,15 @@
 
 RECIPES (model, task) -> a row, written out in the file of its family:
   input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, or a
-            `bag` of them
+            `bag` of them and of pairs of neighbours
   build     (settings, dims, number of labels) -> model
   blocks    (settings, dims, number of labels, step) -> its blocks in forward order, for the ledger
   encoder   path of the sub-module that comes from the backbone, that --encoder-lr and --checkpoint-activations are for
   share     (model, encoder, Backbone) -> None: give the model what the backbone brings
   frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
   source    path of the sub-module whose vectors are kept in the cache where the encoder is frozen (optional)
-  begin     (model, batches) -> None: look at the training data before the first update (optional)
+  begin     (settings, model, {"train", "dev": batches}, vocabulary) -> a sentence: what the model learns of the data
+            before the first update (optional)
   publish   (model, settings, dims, vocabulary, run) -> a sentence: what it leaves for other runs (optional)
   padded    whether its batches have padding (yes, unless it says no)
   amp       mixed precision on CUDA when --amp is auto

@@ -29,7 +29,7 @@ from textcls.tasks import base
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
 from textcls.text.pieces import Pieces, Sequences
 from textcls.text.sequences import assemble, windows
-from textcls.text.vocabulary import LONG_WORD, WORD, Vocabulary, encode
+from textcls.text.vocabulary import WORD, Vocabulary, encode
 from textcls.training.run import Run
 
 UNIT = "documents"
@@ -73,8 +73,10 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     if recipe["input"] == "pieces":
         return corpus, base.pieces_backbone(config)
     texts = [text for parts in corpus.train.texts for text in parts]
-    pattern = LONG_WORD if recipe["input"] == "bag" else WORD
-    return corpus, words_of(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, pattern))
+    vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD)
+    if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"
+        vocabulary = vocabulary.with_pairs(texts, min(len(vocabulary), config.vocab_size - len(vocabulary)))
+    return corpus, words_of(config, vocabulary)
 
 
 def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:

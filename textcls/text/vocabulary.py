@@ -29,7 +29,6 @@ CASING = {
 }
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
-LONG_WORD = r"\w\w+"  # words of two letters or digits at least
 UNBROKEN = r"\S+"  # whatever stands between white space
 
 
@@ -63,6 +62,7 @@ class Vocabulary(Saved):
             raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
         self.tokenizer = tokenizer
         self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, SPECIAL)  # mask: None if absent
+        self.keys, self.places = read_pairs(tokenizer)
 
     @classmethod
     def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
@@ -114,7 +114,7 @@ class Vocabulary(Saved):
     @classmethod
     def learn_words(cls, texts: Sequence[str], vocab_size: int, min_count: int, pattern: str) -> "Vocabulary":
         """The `vocab_size` most frequent lower-cased words that occur `min_count` times; ties in alphabetical order.
-        `pattern` is a regular expression of a word: WORD, LONG_WORD or UNBROKEN."""
+        `pattern` is a regular expression of a word: WORD or UNBROKEN."""
         tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
@@ -124,6 +124,26 @@ class Vocabulary(Saved):
         tokenizer.train_from_iterator(map(printable, texts), trainer)
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
         return cls(tokenizer)
+
+    def with_pairs(self, texts: Sequence[str], most: int) -> "Vocabulary":
+        """The same with the `most` frequent pairs of neighbouring words of `texts` that occur twice at least, ties in
+        the order of their words' ids. They are kept in the vocabulary as "one two", which no word can be; what
+        `encode` gives for a text is then its words, and after them its pairs."""
+        found = [np.zeros(0, np.int64), *(neighbours(ids) for ids in self.encode(texts))]
+        keys, counts = np.unique(np.concatenate(found), return_counts=True)
+        frequent = np.argsort(-counts, kind="stable")[: min(most, int((counts > 1).sum()))]
+        content = json.loads(self.tokenizer.to_str())
+        vocab = content["model"]["vocab"]
+        words = {number: word for word, number in vocab.items()}
+        for number, key in enumerate(keys[frequent].tolist(), self.largest_id + 1):
+            vocab[f"{words[key >> 32]} {words[key % 2**32]}"] = number
+        return Vocabulary(Tokenizer.from_str(json.dumps(content)))
+
+    def is_pair(self) -> np.ndarray:
+        """(largest id + 1,) bool: ids of pairs of words."""
+        result = np.zeros(self.largest_id + 1, bool)
+        result[self.places] = True
+        return result
 
     @property
     def largest_id(self) -> int:
@@ -152,13 +172,21 @@ class Vocabulary(Saved):
         self.save(folder)
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
-        """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing)."""
+        """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing); pairs, where there are any."""
         parts: list[np.ndarray] = []
         for start in progress(range(0, len(texts), 512)):
             chunk = [printable(text) for text in texts[start : start + 512]]
             encodings = self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            parts += [np.asarray(encoding.ids, np.int32) for encoding in encodings]
+            parts += [self._and_pairs(np.asarray(encoding.ids, np.int32)) for encoding in encodings]
         return Pieces.join(parts)
+
+    def _and_pairs(self, ids: np.ndarray) -> np.ndarray:
+        """The ids of words (T,), and after them those of the pairs among them."""
+        if not len(self.keys):
+            return ids
+        wanted = neighbours(ids)
+        found = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
+        return np.concatenate([ids, self.places[found[self.keys[found] == wanted]]])
 
 
 class Words(Saved):
@@ -194,6 +222,23 @@ class Words(Saved):
             ids = [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
             parts.append(Pieces.join(ids).tokens)
         return np.concatenate(parts)
+
+
+def neighbours(ids: np.ndarray) -> np.ndarray:
+    """A number for each two neighbouring words, neither of them unknown: (T,) -> (T - 1 or fewer,) int64."""
+    first, second = ids[:-1].astype(np.int64), ids[1:].astype(np.int64)
+    return (first << 32 | second)[(first >= len(SPECIAL)) & (second >= len(SPECIAL))]
+
+
+def read_pairs(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers of the pairs, as `neighbours` gives them, ascending (P,); their ids (P,) int32) of a vocabulary of whole
+    words; none of others."""
+    pairs = []
+    if isinstance(tokenizer.model, models.WordLevel):
+        vocab = tokenizer.get_vocab()
+        spelled = ((word.split(" "), number) for word, number in vocab.items() if " " in word)
+        pairs = sorted((vocab[first] << 32 | vocab[second], number) for (first, second), number in spelled)
+    return np.array([key for key, _ in pairs], np.int64), np.array([number for _, number in pairs], np.int32)
 
 
 def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:
