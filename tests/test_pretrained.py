@@ -76,7 +76,10 @@ def test_strict_both_ways_and_names_everything(tmp_path, bert, tiny_shape):
     ):
         assert part in str(error.value)
     with pytest.raises(InputError, match="another tensor"):
-        our_names({"bert.x": torch.zeros(1), "x": torch.zeros(1)})
+        our_names({"bert.x.gamma": torch.zeros(1), "bert.x.weight": torch.zeros(1)})
+    words = "embeddings.word_embeddings.weight"
+    with pytest.raises(InputError, match="another tensor"):
+        our_names({f"bert.{words}": torch.zeros(1), words: torch.zeros(1)})
 
 
 def test_loaded_weights_can_be_trained(tmp_path, bert, tiny_shape):
@@ -143,7 +146,7 @@ def entry(begin, end, shape=(2,), dtype="F32"):
         ({"a": entry(0, 8, (3,))}, bytes(8), None, "8 bytes for shape"),
         ({"a": entry(0, 8, (-1, -2))}, bytes(8), None, "has shape"),
         ({"a": entry(8, 0)}, bytes(8), None, "-8 bytes"),
-        ({"a": entry(0, 8, dtype="F8")}, bytes(8), None, "dtype F8, known: F32, F16, BF16, I64"),
+        ({"a": entry(0, 8, dtype="F8")}, bytes(8), None, "a has dtype F8, known: F32, F16, BF16, F64, I64"),
         ({"a": entry(0, 8, (2.0,))}, bytes(8), None, "has shape"),
         ({"a": {"dtype": "F32"}}, b"", None, "damaged safetensors header"),
         ({"a": 3}, b"", None, "damaged safetensors header"),
@@ -305,6 +308,17 @@ def test_fetched_from_the_hub_once_then_from_its_cache(tmp_path, hub, bert):
     assert float(first.stdout) == pytest.approx(bert.pooler.dense.weight.sum().item())
     again = fetch("tiny/bert", tmp_path / "home", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout
+
+
+def test_weights_in_several_files_are_fetched_with_their_index(tmp_path, hub, bert):
+    weights, size = Hub.files.pop("model.safetensors"), bert.pooler.dense.weight.sum().item()
+    shard = "model-00001-of-00001.safetensors"
+    weight_map = dict.fromkeys(bert.state_dict(), shard)
+    Hub.files |= {shard: weights, "model.safetensors.index.json": json.dumps({"weight_map": weight_map}).encode()}
+    Hub.files["pytorch_model.bin"] = b"not wanted"
+    result = fetch("tiny/bert", tmp_path / "home", HF_ENDPOINT=hub)
+    assert float(result.stdout) == pytest.approx(size), result.stderr
+    assert not list((tmp_path / "home").rglob("pytorch_model.bin"))
 
 
 def test_repositories_that_hold_only_the_pickled_form(tmp_path, hub, bert, tiny_shape):

@@ -254,7 +254,7 @@ def without_weights_and_hub() -> None:
     def refuse(*arguments):
         raise AssertionError(f"weights are read: {arguments}")
 
-    readers = (bert, "read_weights"), (safetensors, "read_safetensors"), (backbone, "load_bert"), (torch, "load")
+    readers = (bert, "read_weights"), (safetensors, "read_safetensors"), (backbone, "read_bert"), (torch, "load")
     for module, name in readers:
         assert callable(getattr(module, name))
         setattr(module, name, refuse)

@@ -6,6 +6,7 @@ import inspect
 import json
 import pathlib
 import re
+import shutil
 import time
 import types
 
@@ -405,7 +406,8 @@ def test_what_does_not_fit_is_refused(folder, call, arguments, message):
 
 def test_other_commands_say_that_it_is_not_for_them(run, call):
     assert "--sample needs a language model, this run is a counting" in call("evaluate", run, "--sample", "3", status=2)
-    errors = call("ensemble", run, run, "--out", "mixed", status=2)
+    shutil.copytree(run, "again")
+    errors = call("ensemble", run, "again", "--out", "mixed", status=2)
     assert "a run of --task counting; an ensemble combines classifiers" in errors
 
 

@@ -27,9 +27,43 @@ def test_words_of_the_vocabulary_are_read(tmp_path, vocabulary, head):
     assert np.allclose(found["cat"], [1, 2]) and np.allclose(found["dog"], [-0.5, 1e-3])
 
 
+@pytest.mark.parametrize("head", ["", "5 2\n", "\ufeff"])
+def test_words_that_hold_blanks(tmp_path, head):
+    """As GloVe 840B has them: the last fields are the numbers."""
+    vocabulary = Vocabulary.learn_words([". . . at cat name@domain.com"], 100, 1, UNBROKEN)
+    vocabulary.tokenizer.add_tokens([". . .", "at name@domain.com"])
+    text = "cat 1 2\n. . . 3 4\nat name@domain.com 5 6\n. 7 8\n\nwhale in water 9 9\n"
+    places, values = vectors.read(write(tmp_path / "v.txt", head + text), vocabulary)
+    found = {vocabulary.tokenizer.id_to_token(place): row for place, row in zip(places.tolist(), values, strict=True)}
+    expected = {"cat": [1, 2], ". . .": [3, 4], "at name@domain.com": [5, 6], ".": [7, 8]}
+    assert {word: row.tolist() for word, row in found.items()} == expected
+
+
+def test_a_size_that_is_said_leaves_numbers_to_the_words(tmp_path, vocabulary):
+    places, values = vectors.read(write(tmp_path / "v.txt", "2 2\ncat 22 1 2\ndog 3 4\n"), vocabulary)
+    assert [vocabulary.tokenizer.id_to_token(place) for place in places.tolist()] == ["dog"]
+    assert values.tolist() == [[3, 4]]
+
+
+def test_vectors_of_one_number(tmp_path, vocabulary):
+    """"cat 0.5" is a word and its number; two whole numbers are how many and how long."""
+    places, values = vectors.read(write(tmp_path / "v.txt", "cat 0.5\ndog 2\n"), vocabulary)
+    assert values.tolist() == [[0.5], [2.0]]
+
+
 @pytest.mark.parametrize("text, message", [
-    ("cat 1 2\ndog 1 2 3\n", r"v.txt:2: 3 numbers, expected 2"),
-    ("cat 1 x\n", r"v.txt:1: the vector of 'cat' holds something that is no number"),
+    ("cat 1 2\ndog 1 2 3\n", r"v.txt:2: 3 numbers, expected 2 as in the first vector"),
+    ("cat 1 2\ndog 1\n", r"v.txt:2: 1 numbers, expected 2 as in the first vector"),
+    ("2 3\ncat 1 2\n", r"v.txt:2: 2 numbers, expected 3 as the first line says"),
+    ("cat 1 2\ndog 1 x\n", r"v.txt:2: the vector of 'dog' holds something that is no number: 'x'"),
+    ("cat 1 x\n", r"v.txt:1: 'cat 1 x', expected a word and its numbers with blanks between, or how many"),
+    ("cat\n", r"v.txt:1: 'cat', expected a word and its numbers"),
+    ("\ncat 1 2\n", r"v.txt:1: '', expected a word and its numbers"),
+    ("cat\t1\t2\n", r"v.txt:1: .*with blanks between"),
+    ("3 0\ncat 1 2\n", r"v.txt:1: '3 0', expected a word and its numbers"),
+    ("cat nan 2\n", r"v.txt:1: the vector of 'cat' holds nan, expected finite numbers"),
+    ("dog 1 2\ncat 1 -inf\n", r"v.txt:2: the vector of 'cat' holds -inf, expected finite"),
+    ("dog 1 2\ncat 1 1e99\n", r"v.txt:2: the vector of 'cat' holds 1e99, expected finite"),
     ("whale 1 2\n", "no word of the training texts has a vector"),
 ])  # fmt: skip
 def test_bad_files_are_refused(tmp_path, vocabulary, text, message):

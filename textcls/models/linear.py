@@ -190,9 +190,11 @@ def logistic_regression(
 
     def closure():
         optimizer.zero_grad()
-        total = loss(x @ weight + bias, labels) / len(x) + 0.5 * strength / len(x) * weight.square().sum()
-        total.backward()
-        return total.detach()
+        value = loss(x @ weight + bias, labels) / len(x)
+        value.backward()
+        flat = weight.detach().view(-1)  # by hand, for autograd would fill four more tensors of this size
+        weight.grad.add_(weight.detach(), alpha=strength / len(x))
+        return value.detach() + 0.5 * strength / len(x) * flat.dot(flat)
 
     before = math.inf
     for _ in range(0, iterations, LOOK):

@@ -12,8 +12,8 @@ from textcls.config import TrainConfig
 from textcls.models.bert import Bert, BertConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained import vectors as vectors_file
-from textcls.pretrained.bert import load_bert, read_config, read_heads, save_bert
-from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file
+from textcls.pretrained.bert import read_bert, read_config, read_heads, save_bert
+from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.text.vocabulary import Vocabulary, Words
@@ -70,15 +70,16 @@ def bert_of(config: TrainConfig) -> Backbone:
 def published(name: str) -> Backbone:
     """A BERT with weights, from a folder or the hub."""
     folder = find_folder(name)
-    bert = load_bert(folder)
+    bert, left_out = read_bert(folder)
     vocabulary = Vocabulary.from_folder(folder)
     check_vocabulary(vocabulary, bert.config, folder)
     source = {
         "name": short(name),
         "path": str(folder.resolve()),
-        "sha256": files.sha256(weights_file(folder)),
+        "sha256": weights_sha256(weights_file(folder)),
     }
-    return Backbone(bert.config, vocabulary, source, describe(short(name), bert.config, vocabulary), bert)
+    description = describe(short(name), bert.config, vocabulary) + (f"; {left_out}" if left_out else "")
+    return Backbone(bert.config, vocabulary, source, description, bert)
 
 
 def short(name: str) -> str:
@@ -92,7 +93,10 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: V
     if not config.scratch:
         backbone = published(config.bert)
         backbone.heads = read_heads(find_folder(config.bert))
-        backbone.description += "" if backbone.heads else "; its heads begin at random"
+        if not backbone.heads:
+            backbone.description += "; its heads begin at random"
+        elif config.next_sentence and "seq_relationship.weight" not in backbone.heads:
+            backbone.description += "; its next-sentence head begins at random"
         return with_mask(backbone)
     return with_mask(dims_and_vocabulary(config, texts, run_vocabulary))
 
@@ -115,8 +119,25 @@ def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     return Vocabulary(Tokenizer.from_str(parallel.from_first(made)))
 
 
+def say_pooler(backbone: Backbone) -> None:
+    """For models that need a pooler: that theirs is not the backbone's, where the published weights have none."""
+    if backbone.bert is not None and backbone.bert.pooler is None:
+        backbone.description += "; its weights have no pooler, which begins at random"
+
+
+def check_pairs(backbone: Backbone) -> None:
+    """Raise InputError where a BERT cannot tell the second text of a pair from the first."""
+    if backbone.dims.type_vocab_size < 2:
+        raise InputError(
+            f"--bert {backbone.source['name']}: pairs need two token types, it has {backbone.dims.type_vocab_size} "
+            "(type_vocab_size)"
+        )
+
+
 def describe(name: str, dims: BertConfig, vocabulary: Vocabulary) -> str:
-    return f"{name}: {dims.num_hidden_layers} layers, hidden {dims.hidden_size}, {len(vocabulary)} word pieces"
+    remark = f"; {vocabulary.remark}" if vocabulary.remark else ""
+    size = f"{dims.num_hidden_layers} layers, hidden {dims.hidden_size}, {len(vocabulary)} word pieces"
+    return f"{name}: {size}{remark}"
 
 
 def with_mask(backbone: Backbone) -> Backbone:
@@ -127,8 +148,9 @@ def with_mask(backbone: Backbone) -> Backbone:
 
 def check_vocabulary(vocabulary: Vocabulary, dims: BertConfig, folder: pathlib.Path) -> None:
     if vocabulary.largest_id >= dims.vocab_size:
+        piece = vocabulary.tokenizer.id_to_token(vocabulary.largest_id)
         raise InputError(
-            f"{folder}: word piece {vocabulary.largest_id} is outside the {dims.vocab_size} "
+            f"{folder}: word piece {vocabulary.largest_id} ({piece!r}) is outside the {dims.vocab_size} "
             "embeddings; vocabulary and weights do not belong together"
         )
 
@@ -173,11 +195,11 @@ def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) 
             "say where it is with --bert FOLDER"
         )
     weights = weights_file(folder)
-    digest = files.sha256(weights)
+    digest = weights_sha256(weights)
     if digest != source["sha256"]:
         raise InputError(
             f"{weights}: sha256 {digest[:16]}… is not that of the backbone this run was trained on "
             f"({source['sha256'][:16]}…)"
         )
-    bert = load_bert(folder)
+    bert, _ = read_bert(folder)
     return Backbone(bert.config, None, source, source["name"], bert)

@@ -7,37 +7,55 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import torch
 
 from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import VARIANTS, layer
-from textcls.pretrained.hub import find_folder, weights_file
+from textcls.pretrained.hub import INDEX, find_folder, read_index, weights_file
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import check_fit, load_tensors
 
-# Tensors of a published checkpoint that are no part of the encoder and pooler.
-IGNORED = re.compile(r"cls\..*|classifier\..*|qa_outputs\..*|dropout\..*|(bert\.)?embeddings\.position_ids")
+BODY = ("embeddings", "encoder", "pooler")
+HEADS = ("cls", "classifier", "qa_outputs", "dropout")  # of published models; others are left out too, and named
+# Counters that models keep among their weights: no parameters.
+BUFFERS = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)")
+# What trainers put around a model, and around its state in a .bin file.
+WRAPPED = re.compile(r"((?:module|model|_orig_mod)\.)+(?=(bert\.)?embeddings\.word_embeddings\.weight)")
+WRAPPERS = ("state_dict", "model_state_dict", "model")
 LEGACY = ((".gamma", ".weight"), (".beta", ".bias"))  # LayerNorm's names in the first PyTorch conversions
 
 
 def load_bert(folder_or_name: str | os.PathLike) -> Bert:
-    """A :class:`Bert` in eval mode with published weights, in float32.
+    """A :class:`Bert` in eval mode with published weights, in float32; without a pooler where they have none, as those
+    of a masked language model or a tagger.
 
     `folder_or_name`: a folder, `nano`, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
-    :class:`InputError` naming every missing, unknown or mis-shaped tensor.
+    :class:`InputError` naming the missing, unknown or mis-shaped tensors.
     """
-    folder = find_folder(folder_or_name)
+    return read_bert(find_folder(folder_or_name))[0]
+
+
+def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
+    """(the BERT of a folder, which of its tensors were left out, or "")."""
     config = read_config(folder / "config.json")
-    with torch.device("meta"):
-        model = Bert(config, make=read_layer(folder / "config.json"))
     path = weights_file(folder)
-    load_strictly(model, our_names(read_weights(path)), path)
-    return model.eval()
+    stored = read_weights(path)
+    tensors, others = our_names(stored), other_names(stored)
+    pooler = any(name.startswith("pooler.") for name in tensors)
+    with torch.device("meta"):
+        model = Bert(config, pooler, read_layer(folder / "config.json"))
+    if not tensors:
+        instead = f"but {several(others)}" if others else "and no tensor at all"
+        raise InputError(f"{path}: holds no BERT, {instead}")
+    load_strictly(model, tensors, path)
+    unusual = [name for name in others if name.split(".")[0] not in HEADS]
+    return model.eval(), f"{several(unusual)} left out" if unusual else ""
 
 
 def read_config(path: pathlib.Path) -> BertConfig:
@@ -90,34 +108,84 @@ def new_name(name: str) -> str:
 
 
 def our_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Published names -> ours: without `bert.`, LayerNorms with weight and bias, other heads dropped."""
-    renamed = {}
+    """Published names -> ours: without `bert.`, LayerNorms with weight and bias, heads and counters dropped."""
+    renamed, prefix = {}, prefix_of(tensors)
     for name, tensor in tensors.items():
-        if IGNORED.fullmatch(name):
+        if not in_body(name, prefix) or BUFFERS.fullmatch(name):
             continue
-        ours = new_name(name.removeprefix("bert."))
+        ours = new_name(name.removeprefix(prefix))
         if ours in renamed:
             raise InputError(f"weights: {name} and another tensor are both our {ours}")
         renamed[ours] = tensor
     return renamed
 
 
+def other_names(tensors: dict[str, torch.Tensor]) -> list[str]:
+    """What is no part of the encoder and pooler: heads."""
+    prefix = prefix_of(tensors)
+    return [name for name in tensors if not in_body(name, prefix)]
+
+
+def prefix_of(names: Iterable[str]) -> str:
+    """What stands before the encoder's names: `bert.` in models with a head, else nothing."""
+    words = "embeddings.word_embeddings.weight"
+    if words in names and f"bert.{words}" in names:
+        raise InputError(f"weights: bert.{words} and another tensor are both our {words}")
+    return "bert." if words not in names and any(name.startswith("bert.") for name in names) else ""
+
+
+def in_body(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) if prefix else name.split(".")[0] in BODY
+
+
+def several(names: list[str]) -> str:
+    """Tensors in words, by the first part of their names: "crf.* (3), mlp.* (2) and 4 others"."""
+    counts = Counter(name.split(".")[0] for name in names).most_common()
+    rest = sum(count for _, count in counts[3:])
+    shown = ", ".join(f"{part}.* ({count})" for part, count in counts[:3])
+    return shown + (f" and {rest} others" if rest else "")
+
+
 def load_strictly(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:
     """Give `model` (on any device, `meta` too) these tensors as float32; names and shapes must agree both ways."""
     wanted = model.state_dict()
     check_fit(wanted, tensors, path)
+    for name in wanted:
+        if not tensors[name].is_floating_point():
+            raise InputError(f"{path}: {name} is of {tensors[name].dtype}, as quantised weights are; expected floats")
     # Copies: the tensors may lie in a read-only memory map.
     model.load_state_dict({name: tensors[name].to(torch.float32, copy=True) for name in wanted}, assign=True)
 
 
 def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
-    """{name: tensor} of a .safetensors or .bin file. Nothing in the file is ever executed."""
+    """{name: tensor} of a .safetensors or .bin file, or of all files of an index, without what a trainer has put around
+    the names. Nothing in the files is ever executed."""
+    if not path.name.endswith(INDEX):
+        return unwrapped(read_file(path))
+    places = read_index(path)
+    parts = {file: read_file(file) for file in set(places.values())}
+    for name, file in places.items():
+        if name not in parts[file]:
+            raise InputError(f"{path}: {name} should be in {file.name}, and is not")
+    return unwrapped({name: parts[file][name] for name, file in places.items()})
+
+
+def read_file(path: pathlib.Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     tensors = load_tensors(path)
+    for name in WRAPPERS:
+        if isinstance(tensors, dict) and isinstance(tensors.get(name), dict):
+            tensors = tensors[name]
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise InputError(f"{path}: expected a dictionary of tensors")
     return tensors
+
+
+def unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names without `module.` or `model.` before those of the model."""
+    prefix = next((found[0] for name in tensors if (found := WRAPPED.match(name))), "")
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def save_bert(model: Bert, folder: pathlib.Path) -> None:

@@ -13,8 +13,19 @@ from textcls.runtime.errors import InputError
 
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
 
-# safetensors dtype -> (torch dtype, bytes)
-DTYPES = {"F32": (torch.float32, 4), "F16": (torch.float16, 2), "BF16": (torch.bfloat16, 2), "I64": (torch.int64, 8)}
+# safetensors dtype -> (torch dtype, bytes). Parameters are floating; others are read as they are, for whoever asks.
+DTYPES = {
+    "F32": (torch.float32, 4),
+    "F16": (torch.float16, 2),
+    "BF16": (torch.bfloat16, 2),
+    "F64": (torch.float64, 8),
+    "I64": (torch.int64, 8),
+    "I32": (torch.int32, 4),
+    "I16": (torch.int16, 2),
+    "I8": (torch.int8, 1),
+    "U8": (torch.uint8, 1),
+    "BOOL": (torch.bool, 1),
+}
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, torch.Tensor]:
@@ -32,7 +43,9 @@ def read_safetensors(path: pathlib.Path) -> dict[str, torch.Tensor]:
             raise InputError(f"{path}: header of {length} bytes in a file of {size}; the file is damaged or cut short")
         try:
             header = json.loads(file.read(length).decode("utf-8"))
-            entries = {name: parse_entry(name, entry) for name, entry in header.items() if name != "__metadata__"}
+            header.pop("__metadata__", None)
+            check_dtypes(path, header)
+            entries = {name: parse_entry(name, entry) for name, entry in header.items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: damaged safetensors header ({error})") from None
         check_layout(path, entries, size - 8 - length)
@@ -40,10 +53,15 @@ def read_safetensors(path: pathlib.Path) -> dict[str, torch.Tensor]:
     return {name: view(data, *entry) for name, entry in entries.items()}
 
 
+def check_dtypes(path: pathlib.Path, header: dict) -> None:
+    """A whole file may hold numbers of a kind that is not known here: no damage, but nothing to be read."""
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise InputError(f"{path}: {name} has dtype {entry['dtype']}, known: {', '.join(DTYPES)}")
+
+
 def parse_entry(name: str, entry: dict) -> tuple[str, list[int], int, int]:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in DTYPES:
-        raise ValueError(f"{name} has dtype {dtype}, known: {', '.join(DTYPES)}")
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (*shape, begin, end)):
         raise ValueError(f"{name} has shape {shape} and offsets {[begin, end]}")
     if end - begin != math.prod(shape) * DTYPES[dtype][1]:
@@ -69,7 +87,7 @@ def view(data: memoryview, dtype: str, shape: list[int], begin: int, end: int) -
         return torch.empty(shape, dtype=kind)
     # numpy in between: `torch.frombuffer` warns about read-only memory, and bf16 has no numpy type
     array = np.frombuffer(data, np.uint8, end - begin, begin)
-    array = array.view({8: np.int64, 4: np.int32, 2: np.int16}[DTYPES[dtype][1]])
+    array = array.view({8: np.int64, 4: np.int32, 2: np.int16, 1: np.uint8}[DTYPES[dtype][1]])
     return from_readonly(array).view(kind).reshape(shape)
 
 

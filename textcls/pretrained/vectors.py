@@ -1,5 +1,6 @@
 """Pretrained word vectors in the common text format: a word and its numbers a line (GloVe), with or without a first
-line that says how many there are and how long (word2vec, fastText)."""
+line that says how many there are and how long (word2vec, fastText). A word may hold blanks, as ". . ." does in GloVe:
+the last fields are the numbers, as many as the first line has or says."""
 
 import pathlib
 
@@ -11,27 +12,78 @@ from textcls.text.vocabulary import Vocabulary
 
 
 def read(path: pathlib.Path, vocabulary: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """(places in the vocabulary (n,), their vectors (n, H)) of the words that have one. Raises InputError for a line
-    of another length, for what is no number, and where no word of the vocabulary has a vector."""
+    """(places in the vocabulary (n,), their vectors (n, H)) of the words that have one; of a word that stands there
+    twice the first. Raises InputError for a line of another length, for what is no finite number, and where no word of
+    the vocabulary has a vector."""
     if not path.is_file():
         raise InputError(f"--vectors {path}: no such file")
     places: dict[int, np.ndarray] = {}
-    size = None
-    with open(path, encoding="utf-8", errors="replace") as file:
+    size, said = 0, False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            word, *values = line.rstrip().split(" ")
-            if number == 1 and len(values) == 1:
-                continue  # how many, how long
-            size = len(values) if size is None else size
-            if len(values) != size:
-                raise InputError(f"{path}:{number}: {len(values)} numbers, expected {size} as in the first vector")
-            place = vocabulary.tokenizer.token_to_id(word)
-            if place is None or place in places:
+            fields = fields_of(line)
+            if number == 1:
+                size, said = first_line(fields, f"{path}:1")
+                if said:
+                    continue
+            if not line.strip():
                 continue
-            try:
-                places[place] = np.array(values, np.float32)
-            except ValueError:
-                raise InputError(f"{path}:{number}: the vector of {word!r} holds something that is no number") from None
+            word, values = split(fields, size, said, f"{path}:{number}")
+            place = vocabulary.tokenizer.token_to_id(word)
+            if place is not None and place not in places:
+                places[place] = numbers_of(values, word, f"{path}:{number}")
     if not places:
         raise InputError(f"{path}: no word of the training texts has a vector there")
     return torch.tensor(list(places)), torch.from_numpy(np.stack(list(places.values())))
+
+
+def fields_of(line: str) -> list[str]:
+    """What stands between blanks. The first field is the beginning of the word, though it be empty."""
+    first, *rest = line.rstrip().split(" ")
+    return [first, *filter(None, rest)]
+
+
+def first_line(fields: list[str], where: str) -> tuple[int, bool]:
+    """(how many numbers a vector has, whether the first line says so and is no vector itself)."""
+    sizes = len(fields) == 2 and all(field.isdecimal() for field in fields)
+    if sizes and int(fields[1]) > 0:
+        return int(fields[1]), True
+    if not sizes and len(fields) > 1 and all(map(is_number, fields[1:])):
+        return len(fields) - 1, False
+    line = " ".join(fields)
+    shown = line if len(line) <= 60 else line[:60] + "…"
+    raise InputError(
+        f"{where}: {shown!r}, expected a word and its numbers with blanks between, or how many words there are and how "
+        "long their vectors"
+    )
+
+
+def split(fields: list[str], size: int, said: bool, where: str) -> tuple[str, list[str]]:
+    """The word, and the fields of its `size` numbers. Where the size is taken from a vector, a number before them is
+    one too many rather than a part of the word."""
+    word, values = fields[:-size], fields[-size:]
+    if not word or (not said and len(word) > 1 and is_number(word[-1])):
+        expected = "as the first line says" if said else "as in the first vector"
+        raise InputError(f"{where}: {len(fields) - 1} numbers, expected {size} {expected}")
+    return " ".join(word), values
+
+
+def numbers_of(values: list[str], word: str, where: str) -> np.ndarray:
+    """(H,) float32."""
+    for value in values:
+        if not is_number(value):
+            raise InputError(f"{where}: the vector of {word!r} holds something that is no number: {value!r}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+        numbers = np.array(values, np.float64).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        value = values[int(np.flatnonzero(~np.isfinite(numbers))[0])]
+        raise InputError(f"{where}: the vector of {word!r} holds {value}, expected finite numbers")
+    return numbers
+
+
+def is_number(field: str) -> bool:
+    try:
+        float(field)
+        return True
+    except ValueError:
+        return False

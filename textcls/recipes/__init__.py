@@ -7,6 +7,7 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   blocks    (settings, dims, number of labels, step) -> its blocks in forward order, for the ledger
   encoder   path of the sub-module that comes from the backbone, that --encoder-lr and --checkpoint-activations are for
   share     (model, encoder, Backbone) -> None: give the model what the backbone brings
+  pooler    whether the model stands on BERT's pooler, which some published weights lack (no, unless it says yes)
   frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
   source    path of the sub-module whose vectors are kept in the cache where the encoder is frozen (optional)
   begin     (settings, model, {"train", "dev": batches}, vocabulary) -> a sentence: what the model learns of the data
@@ -17,6 +18,7 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   describe  (settings, name of the backbone) -> what it stands on, in words
   about     further properties, in words
   defaults  settings that the user did not give, on top of the task's
+  without   settings of the task that mean nothing to this model (optional)
   nano      the defaults that differ for the small backbone that comes with the library
 """
 
@@ -58,7 +60,8 @@ def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
     pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
     nano = recipe["nano"] if config.bert == "nano" else {}
-    return TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano
+    values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano
+    return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
 
 
 def settings() -> set[str]:

@@ -23,8 +23,9 @@ def share_nothing(model, encoder: str | None, backbone: Backbone) -> None:
 
 
 def share_bert(model, encoder: str, backbone: Backbone) -> None:
-    """The backbone's tensors become those of the BERT inside the model, as far as it has them; what a TRANS-BLSTM has
-    on top of a plain BERT stays as it was drawn. Raises InputError where they do not fit."""
+    """The backbone's tensors become those of the BERT inside the model, as far as it has them; a pooler that the
+    backbone lacks, and what a TRANS-BLSTM has on top of a plain BERT, stay as they were drawn. Raises InputError where
+    they do not fit."""
     take(model.get_submodule(encoder), backbone.bert.state_dict(), backbone)
 
 
@@ -48,9 +49,15 @@ def take(module: torch.nn.Module, tensors: dict[str, torch.Tensor], backbone: Ba
 
 
 def check_layers(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], backbone: Backbone) -> None:
-    """A backbone with BLSTMs goes into a model of the same kind only; a plain BERT may lack the BLSTMs."""
+    """A backbone with BLSTMs goes into a model of the same kind only; a plain BERT may lack the BLSTMs, and either the
+    whole pooler."""
     blstm = any(".blstm." in name for name in tensors)
-    missing = [name for name in wanted if name not in tensors and (blstm or ".blstm." not in name)]
+    drawn = () if backbone.bert.pooler is not None else ("pooler.",)
+    missing = [
+        name
+        for name in wanted
+        if name not in tensors and (blstm or ".blstm." not in name) and not name.startswith(drawn)
+    ]
     layers = {name for name in tensors if not name.startswith("pooler.")} if blstm else set()
     unfit = [name for name in sorted(layers) if name not in wanted or wanted[name].shape != tensors[name].shape]
     if missing or unfit:

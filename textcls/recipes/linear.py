@@ -89,6 +89,7 @@ ROWS = {
             "min_count": 1,
             "max_length": 20_000,
         },
+        "without": ("dropout",),
         "nano": {},
     },
 }

@@ -41,16 +41,23 @@ def load_trainable(model: nn.Module, state: dict[str, torch.Tensor], path: pathl
 
 
 def check_fit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor], path: pathlib.Path) -> None:
-    """Raise InputError naming every tensor that is missing, unknown or of another shape."""
-    problems = [f"missing {name}" for name in wanted.keys() - given.keys()]
-    problems += [f"unknown {name}" for name in given.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & given.keys()
-        if given[name].shape != wanted[name].shape
-    ]
+    """Raise InputError naming the tensors that are missing, unknown or of another shape, a few of each."""
+    kinds = (
+        [f"missing {name}" for name in sorted(wanted.keys() - given.keys())],
+        [f"unknown {name}" for name in sorted(given.keys() - wanted.keys())],
+        [
+            f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
+            for name in sorted(wanted.keys() & given.keys())
+            if given[name].shape != wanted[name].shape
+        ],
+    )
+    problems = [line for lines in kinds for line in shortened(lines)]
     if problems:
-        raise InputError(f"{path}: the weights do not fit the model: {'; '.join(sorted(problems))}")
+        raise InputError(f"{path}: the weights do not fit the model: {'; '.join(problems)}")
+
+
+def shortened(lines: list[str], most: int = 4) -> list[str]:
+    return lines if len(lines) <= most else [*lines[: most - 1], f"… and {len(lines) - most + 1} more like this"]
 
 
 def random_states() -> dict:

@@ -15,7 +15,7 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
 from textcls.data.tabular import decode
-from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload
+from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, say_pooler
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -117,10 +117,12 @@ def read(load: Callable, config: TrainConfig, vocabulary: Vocabulary | Words | N
         return load(config, through("reading", config.quiet), vocabulary)
 
 
-def pieces_backbone(config: TrainConfig) -> Backbone:
+def pieces_backbone(config: TrainConfig, recipe: dict) -> Backbone:
     """The BERT of the settings, which must be long enough for them."""
     backbone = bert_of(config)
     check_length(config, backbone)
+    if recipe.get("pooler"):
+        say_pooler(backbone)
     return backbone
 
 

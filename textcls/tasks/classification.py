@@ -18,7 +18,7 @@ from textcls.data import newsgroups, pydocs, tabular
 from textcls.data.corpus import Corpus, Documents
 from textcls.metrics import classification as metrics
 from textcls.metrics.classification import Correct, Scores, log_softmax
-from textcls.pretrained.backbone import Backbone, words_of
+from textcls.pretrained.backbone import Backbone, check_pairs, words_of
 from textcls.pretrained.features import Features
 from textcls.report.compare import Result
 from textcls.runtime import files, parallel
@@ -71,7 +71,10 @@ def count_labels(config: TrainConfig) -> int:
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
     corpus = base.read(load, config)
     if recipe["input"] == "pieces":
-        return corpus, base.pieces_backbone(config)
+        backbone = base.pieces_backbone(config, recipe)
+        if len(corpus.train.texts[0]) > 1:
+            check_pairs(backbone)
+        return corpus, backbone
     texts = [text for parts in corpus.train.texts for text in parts]
     vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD)
     if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"

@@ -21,7 +21,7 @@ from textcls.metrics.statistics import Interval
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.pretrained import bert, hub
-from textcls.pretrained.backbone import Backbone, for_pretraining
+from textcls.pretrained.backbone import Backbone, check_pairs, for_pretraining, say_pooler
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
@@ -68,6 +68,8 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     vocabulary = Vocabulary.from_folder(run.folder) if config.resume else None
     backbone = for_pretraining(config, Lines(config.train), vocabulary)
     base.check_length(config, backbone)
+    say_pooler(backbone)
+    check_pairs(backbone)
     return load(config, through("reading", config.quiet), backbone.vocabulary), backbone
 
 

@@ -58,7 +58,7 @@ def count_labels(config: TrainConfig) -> int:
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
     corpus = base.read(load, config)
     if recipe["input"] == "pieces":
-        return corpus, base.pieces_backbone(config)
+        return corpus, base.pieces_backbone(config, recipe)
     texts = [" ".join(words) for words in corpus.train.words]
     return corpus, words_of(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, UNBROKEN))
 

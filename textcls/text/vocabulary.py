@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import pathlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,15 +17,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from textcls.runtime.cache import cached
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
+from textcls.text import published
 from textcls.text.pieces import Pieces
+from textcls.text.published import CASING, NAMES, SPECIAL
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# tokenizer_config.json -> the BertNormalizer of a tokenizer.json
-CASING = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
 UNBROKEN = r"\S+"  # whatever stands between white space
@@ -51,7 +45,9 @@ class Saved:
 
 class Vocabulary(Saved):
     """A tokeniser with its vocabulary: BERT's word pieces, or whole words. `encode` gives no special tokens;
-    sequences.py adds them."""
+    sequences.py adds them. `remark` is what a user should know about how its files were read, or ""."""
+
+    remark = ""
 
     def __init__(self, tokenizer: Tokenizer, where: str = "vocabulary"):
         # A published tokenizer.json may cut and pad by itself (MiniLM's does, at 128): lengths are decided here.
@@ -66,18 +62,23 @@ class Vocabulary(Saved):
 
     @classmethod
     def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
-        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt (with tokenizer_config.json's casing where present)."""
-        whole, vocab = folder / "tokenizer.json", folder / "vocab.txt"
+        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt, with the casing of tokenizer_config.json and the tokens of
+        added_tokens.json where they are present; see published.py."""
+        whole, vocab, config = (folder / name for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"))
+        settings = published.read_object(config)
+        casing = published.read_casing(config, settings)
         if whole.is_file():
-            try:
-                return cls(Tokenizer.from_file(str(whole)), str(whole))
-            except InputError:
-                raise
-            except Exception as error:  # the library raises bare Exception
-                raise InputError(f"{whole}: not a tokenizer file ({error})") from None
-        if vocab.is_file():
-            return cls.from_vocab(read_vocab(vocab), read_casing(folder / "tokenizer_config.json"), str(vocab))
-        raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
+            tokenizer, remark = published.read_tokenizer(whole, casing, settings.get("tokenizer_class"))
+            made = cls(tokenizer, str(whole))
+        elif vocab.is_file():
+            pieces, remark = published.read_vocab(vocab)
+            made = cls.from_vocab(pieces, casing, str(vocab))
+            remark = "; ".join(filter(None, (remark, published.remark_on_capitals(pieces, casing))))
+        else:
+            raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
+        published.add_tokens(made.tokenizer, folder, settings)
+        made.remark = remark
+        return made
 
     @classmethod
     def from_vocab(cls, vocab: dict[str, int], casing: dict | None = None, where: str = "vocabulary") -> "Vocabulary":
@@ -118,10 +119,7 @@ class Vocabulary(Saved):
         tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=vocab_size, min_frequency=min_count, special_tokens=[*SPECIAL], show_progress=False
-        )
-        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        learn_words(tokenizer, map(printable, texts), SPECIAL, vocab_size, min_count)
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
         return cls(tokenizer)
 
@@ -157,9 +155,8 @@ class Vocabulary(Saved):
 
     def ordinary(self) -> np.ndarray:
         """The ids of all pieces but the special ones, ascending; "[unused0]" and its like count as special."""
-        special = re.compile(r"\[[A-Za-z]+\d*\]")
         vocab = self.tokenizer.get_vocab()
-        return np.array(sorted(number for piece, number in vocab.items() if not special.fullmatch(piece)), np.int64)
+        return np.array(sorted(number for piece, number in vocab.items() if not NAMES.fullmatch(piece)), np.int64)
 
     def publish(self, folder: pathlib.Path) -> None:
         """As published models have it: vocab.txt, its casing in tokenizer_config.json, and tokenizer.json."""
@@ -198,13 +195,11 @@ class Words(Saved):
 
     @classmethod
     def learn(cls, lines: Iterable[str], vocab_size: int) -> "Words":
-        """The `vocab_size` most frequent words, <unk> and <eos> among them."""
+        """The `vocab_size` most frequent words, <unk> and <eos> among them. A text that spells them out, as the Penn
+        Treebank and WikiText do, means these."""
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=vocab_size, special_tokens=["<unk>", "<eos>"], show_progress=False
-        )
-        tokenizer.train_from_iterator(lines, trainer)
+        learn_words(tokenizer, lines, ("<unk>", "<eos>"), vocab_size, 0)
         return cls(tokenizer)
 
     @classmethod
@@ -241,6 +236,20 @@ def read_pairs(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     return np.array([key for key, _ in pairs], np.int64), np.array([number for _, number in pairs], np.int32)
 
 
+def learn_words(
+    tokenizer: Tokenizer, texts: Iterable[str], special: Sequence[str], vocab_size: int, min_count: int
+) -> None:
+    """Give a tokeniser of whole words the `special` ones and after them the most frequent of `texts`, `vocab_size` in
+    all. The trainer would number a special word that a text spells a second time, and leave its first number empty."""
+    unk = tokenizer.model.unk_token
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, min_frequency=min_count, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    counted = tokenizer.get_vocab()
+    words = [word for word in sorted(counted, key=counted.__getitem__) if word not in special]
+    words = [*special, *words[: max(0, vocab_size - len(special))]]
+    tokenizer.model = models.WordLevel({word: number for number, word in enumerate(words)}, unk)
+
+
 def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
@@ -250,35 +259,8 @@ def set_bert_rules(tokenizer: Tokenizer, casing: dict) -> None:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     # As in the published tokenisers, a special token spelled out in a text is that token.
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-
-
-def read_vocab(path: pathlib.Path) -> dict[str, int]:
-    """vocab.txt: one piece a line, its id the line number. Errors name the line."""
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    if lines and not lines[-1]:
-        lines.pop()
-    vocab: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        piece = line.rstrip("\r")
-        if piece in vocab:
-            raise InputError(f"{path}:{number + 1}: {piece!r} stands already on line {vocab[piece] + 1}")
-        vocab[piece] = number
-    return vocab
-
-
-def read_casing(path: pathlib.Path) -> dict:
-    """do_lower_case, strip_accents, tokenize_chinese_chars of a published tokenizer_config.json, where there is one."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        return {name: values[name] for name in CASING if name in values}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a JSON object ({error})") from None
+    known = [token for token in SPECIAL if tokenizer.token_to_id(token) is not None]
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in known])
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,183 @@
+"""The files of a published tokeniser: vocab.txt or tokenizer.json, and what stands beside them.
+
+They are read as Hugging Face transformers reads them, with two exceptions. A special token that the vocabulary lacks is
+not added, since there is no embedding for it. And where tokenizer_config.json is silent about the casing, that of a
+tokenizer.json holds, where transformers goes back to lower-casing.
+"""
+
+import json
+import pathlib
+import re
+
+from tokenizers import AddedToken, Tokenizer
+
+from textcls.runtime.errors import InputError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# tokenizer_config.json -> the BertNormalizer of a tokenizer.json
+CASING = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+# Classes of transformers whose rules are those of tokenizer.json alone, whatever tokenizer_config.json says.
+AS_THEY_ARE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+NO_WORD_PIECES = ("BertJapaneseTokenizer",)  # a morphological analyser goes before its word pieces
+FURTHER = ("additional_special_tokens", "extra_special_tokens")  # where files name more of them
+NAMES = re.compile(r"\[[A-Za-z]+\d*\]")  # special tokens, and "[unused0]" and its like
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def read_object(path: pathlib.Path) -> dict:
+    """A JSON object; {} where there is no such file."""
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON object ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: not a JSON object but {str(values)[:60]!r}")
+    return values
+
+
+def read_casing(path: pathlib.Path, settings: dict) -> dict:
+    """do_lower_case, strip_accents, tokenize_chinese_chars as far as tokenizer_config.json, the `path`, has them."""
+    if settings.get("tokenizer_class") in NO_WORD_PIECES:
+        raise InputError(
+            f"{path}: tokenizer_class is {settings['tokenizer_class']}, which divides text into words by an analyser "
+            "that is not here; expected BertTokenizer"
+        )
+    for name in CASING.keys() & settings.keys():
+        null = name == "strip_accents"  # null: as the casing has it
+        if not isinstance(settings[name], bool) and not (null and settings[name] is None):
+            value = json.dumps(settings[name])
+            raise InputError(f"{path}: {name} is {value}, expected true or false{' or null' if null else ''}")
+    return {name: settings[name] for name in CASING if name in settings}
+
+
+# ---- vocabularies ---------------------------------------------------------------------------------------------------
+
+
+def read_vocab(path: pathlib.Path) -> tuple[dict[str, int], str]:
+    """(vocab.txt as {piece: id}, a remark or ""): one piece a line, its id the number of the line. Of a piece that
+    stands there twice the last line counts; the others keep their ids under names that no text can spell."""
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+    pieces = [line.rstrip() for line in lines]
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    last = {piece: number for number, piece in enumerate(pieces)}
+    twice = [number for number, piece in enumerate(pieces) if last[piece] != number]
+    vocab = {piece if last[piece] == number else f"[twice{number}]": number for number, piece in enumerate(pieces)}
+    if not twice:
+        return vocab, ""
+    piece = pieces[twice[0]]
+    lines = f"{path.name}:{twice[0] + 1} and {last[piece] + 1}"
+    return vocab, f"pieces that stand twice: {len(twice)} ({piece!r} at {lines}), the last line counts"
+
+
+def remark_on_capitals(vocab: dict[str, int], casing: dict) -> str:
+    """What to say where a vocabulary has capitals, nobody says how to treat those of a text, and lower-casing is the
+    rule."""
+    capitals = sum(piece != piece.lower() for piece in vocab if not NAMES.fullmatch(piece))
+    if "do_lower_case" in casing or not capitals:
+        return ""
+    return f"texts are lower-cased, though {capitals} pieces have capitals: no do_lower_case in tokenizer_config.json"
+
+
+def read_tokenizer(path: pathlib.Path, casing: dict, kind: str | None) -> tuple[Tokenizer, str]:
+    """(tokenizer.json, a remark or ""). What tokenizer_config.json says of the `casing` stands above what the file
+    says itself, unless the class of the tokeniser, `kind`, has no rules of its own."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{path}: not a tokenizer file ({error})") from None
+    state = json.loads(tokenizer.to_str())
+    rules = state["normalizer"] or {}
+    if kind in AS_THEY_ARE or rules.get("type") != "BertNormalizer":
+        return tokenizer, ""
+    other = {name: value for name, value in casing.items() if rules[CASING[name]] != value}
+    if not other:
+        cased = "do_lower_case" not in casing and not rules["lowercase"]
+        return tokenizer, f"capitals stay, by {path.name}: no do_lower_case in tokenizer_config.json" if cased else ""
+    state["normalizer"] = rules | {CASING[name]: value for name, value in casing.items()}
+    said = ", ".join(f"{name} {json.dumps(value)}" for name, value in other.items())
+    # From the text: added tokens are compared with texts that the new rules have gone over.
+    return Tokenizer.from_str(json.dumps(state)), f"{said} by tokenizer_config.json, against {path.name}"
+
+
+# ---- added tokens ---------------------------------------------------------------------------------------------------
+
+
+def add_tokens(tokenizer: Tokenizer, folder: pathlib.Path, settings: dict) -> None:
+    """The tokens beyond the vocabulary that a folder names: in `settings`, its tokenizer_config.json, else in
+    special_tokens_map.json and added_tokens.json. Raises InputError where a token cannot have the id that it has in
+    the file."""
+    for token, number, where in named_tokens(folder, settings):
+        vocab, text = tokenizer.get_vocab(), token.content
+        if text in SPECIAL or text in {added.content for added in tokenizer.get_added_tokens_decoder().values()}:
+            continue
+        tokenizer.add_tokens([token])
+        given, known = tokenizer.token_to_id(text), text in vocab
+        if number is not None and given != number:
+            expected = f"{given}, that of the vocabulary" if known else f"{given}, the one after the vocabulary's"
+            raise InputError(f"{where}: {text!r} has the id {number}, expected {expected}")
+        if not known and given in vocab.values():
+            raise InputError(f"{where}: {text!r} would have the id {given}, which another word piece has")
+
+
+def named_tokens(folder: pathlib.Path, settings: dict) -> list[tuple[AddedToken, int | None, pathlib.Path]]:
+    """(token, its id where the file gives one, the file) in the order of the ids."""
+    config, names, numbers = (
+        folder / name for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    )
+    if "added_tokens_decoder" in settings:
+        extra, added = further(settings, config), decoded(settings["added_tokens_decoder"], config)
+        return [*added, *((token, None, config) for token in extra)]
+    mapping = read_object(names)
+    extra = further(mapping, names) if any(key in mapping for key in FURTHER) else further(settings, config)
+    special = {token.content for token in extra}
+    ids = read_object(numbers)
+    if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids.values()):
+        raise InputError(f"{numbers}: expected {{token: id}}, the ids whole numbers")
+    added = [
+        (AddedToken(text, normalized=text not in special, special=text in special), ids[text], numbers)
+        for text in sorted(ids, key=ids.__getitem__)
+    ]
+    return [*added, *((token, None, names if mapping else config) for token in extra)]
+
+
+def further(values: dict, path: pathlib.Path) -> list[AddedToken]:
+    """Special tokens besides the five: strings, or objects with their content."""
+    try:
+        tokens = [token for key in FURTHER for token in listed(values.get(key))]
+        return [AddedToken(**attributes(token) | {"special": True}) for token in tokens]
+    except (TypeError, KeyError):
+        raise InputError(f"{path}: {FURTHER[0]} is not a list of tokens") from None
+
+
+def listed(value) -> list:
+    if isinstance(value, str):
+        raise TypeError("a string is no list")
+    return list(value.values() if isinstance(value, dict) else value or ())
+
+
+def decoded(values: dict, path: pathlib.Path) -> list[tuple[AddedToken, int, pathlib.Path]]:
+    """added_tokens_decoder: {id: token}."""
+    try:
+        numbers = sorted(map(int, values))
+        return [(AddedToken(**attributes(values[str(number)])), number, path) for number in numbers]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise InputError(f"{path}: added_tokens_decoder is not an object {{id: token}}") from None
+
+
+def attributes(token: str | dict) -> dict:
+    """The arguments of an AddedToken."""
+    fields = {"content": token, "normalized": False} if isinstance(token, str) else dict(token)
+    known = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+    return {"content": fields["content"]} | {name: fields[name] for name in known if name in fields}
