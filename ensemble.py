@@ -31,7 +31,7 @@ from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import trainable_state
 from textcls.tasks import classification
-from textcls.tasks.base import check_split, stored
+from textcls.tasks.base import check_split, stored, test_description
 from textcls.tasks.classification import Predictor, cached_logits
 from textcls.tasks.ensemble import label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
@@ -149,6 +149,7 @@ def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     corpus = classification.load(config, through("reading", quiet))
     if corpus.test is None:
         raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
+    corpus.description = test_description(config, corpus.description)
     if corpus.labels != member.labels:
         raise InputError(f"{member.run.folder}: the labels of the data are not those the run began with")
     check_split(member.run, "dev", corpus.dev, corpus.labels)

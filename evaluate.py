@@ -3,6 +3,7 @@
 python evaluate.py runs/bilstm                       metrics with 95 % intervals on the test split
 python evaluate.py runs/bert runs/bilstm             side by side, and how far apart they are, document by document
 python evaluate.py runs/bilstm --predict texts.txt   a label and its probability for each line
+python evaluate.py runs/bilstm --predict new.csv     … for each row of the run's text column
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
@@ -10,6 +11,7 @@ python evaluate.py runs/lstm-lm --sample 100         words drawn from a language
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -17,13 +19,14 @@ from typing import Any
 
 import textcls
 from textcls import predictor as predictors
-from textcls.config import TrainConfig
+from textcls.config import TrainConfig, check_encoding
 from textcls.report.compare import Result, compare
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.tasks import TASKS
 from textcls.tasks.base import Predictor
+from textcls.tasks.classification import FORMATS
 from textcls.training.run import Run
 
 
@@ -53,8 +56,13 @@ def parse(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, as left by train.py or ensemble.py")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--predict", metavar="FILE", help="predict the texts of FILE (- is standard input), one a line")
-    parser.add_argument("--format", choices=("lines", "jsonl"), help="of --predict (default: by the file's ending)")
+    parser.add_argument("--predict", metavar="FILE", help="predict the texts of FILE (- is standard input)")
+    parser.add_argument(
+        "--format",
+        choices=("lines", *FORMATS),
+        help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines)",
+    )
+    parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels to print for each text (default: 1)")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of --sample (default: 1)")
@@ -68,6 +76,8 @@ def parse(argv) -> argparse.Namespace:
     for name in ("predict", "sample"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
+    if arguments.encoding:
+        check_encoding(arguments.encoding)
     if arguments.predict is not None and arguments.json:
         parser.error("--json does not go with --predict; its output is JSON with --format jsonl")
     if arguments.top_k < 1:
@@ -80,7 +90,10 @@ def parse(argv) -> argparse.Namespace:
 
 
 def load(folder: str, arguments) -> Predictor:
-    return textcls.load(folder, arguments.device, arguments.bert)
+    predictor = textcls.load(folder, arguments.device, arguments.bert)
+    if arguments.encoding:
+        predictor.config = dataclasses.replace(predictor.config, encoding=arguments.encoding)
+    return predictor
 
 
 # ---- evaluation -----------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from textcls.ledger.plan import Model, Step, plan
 from textcls.models.heads import POOLINGS
 from textcls.pretrained.backbone import Backbone, short
 from textcls.pretrained.features import Features
-from textcls.recipes.command import absolute, settings
+from textcls.recipes.command import absolute, next_command, settings, told
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
@@ -72,7 +72,7 @@ def command(flags: dict) -> None:
         return show_plan(config)
     with run.claimed(new=not config.resume):
         one(config, run, last)
-        say(*reference(config, run), f"\nrun folder {run.folder}; next: python evaluate.py {run.folder}")
+        say(*reference(config, run), f"\nrun folder {run.folder}; next: {next_command(flags, config, run)}")
 
 
 # ---- one run --------------------------------------------------------------------------------------------------------
@@ -255,9 +255,10 @@ def test(job: Job, corpus: Corpus) -> None:
         say(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
         return
     trained = textcls.load(run.folder, config.device)
-    result = predictor.evaluate(trained, corpus.description, corpus.test, config.quiet).summary
+    description = base.test_description(config, corpus.description)
+    result = predictor.evaluate(trained, description, corpus.test, config.quiet).summary
     write_json(run.folder / "results.json", result | {"chance": job.task.chance(corpus)})
-    say(f"\ntest: {corpus.description}", *headline(result))
+    say(f"\ntest: {description}", *headline(result))
     parallel.wait()  # until the result is written
 
 
@@ -271,7 +272,7 @@ def many(flags: dict) -> None:
     numbers = flags.pop("seeds")
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
-    config = recipes.complete(absolute(TrainConfig(**flags)))
+    config = recipes.complete(absolute(told(flags)))
     folder = flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config)
     folder = pathlib.Path(parallel.from_first(str(folder)))
     sweep.check_settings(folder, config)
@@ -341,7 +342,7 @@ def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
             one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
 
 
-SAME_DATA = ("data", "keep", "train", "dev", "test", "text_column", "label_column", "seed", "select")  # what it is told
+SAME_DATA = "data keep train dev test encoding text_column label_column seed select".split()  # what it is told
 
 
 if __name__ == "__main__":

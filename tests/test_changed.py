@@ -138,7 +138,7 @@ def test_runs_on_different_test_files_are_not_compared_document_by_document(fold
 def test_seeds_are_one_experiment(folder, call):
     flags = [*LINEAR, *files("csv"), "--out", "three", "--seeds"]
     call("train", *flags, "1", "2")
-    assert "three/seed-1 was trained with --lr 0.01, not 0.5" in call("train", *flags, "3", "--lr", "0.5", status=2)
+    assert "three/seed-1 was trained with --lr 1e-08, not 0.5" in call("train", *flags, "3", "--lr", "0.5", status=2)
     assert not (folder / "three" / "seed-3").exists()
     assert "3 runs" in call("train", *flags, "1", "2", "3")
     relabel(folder / "test.csv")

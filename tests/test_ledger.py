@@ -58,7 +58,14 @@ def build(name: str, step: Step, dims: BertConfig = SHAPE, labels: int = LABELS,
     if model == "bilstm":
         settings = {"hidden": UNITS, "layers": LAYERS} | settings
     config = recipes.complete(
-        TrainConfig(model=model, task=task or "classification", train="x.csv", bert="x", dropout=DROPOUT, **settings)
+        TrainConfig(
+            model=model,
+            task=task or "classification",
+            train="x.csv",
+            bert="x",
+            dropout=None if model == "linear" else DROPOUT,
+            **settings,
+        )
     )
     config.checkpoint_activations = step.checkpoint or None
     if recipes.choose(config)["input"] != "pieces":

@@ -70,8 +70,10 @@ def test_a_share_is_taken_from_the_end(path):
 def test_bad_files_are_refused(tmp_path, path):
     with pytest.raises(InputError, match="no such file"):
         load(tmp_path / "none.txt", 0.1)
+    with pytest.raises(InputError, match="a folder, and no text file"):
+        load(tmp_path, 0.1)
     (tmp_path / "latin.txt").write_bytes("fine\ncaf\xe9\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin.txt:2: not UTF-8"):
+    with pytest.raises(InputError, match=r"latin.txt:2: byte 0xe9 at column 4 is not UTF-8"):
         load(tmp_path / "latin.txt", 0.1)
     (tmp_path / "bad.xz").write_bytes(lzma.compress(b"a b c\n" * 1000)[:-20])
     with pytest.raises(InputError, match=r"bad.xz: damaged after line \d+"):

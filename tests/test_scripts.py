@@ -329,7 +329,7 @@ def test_evaluate_one_run(printed, call):
     text = call("evaluate", "runs/bilstm")
     assert accuracy(text) == accuracy(printed["bilstm"])
     for part in (
-        "train.csv (3 classes): 60 documents",
+        "test.csv (3 classes): 60 documents",
         "macro-F1",
         "NLL",
         "ECE",
@@ -346,7 +346,7 @@ def test_evaluate_one_run(printed, call):
 
 def test_evaluate_several_runs_side_by_side(printed, call):
     text = call("evaluate", "runs/bert", "runs/bilstm", "runs/ensemble")
-    assert text.splitlines()[0] == "test data: train.csv (3 classes)"
+    assert text.splitlines()[0] == "test data: test.csv (3 classes)"
     head = text.splitlines()[2].split()
     assert head == ["runs/bert", "runs/bilstm", "runs/ensemble"]
     for part in (

@@ -124,7 +124,7 @@ def test_too_little_text_is_an_error(path, vocabulary, content, dev, message):
 
 def test_errors_name_file_and_line(path, vocabulary, tmp_path):
     path.write_bytes(b"the cat\n\xff\xfe\n")
-    with pytest.raises(InputError, match=r"a\.txt:2: not UTF-8"):
+    with pytest.raises(InputError, match=r"a\.txt:2: byte 0xff at column 1 is not UTF-8"):
         shards.passages(str(path), vocabulary)
     assert not list((tmp_path / "cache").glob("tokens-*.bin"))
     with pytest.raises(InputError, match="no such file"):

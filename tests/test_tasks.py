@@ -313,7 +313,7 @@ def test_it_trains(folder, run):
         "  dev: right ",
         "by dev right; 160 updates",
         "predicted  measured",
-        "test: train.tsv (numbers)\nright ",
+        "test: test.tsv (numbers)\nright ",
         "\nsquared error ",
         "next: python evaluate.py run",
     ):
@@ -350,7 +350,7 @@ def test_resumed_equals_uninterrupted(folder, run, call, monkeypatch):
 
 def test_it_is_evaluated_and_compared(folder, run, call):
     text = call("evaluate", run)
-    assert text.startswith("run on train.tsv (numbers): 60 texts\nright ") and " texts/s on cpu" in text
+    assert text.startswith("run on test.tsv (numbers): 60 texts\nright ") and " texts/s on cpu" in text
     found = json.loads(call("evaluate", run, "--json"), parse_constant=pytest.fail)
     assert found["metrics"] == results(folder / run)["metrics"]
     assert "test.tsv: 60 texts" in call("evaluate", run, "--test", "test.tsv")

@@ -69,3 +69,13 @@ def test_vectors_of_one_number(tmp_path, vocabulary):
 def test_bad_files_are_refused(tmp_path, vocabulary, text, message):
     with pytest.raises(InputError, match=message):
         vectors.read(write(tmp_path / "v.txt", text), vocabulary)
+
+
+def test_words_with_capitals_take_the_vector_of_their_lower_case(tmp_path):
+    """GloVe has words in lower case alone; where a file has both, each word has its own."""
+    words = Vocabulary.learn_words(["Cat cat CAT dog Mouse"], 100, 1, UNBROKEN, lower=False)
+    (tmp_path / "v.txt").write_bytes("\ufeffcat 1 2\nCat 3 4\nmouse 5 6\n\n".encode())
+    places, found = vectors.read(tmp_path / "v.txt", words)
+    names = [words.tokenizer.id_to_token(int(place)) for place in places]
+    numbers = dict(zip(names, found.tolist(), strict=True))
+    assert numbers == {"cat": [1, 2], "Cat": [3, 4], "CAT": [1, 2], "Mouse": [5, 6]}

@@ -42,15 +42,24 @@ class TrainConfig:
     )
     keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes", "data")
     train: str | None = option(
-        None, "your own training file: .csv, .tsv, .jsonl; CoNLL to tag; plain text for lm, pretrain", "data"
+        None,
+        "your own training file: .csv, .tsv, .jsonl, .json, lines with labels in .txt, a folder of FOLDER/CLASS/*.txt; "
+        "CoNLL to tag; plain text for lm, pretrain",
+        "data",
     )
     dev: str = option("0.1", "a dev file, or the share of the training data to hold out", "data")
-    test: str | None = option(None, "your own test file", "data")
+    test: str | None = option(
+        None, "your own test file, or the share of the training data to hold out, before dev", "data"
+    )
+    encoding: str = option("utf-8", "of your own files: utf-8, latin1, cp1252, utf-16, …", "data")
     text_column: str | None = option(
         None, "name, or position from 1, of the text column; two with a comma for pairs", "data"
     )
     label_column: str | None = option(
         None, "name, or position from 1, of the label column (of tags: -1, the last)", "data"
+    )
+    lower: bool | None = option(
+        None, "lower-case the words of a vocabulary made from the training texts (not to tag)", "data"
     )
     vocab_size: int | None = option(
         None, "words, or word pieces, of a vocabulary made from the training texts, at most", "data", above=0
@@ -67,7 +76,7 @@ class TrainConfig:
     truncate: str = option("head", "which end of a longer text is kept", "data", ("head", "tail", "headtail"))
 
     # ---- model
-    model: str = option("bilstm", "what to train", "model")
+    model: str = option("bilstm", "what to train; with --task lm lstm, with pretrain bert, if not given", "model")
     task: str = option("classification", "what for", "model")
     bert: str = option(
         "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano (small, always there)", "model"
@@ -150,10 +159,12 @@ class TrainConfig:
     @property
     def dev_split(self) -> str | float:
         """The dev file, or the share to hold out."""
-        try:
-            return float(self.dev)
-        except ValueError:
-            return self.dev
+        return share_or_file(self.dev)
+
+    @property
+    def test_split(self) -> str | float | None:
+        """The test file, or the share to hold out; None where the data bring their own, or there is none."""
+        return None if self.test is None else share_or_file(self.test)
 
     @property
     def keep_parts(self) -> tuple[str, ...]:
@@ -169,6 +180,10 @@ class TrainConfig:
             check_bounds(name, getattr(self, name))
         if self.memory is not None:
             parse_memory(self.memory)
+        check_encoding(self.encoding)
+        for name in ("train", "dev", "test"):
+            if getattr(self, name) == "":
+                raise InputError(f"{flag(name)} '': expected the name of a file")
         if self.train is None:
             self.check_built_in()
         if self.task == "pretrain" and self.vocab_size is not None and not self.scratch:
@@ -192,11 +207,27 @@ class TrainConfig:
         """The built-in corpora are for classification, and bring their columns and their test split."""
         if self.task != "classification":
             raise InputError(f"--task {self.task} has no data of its own; give --train FILE")
-        for name in ("test", "text_column", "label_column"):
-            if getattr(self, name) not in (None, "text", "label"):
+        for name in ("test", "text_column", "label_column", "encoding"):
+            if getattr(self, name) not in (None, "text", "label", "utf-8"):
                 raise InputError(f"{flag(name)} goes with --train, your own data")
         if isinstance(self.dev_split, str):
             raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+
+
+def share_or_file(value: str) -> str | float:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise InputError for what is no encoding of text."""
+    try:
+        "".encode(encoding)
+        b"".decode(encoding)
+    except (LookupError, ValueError):
+        raise InputError(f"--encoding {encoding}: unknown; known are utf-8, latin1, cp1252, utf-16, …") from None
 
 
 OPTIONS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}

@@ -28,7 +28,10 @@ def find_folder(name: str, config: TrainConfig) -> pathlib.Path:
 
 
 def check_settings(folder: pathlib.Path, config: TrainConfig) -> None:
-    """Seeds are one experiment: raise InputError where a run in `folder` has other settings than these."""
+    """Seeds are one experiment: raise InputError where a run in `folder` has other settings than these, or where each
+    would be tested on other documents."""
+    if isinstance(config.test_split, float):
+        raise InputError(f"--test {config.test}: each seed would draw other test documents; give --seeds a --test FILE")
     for difference in differences(folder, config):
         raise InputError(f"{difference}; choose another --out, or leave out what is different")
 
@@ -55,7 +58,8 @@ def summary(folders: list[pathlib.Path]) -> str:
     results = [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]
     if not results:
         return (
-            "no test split, and so no results to summarise; evaluate the runs with: python evaluate.py RUN --test FILE"
+            "no test split, and so no results to summarise; evaluate the runs with: "
+            f"python evaluate.py {' '.join(map(str, folders))} --test FILE"
         )
     if any(result["split"] != results[0]["split"] for result in results):
         raise InputError(f"{folders[0].parent}: its runs were tested on different documents, or different labels")

@@ -3,21 +3,31 @@
 Tags mark entities in one of three schemes, which is found out from the training file and converted to BIO:
 BIO (IOB2): every entity begins with B-; IOB1: B- only where an entity follows another of its type directly; BIOES (also
 BILOU, BMEWO): single words and ends of entities have prefixes of their own.
+
+Columns are divided by tabs, or by blanks in lines without one, and by no other white space; blanks at the end of a
+line are no column. Lines that begin with -DOCSTART- are left out. So are, of CoNLL-U, comments before a sentence (a
+line that begins with # and has no tag, or other columns than the words have) and, where words have numbers before
+them, the lines of ranges (1-2) and of empty nodes (3.1).
 """
 
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from textcls.data.corpus import Corpus, check_share, identify
-from textcls.data.tabular import decoded_lines
+from textcls.data.decoding import BLANKS, UTF8, decoded_lines, is_blank
 from textcls.metrics.entities import spans
 from textcls.runtime.errors import InputError
 
 TAG = re.compile(r"O|[BIESLUMW]-.+")
+DOCUMENT = "-DOCSTART-"
+CONLLU = re.compile(r"\d+-\d+|\d+\.\d+")  # the number of a range of words, and of an empty node
+# What begins, goes on with, and ends an entity of two words or more, and what one of a single word has.
+LETTERS = {"BIOES": "BIES", "BILOU": "BILU", "BMEWO": "BMEW", "BMES": "BMES", "BIEWO": "BIEW"}
 
 
 @dataclasses.dataclass
@@ -40,28 +50,33 @@ class Sentences:
         return Sentences([self.words[i] for i in rows], [self.tags[i] for i in rows], self.ids[rows])
 
 
-def load(train: str, dev: str | float, test: str | None, word_column: str, tag_column: str, seed: int) -> Corpus:
-    """`dev` is a file, or the share of the training sentences to hold out. Columns are positions from 1, or from the
-    end: -1 is the last. The labels are O, then B-TYPE and I-TYPE of each type."""
-    given = {"train": train, "dev": dev, "test": test}
+def load(
+    train: str, dev: str | float, test: str | float | None, word_column: str, tag_column: str, seed: int,
+    encoding: str = UTF8,
+) -> Corpus:  # fmt: skip
+    """`dev` and `test` are files, or the share of the training sentences to hold out, test first. Columns are positions
+    from 1, or from the end: -1 is the last. The labels are O, then B-TYPE and I-TYPE of each type."""
+    given, places = {"train": train, "dev": dev, "test": test}, (position(word_column), position(tag_column))
     files = {name: pathlib.Path(path) for name, path in given.items() if isinstance(path, str)}
-    rows = {name: list(read(path, position(word_column), position(tag_column))) for name, path in files.items()}
+    rows = {name: list(read(path, *places, encoding)) for name, path in files.items()}
     scheme = find_scheme([tags for _, _, tags in rows["train"]])
     labels = tag_names([tags for _, _, tags in rows["train"]])
     if len(labels) < 2:
         raise InputError(f"{train}: no entity in it: every tag is O")
     splits = {name: encode(name, part, labels) for name, part in rows.items()}
-    if isinstance(dev, float):
-        splits["train"], splits["dev"] = hold_out(splits["train"], dev, seed)
+    for name, share in (("test", test), ("dev", dev)):
+        if isinstance(share, float):
+            splits["train"], splits[name] = hold_out(splits["train"], share, seed, name)
     name = files["train"].name
     converted = "" if scheme == "BIO" else f" in {scheme}, converted to BIO"
-    description = f"{name}: {len(labels) // 2} types of entities{converted}"
-    return Corpus(name, description, labels, splits["train"], splits["dev"], splits.get("test"))
+    description, facts = f"{name}: {len(labels) // 2} types of entities{converted}", {"scheme": scheme}
+    return Corpus(name, description, labels, splits["train"], splits["dev"], splits.get("test"), facts=facts)
 
 
-def labels(train: str, word_column: str, tag_column: str) -> list[str]:
+def labels(train: str, word_column: str, tag_column: str, encoding: str = UTF8) -> list[str]:
     """The tags of a training file."""
-    return tag_names([tags for _, _, tags in read(pathlib.Path(train), position(word_column), position(tag_column))])
+    places = position(word_column), position(tag_column)
+    return tag_names([tags for _, _, tags in read(pathlib.Path(train), *places, encoding)])
 
 
 def position(column: str) -> int:
@@ -76,65 +91,141 @@ def position(column: str) -> int:
     return place - 1 if place > 0 else place
 
 
-def read(path: pathlib.Path, word: int, tag: int | None) -> Iterator[tuple[str, list[str], list[str]]]:
-    """(FILE:LINE of its first word, words, tags) of every sentence; without tags where `tag` is None. Columns are
-    separated by tabs, or by white space in lines without one. Lines that begin with -DOCSTART- are left out."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    where, words, tags = "", [], []
-    for number, line in enumerate(decoded_lines(path), 1):
-        columns = split(line)
-        if is_boundary(line):
-            if words:
-                yield where, words, tags
-            words, tags = [], []
-            continue
-        where = where if words else f"{path}:{number}"
-        words.append(pick(columns, word, f"{path}:{number}"))
-        if tag is not None:
-            tags.append(pick(columns, tag, f"{path}:{number}"))
-            if not TAG.fullmatch(tags[-1]):
+def read(
+    path: pathlib.Path, word: int, tag: int, encoding: str = UTF8
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """(FILE:LINE of its first word, words, tags) of every sentence."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'a folder, and no CoNLL file' if path.is_dir() else 'no such file'}")
+    empty = True
+    for lines in sentences(decoded_lines(path, encoding), str(path), word, tag):
+        lines = [line for line in lines if line.word is not None]
+        tags = [pick(line.columns, tag, line.where) for line in lines]
+        for line, name in zip(lines, tags, strict=True):
+            if not TAG.fullmatch(name):
                 raise InputError(
-                    f"{path}:{number}: tag {tags[-1]!r} is neither O nor a prefix with a type, such as B-PER or I-PER"
+                    f"{line.where}: tag {name!r} is neither O nor a prefix with a type, such as B-PER or I-PER"
                 )
-    if words:
-        yield where, words, tags
-    if not where:
+        if lines:
+            empty = False
+            yield lines[0].where, [line.word for line in lines], tags
+    if empty:
         raise InputError(f"{path}: the file holds no sentence")
 
 
+# ---- lines ----------------------------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """A line without its end and the blanks before it; `word` is None where it is none: a blank line, the beginning of
+    a document, a comment, or one of CoNLL-U's ranges and empty nodes."""
+
+    where: str
+    text: str
+    columns: list[str]
+    word: str | None = None
+
+    def answer(self, tag: str | None) -> str:
+        """The line with one more column: the tag of its word, or what keeps the columns of other lines in step."""
+        if not self.text or self.text.startswith("#") and self.word is None:
+            return self.text
+        filler = "O" if self.text.startswith(DOCUMENT) else "_"
+        return f"{self.text}{separator(self.text)}{tag if self.word is not None else filler}"
+
+
+def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[list[Line]]:
+    """The lines of each sentence with what ends it: a blank line, or the beginning of a document. `name` is what errors
+    call the file; `tag` tells a token # from a comment."""
+    block, width = [], None
+    for number, text in enumerate(lines, 1):
+        text = text.rstrip(f"{BLANKS}\r\n")
+        if "\r" in text:
+            raise InputError(f"{name}:{number}: lines end with CR alone; convert the file (tr '\\r' '\\n' < OLD > NEW)")
+        block.append(Line(f"{name}:{number}", text, split(text)))
+        if is_boundary(text):
+            yield with_words(block, width, word, tag)
+            width = next((len(line.columns) for line in block if is_ordinary(line)), width)
+            block = []
+    if block:
+        yield with_words(block, width, word, tag)
+
+
+def with_words(block: list[Line], width: int | None, word: int, tag: int) -> list[Line]:
+    """The lines of a sentence with their words. `width`: columns of the sentence before, if there was one."""
+    ordinary = next((line.columns for line in block if is_ordinary(line)), None)
+    tagged = ordinary is None or has_tag(ordinary, tag)
+    width = len(ordinary) if ordinary else width
+    numbered = any(line.columns[:1] and line.columns[0].isdecimal() for line in block)
+    result, first = [], True
+    for line in block:
+        first = first and line.text.startswith("#") and is_comment(line.columns, width, tag, tagged)
+        other = word != 0 and numbered and line.columns and CONLLU.fullmatch(line.columns[0])
+        if first or other or is_boundary(line.text):
+            result.append(line)
+        else:
+            result.append(line._replace(word=pick(line.columns, word, line.where)))
+    return result
+
+
+def is_ordinary(line: Line) -> bool:
+    return not is_boundary(line.text) and not line.text.startswith("#")
+
+
+def is_comment(columns: list[str], width: int | None, tag: int, tagged: bool) -> bool:
+    """Whether a line that begins with # before a sentence is about it, and not its first word: it has other columns
+    than the words have (`width`, where that is known), or no tag where they have one."""
+    if width is not None and len(columns) != width:
+        return True
+    if tagged and len(columns) > 1:
+        return not has_tag(columns, tag)
+    return False
+
+
+def has_tag(columns: list[str], tag: int) -> bool:
+    return -len(columns) <= tag < len(columns) and TAG.fullmatch(columns[tag]) is not None
+
+
 def split(line: str) -> list[str]:
-    """The columns of a line, none where it is blank."""
-    line = line.rstrip("\r\n")
-    if not line.strip():
-        return []
-    return line.split("\t") if "\t" in line else line.split()
+    """The columns of a line, none where it is blank: what stands between tabs, or, where there is none, between blanks.
+    Other white space (a no-break space) is part of a column."""
+    line = line.rstrip(f"{BLANKS}\r\n")
+    if "\t" in line.lstrip(" "):
+        return [column.strip(BLANKS) for column in line.split("\t")]
+    return [column for column in line.split(" ") if column]
 
 
 def is_boundary(line: str) -> bool:
     """Whether the line ends a sentence: blank, or the beginning of a document."""
-    return not line.strip() or line.startswith("-DOCSTART-")
+    return is_blank(line) or line.startswith(DOCUMENT)
 
 
 def separator(line: str) -> str:
     """What stands between the columns of this line."""
-    return "\t" if "\t" in line or " " not in line.strip() else " "
+    return "\t" if "\t" in line or " " not in line.strip(BLANKS) else " "
 
 
 def pick(columns: list[str], place: int, where: str) -> str:
     try:
-        return columns[place]
+        column = columns[place]
     except IndexError:
         raise InputError(
             f"{where}: column {place + 1 if place >= 0 else place} is wanted, the line has {len(columns)} "
             "(choose with --text-column and --label-column)"
         ) from None
+    if not column:
+        raise InputError(f"{where}: column {place + 1 if place >= 0 else place} is empty")
+    return column
+
+
+# ---- tags -----------------------------------------------------------------------------------------------------------
 
 
 def find_scheme(sentences: Sequence[Sequence[str]]) -> str:
-    """BIOES where other prefixes than B and I occur, BIO where no entity begins with I, else IOB1."""
-    if any(tag[0] in "ESLUMW" for tags in sentences for tag in tags):
-        return "BIOES"
+    """BIOES, or what it is called with other letters, where other prefixes than B and I occur; BIO where no entity
+    begins with I, else IOB1."""
+    prefixes = {tag[0] for tags in sentences for tag in tags if tag != "O"}
+    if prefixes & set("ESLUMW"):
+        return next((name for name, letters in LETTERS.items() if prefixes <= set(letters)), "BIOES")
     for tags in sentences:
         for before, tag in zip(["O", *tags], tags, strict=False):
             if tag[0] == "I" and (before == "O" or before[2:] != tag[2:]):
@@ -155,6 +246,23 @@ def to_bio(tags: Sequence[str]) -> list[str]:
     return result
 
 
+def from_bio(tags: Sequence[str], scheme: str) -> list[str]:
+    """The entities of tags in BIO as another scheme writes them, one that :func:`find_scheme` names."""
+    if scheme == "BIO":
+        return list(tags)
+    result, before = ["O"] * len(tags), None
+    for start, end, name in spans(tags):
+        if scheme == "IOB1":
+            result[start:end] = [f"I-{name}"] * (end - start)
+            result[start] = f"{'B' if before == (start, name) else 'I'}-{name}"
+            before = end, name
+        else:
+            begin, inside, last, single = LETTERS[scheme]
+            prefixes = [single] if end - start == 1 else [begin, *inside * (end - start - 2), last]
+            result[start:end] = [f"{prefix}-{name}" for prefix in prefixes]
+    return result
+
+
 def encode(pool: str, rows: list[tuple[str, list[str], list[str]]], labels: list[str]) -> Sentences:
     numbers = {name: i for i, name in enumerate(labels)}
     for where, _, tags in rows:
@@ -170,11 +278,11 @@ def encode(pool: str, rows: list[tuple[str, list[str], list[str]]], labels: list
     return Sentences(words, tags, identify(pool, words))
 
 
-def hold_out(pool: Sentences, share: float, seed: int) -> tuple[Sentences, Sentences]:
-    """(train, dev): `share` of the sentences, drawn by `seed`, goes to dev."""
-    check_share(share)
+def hold_out(pool: Sentences, share: float, seed: int, name: str = "dev") -> tuple[Sentences, Sentences]:
+    """(train, dev): `share` of the sentences, drawn by `seed`, goes to dev. `name`: dev, or test."""
+    check_share(share, name)
     count = round(share * len(pool))
     if not 0 < count < len(pool):
-        raise InputError(f"--dev {share:g} of {len(pool)} sentences leaves no dev or no train sentence")
+        raise InputError(f"--{name} {share:g} of {len(pool)} sentences leaves no {name} or no train sentence")
     order = np.random.default_rng(seed).permutation(len(pool))
     return pool.take(np.sort(order[count:])), pool.take(np.sort(order[:count]))

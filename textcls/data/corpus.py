@@ -42,7 +42,8 @@ class Documents:
 class Corpus:
     """Three splits, each with a length and `ids`: Documents, or what else a task reads. `description` is printed with
     every result, since one name can mean several benchmarks. `labels` are classes or tags, none where there are none;
-    `vocabulary` is there where the splits are already in its words."""
+    `vocabulary` is there where the splits are already in its words. `facts` about the training data join the run's
+    config.json."""
 
     name: str
     description: str
@@ -51,6 +52,7 @@ class Corpus:
     dev: Any
     test: Any | None
     vocabulary: Any = None
+    facts: dict = dataclasses.field(default_factory=dict)
 
 
 def documents(pool: str, texts: Sequence[tuple[str, ...]], labels: Sequence[int]) -> Documents:
@@ -76,19 +78,19 @@ def number_of(*parts: str) -> int:
     return int.from_bytes(fingerprint(*parts)[:8], "little")
 
 
-def check_share(share: str | float) -> None:
-    """Raise InputError where --dev is a share that holds out nothing or everything."""
+def check_share(share: str | float | None, name: str = "dev") -> None:
+    """Raise InputError where --dev or --test is a share that holds out nothing or everything."""
     if isinstance(share, float) and not 0.0 < share < 1.0:
-        raise InputError(f"--dev {share:g}: a share must lie between 0 and 1")
+        raise InputError(f"--{name} {share:g}: a share must lie between 0 and 1")
 
 
-def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Documents]:
-    """(train, dev): `share` of every class goes to dev, a pure function of (pool, seed).
+def split_dev(pool: Documents, share: float, seed: int, name: str = "dev") -> tuple[Documents, Documents]:
+    """(train, dev): `share` of every class goes to dev, a pure function of (pool, seed). `name`: dev, or test.
 
     Each class is shuffled and gives round(share * n) documents, at least one where it has two or more. Both splits
     keep the order of the pool.
     """
-    check_share(share)
+    check_share(share, name)
     random = np.random.default_rng(seed)
     in_dev = np.zeros(len(pool), bool)
     for label in np.unique(pool.labels):
@@ -97,7 +99,7 @@ def split_dev(pool: Documents, share: float, seed: int) -> tuple[Documents, Docu
         in_dev[random.permutation(rows)[:count]] = True
     if not in_dev.any():
         raise InputError(
-            f"--dev {share:g} of {len(pool)} documents leaves no dev document; give a file with --dev FILE"
+            f"--{name} {share:g} of {len(pool)} documents leaves no {name} document; give a file with --{name} FILE"
         )
     return pool.take(np.flatnonzero(~in_dev)), pool.take(np.flatnonzero(in_dev))
 

@@ -1,10 +1,15 @@
-"""Plain text: a sentence or paragraph a line, in one file or several, .xz and .gz too."""
+"""Plain text: a sentence or paragraph a line, in one file or several, .xz and .gz too.
+
+A line is blank where it has nothing but white space in the sense of Unicode (a no-break space alone, too), as BERT's
+own reader has it: such a line holds no word of a language model, and ends a document of pre-training.
+"""
 
 import gzip
 import lzma
 import pathlib
 from collections.abc import Iterator
 
+from textcls.data.decoding import UTF8, decode
 from textcls.runtime.errors import InputError
 
 OPEN = {".xz": lzma.open, ".gz": gzip.open}
@@ -13,30 +18,27 @@ OPEN = {".xz": lzma.open, ".gz": gzip.open}
 class Lines:
     """The lines that are not blank of all files, as often as they are asked for. `names`: paths with commas between."""
 
-    def __init__(self, names: str):
-        self.files = paths(names)
+    def __init__(self, names: str, encoding: str = UTF8):
+        self.files, self.encoding = paths(names), encoding
 
     def __iter__(self) -> Iterator[str]:
-        return (line for path in self.files for line in lines_of(path) if not line.isspace())
+        return (line for path in self.files for line in lines_of(path, self.encoding) if line.strip())
 
 
 def paths(names: str) -> list[pathlib.Path]:
     files = [pathlib.Path(name) for name in names.split(",")]
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{path}: {'a folder, and no text file' if path.is_dir() else 'no such file'}")
     return files
 
 
-def lines_of(path: pathlib.Path) -> Iterator[str]:
+def lines_of(path: pathlib.Path, encoding: str = UTF8) -> Iterator[str]:
     """The lines of a file, one after the other, without holding it. Errors name file and line."""
     number = 0
     try:
-        with OPEN.get(path.suffix, open)(path, "rb") as file:
-            for line in file:
-                number += 1
-                yield line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}:{number}: not UTF-8") from None
+        with OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
+            for number, line in enumerate(decode(file, str(path), encoding), 1):
+                yield line
     except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged after line {number} ({error})") from None

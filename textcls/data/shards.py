@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from textcls.data.corpus import Corpus, check_share, number_of
+from textcls.data.decoding import UTF8
 from textcls.data.plain import lines_of, paths
 from textcls.runtime import files, parallel
 from textcls.runtime.cache import cache_folder
@@ -77,18 +78,24 @@ class Passages:
         return Passages(self.shards, self.shard[chosen], self.place[chosen], self.ids)
 
 
-def load(train: str, dev: str | float, test: str | None, vocabulary: Vocabulary, progress: Callable = iter) -> Corpus:
-    """Files by commas. `dev` is a file, or the share of the documents to hold out: which ones is a function of the
-    text alone."""
+def load(
+    train: str, dev: str | float, test: str | float | None, vocabulary: Vocabulary, progress: Callable = iter,
+    encoding: str = UTF8,
+) -> Corpus:  # fmt: skip
+    """Files by commas. `dev` and `test` are files, or the share of the documents to hold out (of dev, of those that
+    test leaves): which ones is a function of the text alone."""
     check_share(dev)
-    whole, dropped = passages(train, vocabulary, progress)
-    if isinstance(dev, float):
-        held_out = np.random.default_rng(int(whole.ids[0])).random(len(whole)) < dev
-        parts = {"train": whole.take(~held_out), "dev": whole.take(held_out)}
-    else:
-        parts = {"train": whole, "dev": passages(dev, vocabulary, progress)[0]}
-    if test:
-        parts["test"] = passages(test, vocabulary, progress)[0]
+    check_share(test, "test")
+    whole, dropped = passages(train, vocabulary, progress, encoding)
+    random = np.random.default_rng(int(whole.ids[0]))
+    in_dev = random.random(len(whole)) < dev if isinstance(dev, float) else np.zeros(len(whole), bool)
+    in_test = random.random(len(whole)) < test if isinstance(test, float) else np.zeros(len(whole), bool)
+    parts = {"train": whole.take(~in_dev & ~in_test), "dev": whole.take(in_dev & ~in_test)}
+    if isinstance(dev, str):
+        parts["dev"] = passages(dev, vocabulary, progress, encoding)[0]
+    if test is not None:
+        given = isinstance(test, str)
+        parts["test"] = passages(test, vocabulary, progress, encoding)[0] if given else whole.take(in_test)
     for name, part in parts.items():
         check_count(f"the {name} text", part)
     names = [path.name for path in paths(train)]
@@ -98,13 +105,15 @@ def load(train: str, dev: str | float, test: str | None, vocabulary: Vocabulary,
     return Corpus(names[0], description, [], parts["train"], parts["dev"], parts.get("test"), vocabulary)
 
 
-def passages(names: str, vocabulary: Vocabulary, progress: Callable = iter) -> tuple[Passages, int]:
+def passages(
+    names: str, vocabulary: Vocabulary, progress: Callable = iter, encoding: str = UTF8
+) -> tuple[Passages, int]:
     """(the documents of the files, how many were too short to be among them)."""
     every = paths(names)
     own = every[parallel.rank() :: parallel.size()]  # each process has its files to tokenise
-    made = {path: shard_of(path, vocabulary) for path in progress(own)}
+    made = {path: shard_of(path, vocabulary, encoding) for path in progress(own)}
     parallel.wait()
-    shards = [made[path] if path in made else shard_of(path, vocabulary) for path in every]
+    shards = [made[path] if path in made else shard_of(path, vocabulary, encoding) for path in every]
     numbers = np.repeat(np.arange(len(shards)), [len(shard.offsets) - 1 for shard in shards])
     places = np.concatenate([np.arange(len(shard.offsets) - 1) for shard in shards])
     digests = (f"{shard.path.name} {len(shard.offsets)}" for shard in shards)
@@ -113,9 +122,10 @@ def passages(names: str, vocabulary: Vocabulary, progress: Callable = iter) -> t
     return whole.take(long_enough), int((~long_enough).sum())
 
 
-def shard_of(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
+def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -> Shard:
     """The tokens of a file, from the cache or made now."""
-    digest = hashlib.blake2b(fingerprint(vocabulary.digest, files.sha256(path)), digest_size=16).hexdigest()
+    what = fingerprint(vocabulary.digest, files.sha256(path), *([] if encoding == UTF8 else [encoding]))
+    digest = hashlib.blake2b(what, digest_size=16).hexdigest()
     tokens = cache_folder() / f"tokens-{digest}.bin"
     index = tokens.with_suffix(".npz")
     dtype = np.dtype(np.int16 if vocabulary.largest_id < 2**15 else np.int32)
@@ -129,8 +139,8 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary) -> Shard:
     offsets = [0]
     with files.replacing(tokens, by_all=True) as file:
         end = 0
-        for line, pieces in tokenised(lines_of(path), vocabulary):
-            if not line.isspace():
+        for line, pieces in tokenised(lines_of(path, encoding), vocabulary):
+            if line.strip():
                 file.write(mark(pieces).astype(dtype).tobytes())
                 end += len(pieces)
             elif end > offsets[-1]:
@@ -163,9 +173,9 @@ def unmark(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(begins, -1 - tokens, tokens), begins
 
 
-def text(names: str, vocabulary: Vocabulary) -> Passages:
+def text(names: str, vocabulary: Vocabulary, encoding: str = UTF8) -> Passages:
     """Another text in the word pieces of a vocabulary."""
-    split, _ = passages(names, vocabulary)
+    split, _ = passages(names, vocabulary, encoding=encoding)
     check_count(names, split)
     return split
 

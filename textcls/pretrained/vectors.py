@@ -8,17 +8,19 @@ import numpy as np
 import torch
 
 from textcls.runtime.errors import InputError
-from textcls.text.vocabulary import Vocabulary
+from textcls.text.vocabulary import SPECIAL, Vocabulary
 
 
 def read(path: pathlib.Path, vocabulary: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
     """(places in the vocabulary (n,), their vectors (n, H)) of the words that have one; of a word that stands there
-    twice the first. Raises InputError for a line of another length, for what is no finite number, and where no word of
-    the vocabulary has a vector."""
+    twice the first. A word with capitals that the file has in lower case alone, as GloVe does, takes that vector. Raises
+    InputError for a line of another length, for what is no finite number, and where no word of the vocabulary has a
+    vector."""
     if not path.is_file():
         raise InputError(f"--vectors {path}: no such file")
-    places: dict[int, np.ndarray] = {}
-    size, said = 0, False
+    exact: dict[int, np.ndarray] = {}
+    lowered: dict[int, np.ndarray] = {}
+    with_capitals, size, said = capitals(vocabulary), 0, False
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
             fields = fields_of(line)
@@ -29,9 +31,15 @@ def read(path: pathlib.Path, vocabulary: Vocabulary) -> tuple[torch.Tensor, torc
             if not line.strip():
                 continue
             word, values = split(fields, size, said, f"{path}:{number}")
-            place = vocabulary.tokenizer.token_to_id(word)
-            if place is not None and place not in places:
-                places[place] = numbers_of(values, word, f"{path}:{number}")
+            place, others = vocabulary.tokenizer.token_to_id(word), with_capitals.get(word, ())
+            if place is None and not others:
+                continue
+            vector = numbers_of(values, word, f"{path}:{number}")
+            if place is not None:
+                exact.setdefault(place, vector)
+            for other in others:
+                lowered.setdefault(other, vector)
+    places = lowered | exact
     if not places:
         raise InputError(f"{path}: no word of the training texts has a vector there")
     return torch.tensor(list(places)), torch.from_numpy(np.stack(list(places.values())))
@@ -87,3 +95,12 @@ def is_number(field: str) -> bool:
         return True
     except ValueError:
         return False
+
+
+def capitals(vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """{word in lower case: places of the words that are it but for their capitals}."""
+    result: dict[str, list[int]] = {}
+    for word, place in vocabulary.tokenizer.get_vocab().items():
+        if word != word.lower() and word not in SPECIAL:
+            result.setdefault(word.lower(), []).append(place)
+    return result

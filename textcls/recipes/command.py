@@ -2,9 +2,10 @@
 
 import dataclasses
 import os
+import shlex
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
-from textcls.recipes import complete
+from textcls.recipes import RECIPES, complete
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.training.run import Run, free_folder
@@ -14,17 +15,27 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     """(complete settings, run folder, what to resume from) for the flags that were given."""
     if "resume" in flags:
         return resumed(flags)
-    config = complete(absolute(TrainConfig(**flags)))
+    config = complete(absolute(told(flags)))
     name = config.model if config.task == TrainConfig.task else f"{config.model}-{config.task}"
     claim = not config.plan and parallel.is_first()
     run = Run(parallel.from_first(str(config.out or free_folder(name, claim))))
     return dataclasses.replace(config, out=str(run.folder)), run, None
 
 
+def told(flags: dict) -> TrainConfig:
+    """What the flags say, with the task's first model where they name none and the usual one is not there for it."""
+    config = TrainConfig(**flags)
+    models = [model for model, task in RECIPES if task == config.task]
+    if "model" in flags or config.model in models or not models:
+        return config
+    return dataclasses.replace(config, model=models[0])
+
+
 def absolute(config: TrainConfig) -> TrainConfig:
     """The same with the paths of files that exist in full: a run is judged, and goes on, wherever one stands."""
-    paths = {name: getattr(config, name) for name in ("train", "test", "data_dir", "vectors")}
+    paths = {name: getattr(config, name) for name in ("train", "data_dir", "vectors")}
     paths["dev"] = config.dev_split if isinstance(config.dev_split, str) else None
+    paths["test"] = config.test_split if isinstance(config.test_split, str) else None
     paths["bert"] = config.bert if config.bert != "nano" else None
     return dataclasses.replace(config, **{name: full(path) for name, path in paths.items() if path is not None})
 
@@ -50,3 +61,28 @@ def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
         raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
     last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
     return config, run, last
+
+
+def next_command(flags: dict, config: TrainConfig, run: Run) -> str:
+    """A command that works: evaluation, on the dev file where there is no test split; or, where there is neither, the
+    same training with a test split."""
+    evaluate = ["python", "evaluate.py", str(run.folder)]
+    if (run.folder / "results.json").exists():
+        return shlex.join(evaluate)
+    if isinstance(config.dev_split, str):
+        return shlex.join([*evaluate, "--test", config.dev])
+    if "resume" in flags:
+        return f"{shlex.join(evaluate)} --test FILE"
+    same = {name: value for name, value in flags.items() if name != "out"}
+    return shlex.join(["python", "train.py", *as_given(same), "--test", "0.2"])
+
+
+def as_given(flags: dict) -> list[str]:
+    """Flags as they are typed."""
+    words = []
+    for name, value in flags.items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else flag(f"no_{name}"))
+        else:
+            words += [flag(name), str(value)]
+    return words

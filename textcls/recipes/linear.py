@@ -87,6 +87,7 @@ ROWS = {
             "warmup": 0.0,
             "vocab_size": 1_000_000,
             "min_count": 1,
+            "lower": True,
             "max_length": 20_000,
         },
         "without": ("dropout",),

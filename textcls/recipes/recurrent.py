@@ -184,7 +184,8 @@ def hidden_states(c: TrainConfig, name: str) -> str:
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
-FROM_SCRATCH = {"lr": 2e-3, "epochs": 10, "embedding": 100, "vocab_size": 30_000, "min_count": 2, "vectors": None}
+FROM_SCRATCH = {"lr": 2e-3, "epochs": 10, "embedding": 100, "vocab_size": 30_000, "min_count": 2, "vectors": None,
+                "lower": True}  # fmt: skip
 OVER_BERT = {"lr": 1e-3, "epochs": 5, "encoder": "frozen", "encoder_lr": 2e-5, "features": "sequence"}
 CLASSIFIER = {"hidden": 64, "layers": 1, "pooling": "attention"}
 
@@ -294,7 +295,7 @@ ROWS = {
         "amp": "off",
         "describe": backbone_name,
         "about": {"sequence modelling": "BiLSTM", "pooling": "none"},
-        "defaults": FROM_SCRATCH | {"hidden": 128, "layers": 1, "dropout": 0.3},
+        "defaults": FROM_SCRATCH | {"hidden": 128, "layers": 1, "dropout": 0.3, "lower": False},
         "nano": {},
     },
     ("bert-bilstm", "tagging"): {

@@ -56,7 +56,8 @@ def headline(result: dict) -> list[str]:
     lines = [f"{title(name):<15} {interval(Interval(**value))}" for name, value in result["metrics"].items()]
     if result.get("empty"):
         share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
-        lines.insert(1, f"{'non-empty':<15} {share:.4f} ({empty} of {count} documents are empty)")
+        of_others = "none" if share is None else number(share)
+        lines.insert(1, f"{'non-empty':<15} {of_others} ({empty} of {count} documents are empty)")
     return lines
 
 

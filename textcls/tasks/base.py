@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
-from textcls.data.tabular import decode
+from textcls.data.decoding import UTF8, decode
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, say_pooler
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
@@ -67,14 +67,15 @@ class Predictor:
         """(description, test split) as the run had it. Of files of one's own the test file alone is needed, and it is
         read in the run's labels; `load` is that of the task. Raises InputError where the split has changed."""
         config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
-        own_file = config.train is not None and type(self).read is not Predictor.read
-        if config.train is not None and config.test is None:
-            raise InputError(f"{self.run.folder} was trained without a test split; give one with --test FILE")
-        if own_file:
-            description, labels, split = self.meta["data"], self.labels, self.read(config.test)
+        if "test" not in self.run.splits():
+            such = f" (python evaluate.py {self.run.folder} --test {config.dev})" * isinstance(config.dev_split, str)
+            raise InputError(f"{self.run.folder} was trained without a test split; give one with --test FILE{such}")
+        description = test_description(config, self.meta["data"])
+        if isinstance(config.test_split, str) and type(self).read is not Predictor.read:
+            labels, split = self.labels, self.read(config.test)
         else:
             corpus = load(config, through("reading", quiet), self.vocabulary)
-            description, labels, split = corpus.description, corpus.labels, corpus.test
+            labels, split = corpus.labels, corpus.test
         if labels != self.labels:
             raise InputError(f"{self.run.folder}: the labels of the data are not those the run began with")
         check_split(self.run, "test", split, labels)
@@ -102,6 +103,18 @@ class Predictor:
             "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}",
             "peak memory": ", ".join(f"{name.replace('_', ' ')} {size:.2f} GiB" for name, size in peaks.items()),
         }
+
+
+def test_description(config: TrainConfig, data: str) -> str:
+    """What results call the test split: its own file, or the share of the training file that it is; `data` describes
+    the corpus, which is what it is called where the corpus is built in."""
+    if config.train is None:
+        return data
+    train, test = pathlib.Path(config.train).name, config.test_split
+    name = f"{train}, its test split" if test is None else f"{train}, {test} of it held out"
+    if isinstance(test, str):
+        name = ",".join(pathlib.Path(path).name for path in test.split(","))
+    return name + data[data.index(" (") :] if data.startswith((f"{train} (", f"{name} (")) else name
 
 
 def parameter_counts(meta: dict) -> dict[str, str]:
@@ -183,7 +196,7 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
         "data": corpus.description,
         "dims": vars(backbone.dims),
         "backbone": backbone.source,
-    }
+    } | corpus.facts
     run.create(meta | facts, splits_of(corpus), backbone.vocabulary)
 
 
@@ -200,7 +213,22 @@ def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Bac
         reload(backbone.source, run.folder)
 
 
-# ---- files to be predicted ------------------------------------------------------------------------------------------
+# ---- what is to be predicted ----------------------------------------------------------------------------------------
+
+
+def listed(items: Iterable, what: str, one: str) -> list:
+    """The items as a list. Raises InputError for a single string, whose letters would be items; `what` they are, and
+    how `one` of them is given."""
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InputError(f"expected a list of {what}, got {items!r:.60}; one alone is given as {one}")
+    return list(items)
+
+
+def check_strings(parts: Sequence, where: str) -> None:
+    """Raise InputError for what is no string; `where` it stands."""
+    for part in parts:
+        if not isinstance(part, str):
+            raise InputError(f"{where}: expected a str, got {type(part).__name__}: {part!r:.60}")
 
 
 @contextlib.contextmanager
@@ -217,7 +245,30 @@ def name_of(source: str | os.PathLike) -> str:
     return "standard input" if str(source) == "-" else str(pathlib.Path(source))
 
 
-def lines_of(source: str | os.PathLike) -> Iterator[str]:
-    """The lines of a UTF-8 file or of standard input; errors name the line and the byte."""
+def lines_of(source: str | os.PathLike, encoding: str = UTF8) -> Iterator[str]:
+    """The lines of a file or of standard input; errors name the line and the byte."""
     with opened(source) as file:
-        yield from decode(file, name_of(source))
+        yield from decode(file, name_of(source), encoding)
+
+
+def chunks_of(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` items. Where the items end in an InputError, those before it come first: what is right in a file
+    is answered, whatever comes after."""
+    chunk: list = []
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except InputError:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
+
+
+def chunk_size(source: str | os.PathLike) -> int:
+    """Items that are predicted together: of what is typed, one."""
+    return 1 if str(source) == "-" and sys.stdin.isatty() else CHUNK

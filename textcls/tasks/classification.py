@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ DEFAULTS = base.DEFAULTS | {
 }
 DATA = {"20newsgroups": newsgroups.CLASSES, "pydocs": pydocs.CLASSES}  # the built-in corpora, and how many classes
 Text = str | tuple[str, ...]
+FORMATS = ("csv", "tsv", "jsonl")  # of files to be predicted, by their ending; others have a text a line
+SEPARATING = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -53,9 +56,9 @@ Text = str | tuple[str, ...]
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     """Your own files where --train is given, else a built-in corpus."""
-    dev = config.dev_split
+    dev, columns = config.dev_split, (config.text_column, config.label_column)
     if config.train is not None:
-        return tabular.load(config.train, dev, config.test, config.text_column, config.label_column, config.seed)
+        return tabular.load(config.train, dev, config.test_split, *columns, config.seed, config.encoding)
     share = dev if isinstance(dev, float) else 0.1
     if config.data == "pydocs":
         return pydocs.load(config.seed, share, progress=progress)
@@ -65,7 +68,7 @@ def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary 
 def count_labels(config: TrainConfig) -> int:
     if config.train is None:
         return DATA[config.data]
-    return len(tabular.labels(config.train, config.text_column, config.label_column))
+    return len(tabular.labels(config.train, config.text_column, config.label_column, config.encoding))
 
 
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
@@ -76,7 +79,7 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
             check_pairs(backbone)
         return corpus, backbone
     texts = [text for parts in corpus.train.texts for text in parts]
-    vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD)
+    vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD, config.lower)
     if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"
         vocabulary = vocabulary.with_pairs(texts, min(len(vocabulary), config.vocab_size - len(vocabulary)))
     return corpus, words_of(config, vocabulary)
@@ -228,8 +231,12 @@ class Predictor(base.Predictor):
         return len(tabular.text_columns(self.config.text_column)) if self.config.train else 1
 
     def predict(self, texts: Sequence[Text]) -> tuple[list[str], np.ndarray]:
-        """(the most probable label of each text, probabilities (N, C) in the order of `labels`)."""
-        if not len(texts):
+        """(the most probable label of each text, probabilities (N, C) in the order of `labels`). Raises InputError for
+        a single text that is in no list, and for what is no text."""
+        texts = base.listed(texts, "texts", "predict([text])")
+        for number, text in enumerate(texts):
+            base.check_strings(text if isinstance(text, tuple | list) else (text,), f"text {number}")
+        if not texts:
             return [], np.zeros((0, len(self.labels)))
         probabilities = np.exp(log_softmax(self.logits(texts)))
         return [self.labels[i] for i in probabilities.argmax(1)], probabilities
@@ -254,7 +261,8 @@ class Predictor(base.Predictor):
 
     def read(self, path: str) -> Documents:
         columns = tabular.wanted(self.config.text_column, self.config.label_column)
-        return tabular.encode_labels("test", list(tabular.read(pathlib.Path(path), columns)), self.labels)
+        rows = tabular.read(pathlib.Path(path), columns, self.config.encoding, "test")
+        return tabular.encode_labels("test", list(rows), self.labels)
 
     def _batches(self, texts: Sequence[Text], quiet: bool) -> Batches:
         progress = through("tokenising", quiet)
@@ -270,26 +278,41 @@ class Predictor(base.Predictor):
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
-    """Stream labels and probabilities: tab-separated for lines, one JSON object a line for JSON Lines."""
-    as_json = (arguments.format or ("jsonl" if str(source).endswith(".jsonl") else "lines")) == "jsonl"
-    config = predictor.config
+    """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
+    Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
+    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
+    kind = arguments.format or (ending if ending in FORMATS else "lines")
+    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
+        emit(predictor, texts, arguments.top_k, kind == "jsonl")
+
+
+def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[tuple[str, ...]]:
+    """The texts of each document of a file in one of FORMATS, or a text a line."""
+    config, name = predictor.config, base.name_of(source)
     columns = tabular.text_columns(config.text_column) if config.train else ["text"]
-    if not as_json and len(columns) > 1:
+    lines = base.lines_of(source, config.encoding)
+    if kind == "jsonl":
+        rows = tabular.json_lines(lines, name, columns)
+    elif kind in ("csv", "tsv"):
+        table = tabular.read_table(again(lines, source, config.encoding), name, columns, kind == "tsv")
+        rows = tabular.without_header(table, columns)
+    elif len(columns) > 1:
         raise InputError(
-            f"{predictor.run.folder} reads pairs of texts; give them as JSON Lines with the fields "
-            f"{', '.join(columns)} and --format jsonl"
+            f"{predictor.run.folder} reads pairs of texts; give them with the columns {', '.join(columns)}, and "
+            "--format jsonl, csv or tsv"
         )
-    with base.opened(source) as file:
-        size, chunk = 1 if file.isatty() else base.CHUNK, []
-        for number, line in enumerate(tabular.decode(file, base.name_of(source)), 1):
-            text = line.rstrip("\r\n")
-            where = f"{base.name_of(source)}:{number}"
-            chunk.append(tuple(tabular.json_values(where, text, columns)) if as_json else (text,))
-            if len(chunk) == size:
-                emit(predictor, chunk, arguments.top_k, as_json)
-                chunk = []
-        if chunk:
-            emit(predictor, chunk, arguments.top_k, as_json)
+    else:
+        rows = (("", (line.rstrip("\r\n"),)) for line in lines)
+    return (tuple(texts) for _, texts in rows)
+
+
+def again(lines: Iterator[str], source: str | os.PathLike, encoding: str) -> Callable[[], Iterator[str]]:
+    """What gives the lines of a source from the first on, as often as it is called: a file is opened anew, standard
+    input is kept in memory."""
+    if str(source) != "-":
+        return lambda: base.lines_of(source, encoding)
+    kept = list(lines)
+    return lambda: iter(kept)
 
 
 def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json: bool) -> None:
@@ -300,5 +323,11 @@ def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json
             values = {"labels": [predictor.labels[i] for i in best], "probabilities": [float(row[i]) for i in best]}
             print(json.dumps(values, ensure_ascii=False))
         else:
-            print("\t".join(f"{predictor.labels[i]}\t{row[i]:.4f}" for i in best))
+            print("\t".join(f"{in_column(predictor.labels[i])}\t{row[i]:.4f}" for i in best))
     sys.stdout.flush()
+
+
+def in_column(label: str) -> str:
+    """A label as tab-separated answers have it: a tab in it is written \\t, a line break \\n, so that columns stay
+    columns. JSON Lines has it as it is."""
+    return SEPARATING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), label)

@@ -61,21 +61,21 @@ def text_of(words: np.ndarray, what: str) -> Text:
 
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Words | None = None) -> Corpus:
-    """Files by commas. --dev is a file, or the share of the training text to hold out, taken from its end. The
-    vocabulary is learned from the training text unless it is given."""
-    lines, dev = Lines(config.train), config.dev_split
+    """Files by commas. --dev and --test are files, or the share of the training text to hold out, taken from its end,
+    test first. The vocabulary is learned from the training text unless it is given."""
+    lines, dev, test = Lines(config.train, config.encoding), config.dev_split, config.test_split
     check_share(dev)
+    check_share(test, "test")
     if vocabulary is None:
         # With a share held out the vocabulary has seen those lines too: which words exist, and not in what order.
         vocabulary = Words.learn(lines, config.vocab_size)
     splits = {"train": vocabulary.encode(lines)}
-    if isinstance(dev, float):
-        cut = int(len(splits["train"]) * (1 - dev))
-        splits["train"], splits["dev"] = splits["train"][:cut], splits["train"][cut:]
-    else:
-        splits["dev"] = vocabulary.encode(Lines(dev))
-    if config.test:
-        splits["test"] = vocabulary.encode(Lines(config.test))
+    for name, part in (("test", test), ("dev", dev)):
+        if isinstance(part, float):
+            cut = int(len(splits["train"]) * (1 - part))
+            splits["train"], splits[name] = splits["train"][:cut], splits["train"][cut:]
+        elif part is not None:
+            splits[name] = vocabulary.encode(Lines(part, config.encoding))
     texts = {name: text_of(words, f"the {name} text") for name, words in splits.items()}
     unknown = np.mean(splits["dev"] == vocabulary.unk)
     name = lines.files[0].name
@@ -226,7 +226,7 @@ class Predictor(base.Predictor):
         return word_losses(self.model, batches, self.device, self.precision, quiet) / len(words)
 
     def read(self, path: str) -> Text:
-        return text_of(self.vocabulary.encode(Lines(path)), f"{path}: the text")
+        return text_of(self.vocabulary.encode(Lines(path, self.config.encoding)), f"{path}: the text")
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:

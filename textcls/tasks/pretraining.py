@@ -5,6 +5,7 @@ Dimensions: B pairs of a batch, M masked tokens, V vocabulary.
 
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
 
@@ -56,7 +57,7 @@ DEFAULTS = base.DEFAULTS | {
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     """Plain text in the word pieces of `vocabulary`, tokenised once, as a stream."""
-    return shards.load(config.train, config.dev_split, config.test, vocabulary, progress)
+    return shards.load(config.train, config.dev_split, config.test_split, vocabulary, progress, config.encoding)
 
 
 def count_labels(config: TrainConfig) -> int:
@@ -66,7 +67,7 @@ def count_labels(config: TrainConfig) -> int:
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
     """The backbone first: the text is read in its word pieces, which may have to be learned from it before."""
     vocabulary = Vocabulary.from_folder(run.folder) if config.resume else None
-    backbone = for_pretraining(config, Lines(config.train), vocabulary)
+    backbone = for_pretraining(config, Lines(config.train, config.encoding), vocabulary)
     base.check_length(config, backbone)
     say_pooler(backbone)
     check_pairs(backbone)
@@ -173,12 +174,13 @@ class Predictor(base.Predictor):
         return pair_scores(self.model, batches, self.device, self.precision, quiet)
 
     def read(self, path: str) -> Passages:
-        return shards.text(path, self.vocabulary)
+        return shards.text(path, self.vocabulary, self.config.encoding)
 
     @torch.no_grad()
     def fill(self, text: str) -> list[dict[str, float]]:
         """{word piece: probability}, likeliest first, for each [MASK] of a text; what is beyond the model's length is
-        cut."""
+        cut. Raises InputError for a text without one."""
+        base.check_strings((text,), "fill")
         sequences = assemble([self.vocabulary.encode([text])], self.vocabulary, self.config.max_length)
         ids = torch.from_numpy(sequences.rows[0].astype(np.int64))
         places = (ids == self.vocabulary.mask).nonzero()[:, 0]
@@ -195,11 +197,16 @@ class Predictor(base.Predictor):
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
-    """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated."""
-    for number, line in enumerate(base.lines_of(source), 1):
+    """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated. Every line has its
+    line of answers: of one without a [MASK] it is empty, and where that line is not blank standard error says so."""
+    if arguments.format not in (None, "lines"):
+        raise InputError(f"--format {arguments.format} goes with classifiers; masked words are read a text a line")
+    for number, line in enumerate(base.lines_of(source, predictor.config.encoding), 1):
         try:
-            answers = predictor.fill(line)
+            answers = predictor.fill(line.rstrip("\r\n"))
         except InputError as error:
-            raise InputError(f"{base.name_of(source)}:{number}: {error}") from None
+            answers = []
+            if line.strip():
+                print(f"{base.name_of(source)}:{number}: {error}", file=sys.stderr)
         best = [itertools.islice(pieces.items(), arguments.top_k) for pieces in answers]
         print("\t".join(f"{piece}\t{probability:.4f}" for part in best for piece, probability in part), flush=True)

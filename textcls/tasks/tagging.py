@@ -1,6 +1,5 @@
 """A tag for every word of a sentence, marking entities. Dimensions: B rows of a batch, W words, C tags."""
 
-import itertools
 import os
 import pathlib
 import sys
@@ -21,6 +20,7 @@ from textcls.pretrained.backbone import Backbone, words_of
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.text.batches import CPU_TOKENS, IGNORED, Batch, Batches, padded
@@ -48,11 +48,11 @@ DECODED = 256  # sentences that are decoded together
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     columns = config.text_column, config.label_column
-    return conll.load(config.train, config.dev_split, config.test, *columns, config.seed)
+    return conll.load(config.train, config.dev_split, config.test_split, *columns, config.seed, config.encoding)
 
 
 def count_labels(config: TrainConfig) -> int:
-    return len(conll.labels(config.train, config.text_column, config.label_column))
+    return len(conll.labels(config.train, config.text_column, config.label_column, config.encoding))
 
 
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
@@ -60,7 +60,8 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     if recipe["input"] == "pieces":
         return corpus, base.pieces_backbone(config, recipe)
     texts = [" ".join(words) for words in corpus.train.words]
-    return corpus, words_of(config, Vocabulary.learn_words(texts, config.vocab_size, config.min_count, UNBROKEN))
+    sizes = config.vocab_size, config.min_count
+    return corpus, words_of(config, Vocabulary.learn_words(texts, *sizes, UNBROKEN, config.lower))
 
 
 class TagBatches(Batches):
@@ -215,7 +216,11 @@ class Predictor(base.Predictor):
     """A tagger of words."""
 
     def predict(self, sentences: Sequence[Sequence[str]], quiet: bool = True) -> list[list[str]]:
-        """A tag for every word of every sentence, however long: lists of words -> lists of tags in BIO."""
+        """A tag for every word of every sentence, however long: lists of words -> lists of tags in BIO. Raises
+        InputError for a sentence that is no list of words."""
+        sentences = base.listed(sentences, "sentences", "predict([words])")
+        for number, words in enumerate(sentences):
+            base.check_strings(base.listed(words, f"words as sentence {number}", "[word]"), f"sentence {number}")
         filled = [list(words) for words in sentences if len(words)]
         if not filled:
             return [[] for _ in sentences]
@@ -227,29 +232,26 @@ class Predictor(base.Predictor):
 
     def read(self, path: str) -> Sentences:
         places = conll.position(self.config.text_column), conll.position(self.config.label_column)
-        return conll.encode("test", list(conll.read(pathlib.Path(path), *places)), self.labels)
+        return conll.encode("test", list(conll.read(pathlib.Path(path), *places, self.config.encoding)), self.labels)
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
-    """The lines of a CoNLL file with one more column, the predicted tag. Blank lines end sentences, as ever."""
-    word = conll.position(predictor.config.text_column)
-    lines: list[str] = []
-    for line in base.lines_of(source):
-        lines.append(line.rstrip("\r\n"))
-        if len(lines) >= base.CHUNK * 16 and not lines[-1].strip():
-            emit(predictor, lines, word, base.name_of(source))
-            lines = []
-    emit(predictor, lines, word, base.name_of(source))
+    """The lines of a CoNLL file with one more column, the predicted tag, in the scheme of the training file: O for the
+    beginning of a document, _ for CoNLL-U's ranges and empty nodes. Blank lines end sentences, as ever. What comes
+    before a line that cannot be read is answered."""
+    config, ending = predictor.config, pathlib.Path(source).suffix.lower()
+    if arguments.format not in (None, "lines") or ending in (".csv", ".jsonl"):
+        raise InputError(f"{base.name_of(source)}: a tagger reads CoNLL: a word a line, a blank line between sentences")
+    places = conll.position(config.text_column), conll.position(config.label_column)
+    blocks = conll.sentences(base.lines_of(source, config.encoding), base.name_of(source), *places)
+    for chunk in base.chunks_of(blocks, base.chunk_size(source)):
+        emit(predictor, chunk)
 
 
-def emit(predictor: Predictor, lines: list[str], word: int, name: str) -> None:
-    sentences: list[list[str]] = [[]]
-    for line in lines:
-        if conll.is_boundary(line):
-            sentences.append([])
-        else:
-            sentences[-1].append(conll.pick(conll.split(line), word, f"{name}: {line!r}"))
-    tags = itertools.chain.from_iterable(predictor.predict(sentences))
-    for line in lines:
-        print(line if conll.is_boundary(line) else f"{line}{conll.separator(line)}{next(tags)}")
+def emit(predictor: Predictor, blocks: list[list[conll.Line]]) -> None:
+    words = [[line.word for line in block if line.word is not None] for block in blocks]
+    for block, tags in zip(blocks, predictor.predict(words), strict=True):
+        names = iter(conll.from_bio(tags, predictor.meta.get("scheme", "BIO")))
+        for line in block:
+            print(line.answer(next(names) if line.word is not None else None))
     sys.stdout.flush()

@@ -23,7 +23,7 @@ from textcls.text.published import CASING, NAMES, SPECIAL
 
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
-UNBROKEN = r"\S+"  # whatever stands between white space
+UNBROKEN = r"[^ \t]+"  # whatever stands between blanks and tabs, a no-break space among them
 
 
 class Saved:
@@ -113,11 +113,14 @@ class Vocabulary(Saved):
         return cls.from_vocab(tokenizer.get_vocab())
 
     @classmethod
-    def learn_words(cls, texts: Sequence[str], vocab_size: int, min_count: int, pattern: str) -> "Vocabulary":
-        """The `vocab_size` most frequent lower-cased words that occur `min_count` times; ties in alphabetical order.
-        `pattern` is a regular expression of a word: WORD or UNBROKEN."""
+    def learn_words(
+        cls, texts: Sequence[str], vocab_size: int, min_count: int, pattern: str, lower: bool = True
+    ) -> "Vocabulary":
+        """The `vocab_size` most frequent words that occur `min_count` times, in lower case unless `lower` is false;
+        ties in alphabetical order. `pattern` is a regular expression of a word: WORD or UNBROKEN."""
         tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.Lowercase()
+        if lower:
+            tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
         learn_words(tokenizer, map(printable, texts), SPECIAL, vocab_size, min_count)
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
