@@ -120,9 +120,8 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
 
 
 def set_up(job: Job) -> Machine:
-    config, amp = job.config, job.recipe["amp"]
-    device = choose_device(config.device)
-    precision = choose_precision(config.amp, device, amp)
+    config, device = job.config, choose_device(job.config.device)
+    precision = choose_precision(config.amp, device, job.recipe["amp"])
     together = f", {parallel.size()} processes" if parallel.size() > 1 else ""
     say(f"{config.model} on {device}, {precision.name} ({precision.why}){together}")
     if device.type == "cpu":
@@ -153,7 +152,7 @@ def make_batches(job: Job, corpus: Corpus, backbone: Backbone) -> dict:
             "train": job.task.batches(corpus.train, vocabulary, wide, "train"),
             "dev": job.task.batches(corpus.dev, vocabulary, config, "dev"),
         }
-    say(*(f"{name}: {part.description}" for name, part in batches.items()))
+    say(*(f"{name}: {split.description}" for name, split in batches.items()))
     say(base.example(corpus, batches["train"], vocabulary, job.task.UNIT))
     return batches
 
@@ -191,17 +190,18 @@ def look_at_data(job: Job, model, batches: dict, backbone: Backbone, machine: Ma
         return
     source, weights = model.get_submodule(recipe["source"]), backbone.source["sha256"]
     with parallel.first_process_first():
-        for name, part in batches.items():
-            features = Features(source, weights, part, machine.precision)
+        for name, split in batches.items():
+            features = Features(source, weights, split, machine.precision)
             say(f"{name}: {features.description}")
-            part.features, _ = features.get(machine.device, name, job.config.quiet)
+            split.features, _ = features.get(machine.device, name, job.config.quiet)
 
 
 def announce(job: Job, blocks: Model, step: Step) -> None:
     """Where the run is kept, and what it will take."""
     footprint, memory = plan(blocks, step).footprint(), job.config.memory
     say(f"run folder: {job.run.folder}")
-    say(f"memory: {footprint / 2**20:,.0f} MiB predicted at the peak (--plan shows the table)")
+    what = "growth of the process" if step.device == "cpu" else "peak of the tensors"
+    say(f"memory: {what} {footprint / 2**20:,.0f} MiB, predicted (--plan shows the table)")
     if memory and footprint > parse_memory(memory):
         say(f"more than --memory {memory}; {tables.ways_out(blocks, step)}")
 
@@ -273,17 +273,18 @@ def many(flags: dict) -> None:
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
     config = recipes.complete(absolute(told(flags)))
-    folder = flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config)
-    folder = pathlib.Path(parallel.from_first(str(folder)))
+    folder = pathlib.Path(flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config))
+    folder = parallel.from_first(folder)
     sweep.check_settings(folder, config)
+    sweep.check_data([folder / f"seed-{number}" for number in numbers])
     for number in numbers:
-        part = folder / f"seed-{number}"
-        say(f"---- seed {number}: {part}")
-        if (part / "results.json").exists():
+        run_folder = folder / f"seed-{number}"
+        say(f"---- seed {number}: {run_folder}")
+        if (run_folder / "results.json").exists():
             continue
         again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
-        resume = {"resume": str(part)} if Run(part).exists() else None
-        config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(part)})
+        resume = {"resume": str(run_folder)} if Run(run_folder).exists() else None
+        config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(run_folder)})
         with run.claimed(new=not resume):
             one(config, run, last)
         say("")
@@ -333,7 +334,7 @@ def reference(config: TrainConfig, run: Run) -> list[str]:
 
 
 def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
-    common = {"quiet": True, "device": config.device, "data_dir": config.data_dir}
+    common = {"device": config.device, "data_dir": config.data_dir}
     with silence():
         if Run(folder).exists():
             one(*settings(common | {"resume": str(folder)}))
@@ -346,4 +347,4 @@ SAME_DATA = "data keep train dev test encoding text_column label_column seed sel
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parallel.end(main())

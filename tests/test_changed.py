@@ -142,7 +142,7 @@ def test_seeds_are_one_experiment(folder, call):
     assert not (folder / "three" / "seed-3").exists()
     assert "3 runs" in call("train", *flags, "1", "2", "3")
     relabel(folder / "test.csv")
-    assert "different labels" in call("train", *flags, "1", "4", status=2)
+    assert "seed-4 was trained on different data than three/seed-1" in call("train", *flags, "1", "4", status=2)
 
 
 def test_the_same_command_without_out_goes_on(folder, call):
@@ -156,3 +156,67 @@ def test_the_same_command_without_out_goes_on(folder, call):
     assert (folder / "runs" / "linear-seeds-2" / "seed-2").exists()
     call("train", *flags, "1", "2", "3")
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["linear-seeds", "linear-seeds-2"]
+
+
+def test_seeds_on_changed_data_are_not_averaged(folder, call):
+    flags = [*LINEAR, "--train", "train.csv", "--dev", "0.2", "--test", "test.csv", "--out", "three", "--seeds"]
+    call("train", *flags, "1", "2")  # two divisions of the same data
+    with open(folder / "train.csv", "a", encoding="utf-8") as file:
+        file.write("one more text,cooking\n")
+    error = call("train", *flags, "1", "3", status=2)
+    assert "seed-3 was trained on different data than three/seed-1" in error
+
+
+# ---- the rest of what a run stands on -------------------------------------------------------------------------------
+
+
+def test_the_reference_is_of_the_same_documents(folder, call):
+    """RUN/linear was trained before the files changed, or after the network: its accuracy is not shown beside it."""
+    flags = "--model lstm --epochs 1 --embedding 8 --hidden 8 --quiet".split()
+    text = call("train", *flags, *files("csv"), "--out", "run")
+    assert "trained on the same documents" in text
+    (folder / "run" / "linear").rename(folder / "linear")
+    relabel(folder / "train.csv")
+    call("train", *LINEAR, *files("csv"), "--out", "run/linear")
+    assert "is of other documents, or other labels: no reference" in call("evaluate", "run", "--quiet")
+
+
+def test_the_vocabulary_is_the_one_the_run_was_trained_with(folder, call):
+    call("train", *LINEAR, *files("csv"), "--out", "run")
+    path = folder / "run" / "tokenizer.json"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"star"', '"stra"'), "utf-8")
+    assert "of which it has not both" in call("evaluate", "run", status=2)
+    vocab = json.loads(text)["model"]["vocab"]
+    first, second = (next(word for word, number in vocab.items() if number == place) for place in (7, 8))
+    content = json.loads(text)
+    content["model"]["vocab"][first], content["model"]["vocab"][second] = vocab[second], vocab[first]
+    path.write_text(json.dumps(content), "utf-8")
+    assert "not the vocabulary that the run was trained with" in call("evaluate", "run", status=2)
+
+
+def test_the_backbone_keeps_its_dimensions(folder, call):
+    import shutil
+
+    from textcls.pretrained.hub import NANO
+
+    shutil.copytree(NANO, folder / "bert")
+    flags = "--model bert-lstm --bert bert --epochs 1 --hidden 4 --max-length 16 --quiet".split()
+    call("train", *flags, *files("csv"), "--out", "a")
+    config = folder / "bert" / "config.json"
+    config.write_text(config.read_text("utf-8").replace('"num_attention_heads": 2', '"num_attention_heads": 1'), "utf-8")
+    text = call("train", *flags, *files("csv"), "--out", "b")
+    assert " to " in next(line for line in text.splitlines() if line.startswith("train: vectors"))  # not from the cache
+    assert "the dimensions of" in call("train", "--resume", "a", status=2)
+
+
+def test_language_models_on_different_texts_are_said_to_be(folder, call):
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        rows = make_rows(30, seed=len(name) + ord(name[0]))
+        (folder / name / "test.txt").write_text("".join(f"{text}\n" for text, _ in rows), "utf-8")
+    (folder / "train.txt").write_text("".join(f"{text}\n" for text, _ in make_rows(60)), "utf-8")
+    flags = "--task lm --model lstm --embedding 8 --epochs 1 --batch-size 4 --max-length 8 --quiet".split()
+    for name in ("one", "two"):
+        call("train", *flags, "--train", "train.txt", "--test", f"{name}/test.txt", "--out", f"lm-{name}")
+    assert "tested on different documents" in call("evaluate", "lm-one", "lm-two", "--quiet")

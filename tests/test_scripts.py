@@ -109,7 +109,7 @@ def test_train_prints_and_leaves_what_it_says(folder, printed):
             "s/epoch",
             "peak rss",
             "best epoch",
-            "MiB predicted at the peak",
+            "MiB, predicted",
             "predicted  measured",
             "optimiser state",
             "one micro-batch: data",

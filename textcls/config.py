@@ -79,10 +79,10 @@ class TrainConfig:
     model: str = option("bilstm", "what to train; with --task lm lstm, with pretrain bert, if not given", "model")
     task: str = option("classification", "what for", "model")
     bert: str = option(
-        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano (small, always there)", "model"
+        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano, small and always there", "model"
     )
     scratch: bool | None = option(
-        None, "begin at random weights: take of --bert its shape and vocabulary alone", "model"
+        None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
     )
     next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words", "model")
     dropout: float | None = option(
@@ -239,8 +239,8 @@ def check_bounds(name: str, value) -> None:
         return
     if above is not None and not value > above:
         raise InputError(f"{flag(name)} {value}: must be above {above}")
-    if below is not None and not least <= value < below:
-        raise InputError(f"{flag(name)} {value}: must be at least {least} and below {below}")
+    if below is not None and not (least or 0) <= value < below:
+        raise InputError(f"{flag(name)} {value}: must be at least {least or 0} and below {below}")
     if least is not None and not value >= least:
         raise InputError(f"{flag(name)} {value}: must be {f'at least {least}' if least else '0 or more'}")
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data.corpus import identity
@@ -39,6 +41,8 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
         raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None
     kind = TASKS[config.task].Predictor
     vocabulary = kind.vocabulary_kind.from_folder(run.folder)
+    if vocabulary.digest != meta["vocabulary"]:
+        raise InputError(f"{run.folder / 'tokenizer.json'}: not the vocabulary that the run was trained with")
     precision = choose_precision(config.amp, where, recipe["amp"])
     return kind(run, meta, recipe, config, model, vocabulary, where, precision)
 
@@ -71,6 +75,9 @@ def reference(folder: pathlib.Path) -> list[str]:
     path = folder / recipes.REFERENCE / "results.json"
     if not path.exists():
         return []
+    ours, theirs = Run(folder).splits(), Run(path.parent).splits()
+    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
+        return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
     accuracy = json.loads(path.read_text("utf-8"))["metrics"]["accuracy"]["value"]
     what = "accuracy of a bag of words (TF-IDF) trained on the same documents"
     return [f"{recipes.REFERENCE:<15} {accuracy:.4f} {what}: {path.parent}"]

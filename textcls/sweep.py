@@ -51,11 +51,31 @@ def differences(folder: pathlib.Path, config: TrainConfig) -> list[str]:
     return found
 
 
+def check_data(folders: list[pathlib.Path]) -> None:
+    """Raise InputError where the runs began with different data, or over different weights."""
+    folders = [folder for folder in folders if Run(folder).exists()]
+    metas = [Run(folder).meta() for folder in folders]
+    for what, facts in (
+        ("on different data", [meta["source"] for meta in metas]),
+        ("over different weights", [weights(meta["backbone"]) for meta in metas]),
+    ):
+        for folder, fact in zip(folders, facts, strict=True):
+            if fact != facts[0]:
+                raise InputError(f"{folder} was trained {what} than {folders[0]}: seeds are one experiment")
+
+
+def weights(source: dict) -> tuple[str | None, str | None]:
+    """Digests of what a run read of a backbone; what it drew itself (--scratch) depends on the seed."""
+    drawn = source.get("path") == "backbone"
+    return None if drawn else source.get("sha256"), source.get("vectors")
+
+
 def summary(folders: list[pathlib.Path]) -> str:
     """A row a seed, mean and standard deviation below; runs that learned nothing are marked, and the mean is given
     with and without them. Also written beside the runs, as seeds.json."""
-    paths = [folder / "results.json" for folder in folders]
-    results = [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]
+    check_data(folders)
+    tested = [folder for folder in folders if (folder / "results.json").exists()]
+    results = [json.loads((folder / "results.json").read_text("utf-8")) for folder in tested]
     if not results:
         return (
             "no test split, and so no results to summarise; evaluate the runs with: "
@@ -67,15 +87,15 @@ def summary(folders: list[pathlib.Path]) -> str:
     values = np.array([[result["metrics"][name]["value"] for name in names] for result in results])
     fine = np.array([not collapsed(result) for result in results])
     rows = [["", *map(title, names), ""]]
-    for result, numbers, learned in zip(results, values, fine, strict=True):
-        rows.append([result["run"], *map(number, numbers), "" if learned else "collapsed"])
+    for folder, numbers, learned in zip(tested, values, fine, strict=True):
+        rows.append([str(folder), *map(number, numbers), "" if learned else "collapsed"])
     rows.append(["mean ± sd", *spread(values), f"{len(values)} runs"])
     if 0 < fine.sum() < len(fine):
         rows.append(["without the collapsed", *spread(values[fine]), f"{fine.sum()} runs"])
     write_json(
         folders[0].parent / "seeds.json",
         {
-            "runs": [result["run"] for result in results],
+            "runs": list(map(str, tested)),
             "collapsed": (~fine).tolist(),
             "mean": dict(zip(names, values.mean(0).tolist(), strict=True)),
             "sd": dict(zip(names, deviation(values).tolist(), strict=True)),

@@ -91,9 +91,7 @@ def position(column: str) -> int:
     return place - 1 if place > 0 else place
 
 
-def read(
-    path: pathlib.Path, word: int, tag: int, encoding: str = UTF8
-) -> Iterator[tuple[str, list[str], list[str]]]:
+def read(path: pathlib.Path, word: int, tag: int, encoding: str = UTF8) -> Iterator[tuple[str, list[str], list[str]]]:
     """(FILE:LINE of its first word, words, tags) of every sentence."""
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, and no CoNLL file' if path.is_dir() else 'no such file'}")

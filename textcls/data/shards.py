@@ -75,6 +75,14 @@ class Passages:
         return total
 
     def take(self, chosen: np.ndarray) -> "Passages":
+        """Some of the documents, under a name of their own."""
+        shard, place = self.shard[chosen], self.place[chosen]
+        ids = np.array([number_of(str(self.ids), shard.tobytes().hex(), place.tobytes().hex())], np.uint64)
+        return Passages(self.shards, shard, place, ids)
+
+    def without(self, dropped: np.ndarray) -> "Passages":
+        """The same but for what is of no use."""
+        chosen = ~dropped
         return Passages(self.shards, self.shard[chosen], self.place[chosen], self.ids)
 
 
@@ -119,7 +127,7 @@ def passages(
     digests = (f"{shard.path.name} {len(shard.offsets)}" for shard in shards)
     whole = Passages(shards, numbers, places, np.array([number_of(*digests)], np.uint64))
     long_enough = whole.lengths >= SHORTEST
-    return whole.take(long_enough), int((~long_enough).sum())
+    return whole.without(~long_enough), int((~long_enough).sum())
 
 
 def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -> Shard:

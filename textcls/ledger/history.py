@@ -34,16 +34,27 @@ def growth(predicted: Plan, measured: Measured, resident: int) -> int:
 
 
 def keep(run: Run, predicted: Plan, measured: Measured, growth: int) -> None:
+    """Of a run that was stopped and resumed the larger growth, since each process has seen a part of it."""
+    before = read(run.folder / "ledger.json")
+    growth = max(growth, int(before.get("growth", 0)))
     facts = {"device": predicted.step.device, "growth": growth, "predicted": predicted.footprint()}
     write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | facts)
 
 
 def last_runs(folder: pathlib.Path, device: str) -> dict[str, tuple[int, int]]:
     """{run: (predicted, measured) bytes} of the newest runs in `folder` on this kind of device, newest first."""
+    paths = [*folder.glob("*/ledger.json"), *folder.glob("*/seed-*/ledger.json")]
     runs = {}
-    for path in sorted(folder.glob("*/ledger.json"), key=os.path.getmtime, reverse=True):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            ledger = json.loads(path.read_text("utf-8"))
-            if ledger["device"] == device and ledger["growth"]:
-                runs[str(path.parent)] = int(ledger["predicted"]), int(ledger["growth"])
+    for path in sorted(paths, key=os.path.getmtime, reverse=True):
+        ledger = read(path)
+        if ledger.get("device") == device and ledger.get("growth"):
+            runs[str(path.parent)] = ledger["predicted"], ledger["growth"]
     return dict(itertools.islice(runs.items(), LAST_RUNS))
+
+
+def read(path: pathlib.Path) -> dict:
+    """A ledger.json, empty where there is none, or where it is damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        ledger = json.loads(path.read_text("utf-8"))
+        return ledger | {name: int(ledger[name]) for name in ("predicted", "growth")}
+    return {}

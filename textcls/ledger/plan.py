@@ -16,6 +16,7 @@ PARTS = ("embedding", "attention", "feed-forward", "LSTM", "head")
 # C library's heap, and a constant for compiled kernels (runtime/device.py bounds them) and the pages of the libraries.
 # docs/memory.md shows the runs that both were chosen by.
 HEAP, KERNELS = 1.25, 224 * 2**20
+BEFORE = 350 * 2**20  # of the process before training: Python, torch, a small backbone, the texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +164,19 @@ def plan(model: Model, step: Step) -> Plan:
     return Plan(model(step), step)
 
 
+def room(device: str, memory: float) -> float:
+    """Bytes of `memory` that training may take: on the CPU the process has had BEFORE of them already."""
+    return memory - BEFORE if device == "cpu" else memory
+
+
 def largest_micro_batch(model: Model, step: Step, memory: float) -> int:
-    """The most documents of a micro-batch whose footprint is within `memory` bytes, 0 where not even one's is."""
+    """The most documents of a micro-batch whose footprint leaves the process within `memory` bytes, 0 where not even one's
+    does."""
 
     def fits(documents: int) -> bool:
-        return plan(model, dataclasses.replace(step, batch=documents * step.windows)).footprint() <= memory
+        return plan(model, dataclasses.replace(step, batch=documents * step.windows)).footprint() <= room(
+            step.device, memory
+        )
 
     if not fits(1):
         return 0

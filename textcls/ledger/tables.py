@@ -4,7 +4,7 @@ import dataclasses
 
 from textcls.ledger.cluster import NETWORK, PEAKS, USED, Cluster
 from textcls.ledger.measure import Measured
-from textcls.ledger.plan import HEAP, KERNELS, Model, Plan, Step, accumulation, largest_micro_batch, plan
+from textcls.ledger.plan import BEFORE, HEAP, KERNELS, Model, Plan, Step, accumulation, largest_micro_batch, plan
 from textcls.models.bert import BertConfig
 from textcls.models.recurrent import WordDims
 from textcls.report.text import table
@@ -45,7 +45,8 @@ def memory_rows(predicted: Plan) -> dict[str, int]:
 MEANING = f"""\
 peak of the tensors: everything that a step asks for at its worst moment
 growth of the process: what has to fit, estimated from above: the tensors that are written, times {HEAP:g} for holes in
-    the heap, and {KERNELS / 2**20:.0f} MiB for compiled kernels; it comes on top of about 300 MiB before training
+    the heap, and {KERNELS / 2**20:.0f} MiB for compiled kernels; the table below counts {BEFORE / 2**20:.0f} MiB
+    besides, which the process has before training
 """
 
 
@@ -69,7 +70,7 @@ def micro_batch_table(model: Model, step: Step, memory: int, longest: int) -> st
     """The largest micro-batch that fits, and the accumulation that keeps the documents of a step."""
     documents = step.documents
     rows = [["tokens", "largest micro-batch", f"for {documents} documents a step", "MiB then"]]
-    for tokens in (128, 256, 512):
+    for tokens in sorted({128, 256, 512, step.tokens}):
         if tokens > longest:
             continue
         step = dataclasses.replace(step, tokens=tokens, accumulate=2)  # gradients stay between micro-batches

@@ -3,7 +3,6 @@
 Dimensions: B batch, T tokens, H hidden.
 """
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -94,4 +93,8 @@ def layer(variant: str, small: bool = False) -> Callable[[BertConfig], nn.Module
     """What :class:`textcls.Bert` builds its layers with to be a TRANS-BLSTM or a pure BLSTM:
     `Bert(config, make=layer("trans-blstm-2"))`. What such a model shares with BERT has BERT's names, so that a
     published state dict fits the transformer part."""
-    return functools.partial(LAYERS[variant], small=small)
+
+    def make(config: BertConfig) -> nn.Module:
+        return LAYERS[variant](config, small)
+
+    return make

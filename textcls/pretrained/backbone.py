@@ -50,12 +50,16 @@ def words_of(config: TrainConfig, vocabulary: Vocabulary | Words) -> Backbone:
     pairs = len(vocabulary.places) if isinstance(vocabulary, Vocabulary) else 0
     and_pairs = f" and {pairs:,} pairs of words" if pairs else ""
     description = f"{len(vocabulary) - pairs:,} words{and_pairs} of the training texts"
-    size, vectors = config.embedding or 0, None
+    size, vectors, source = config.embedding or 0, None, {"name": "words"}
     if config.vectors:
         places, vectors = vectors_file.read(pathlib.Path(config.vectors), vocabulary)
-        size, vectors = vectors.shape[1], (places, vectors)
+        size, vectors, source["vectors"] = (
+            vectors.shape[1],
+            (places, vectors),
+            files.sha256(pathlib.Path(config.vectors)),
+        )
         description += f", {len(places):,} with a vector of {size} numbers from {pathlib.Path(config.vectors).name}"
-    return Backbone(WordDims(len(vocabulary), size), vocabulary, {"name": "words"}, description, vectors=vectors)
+    return Backbone(WordDims(len(vocabulary), size), vocabulary, source, description, vectors=vectors)
 
 
 def bert_of(config: TrainConfig) -> Backbone:

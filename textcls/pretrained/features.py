@@ -64,7 +64,8 @@ class Features:
         return self.cached or self._compute(device, name, quiet)
 
     def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path | None:
-        key = hashlib.blake2b(f"{weights} {self.precision.name} {size}".encode(), digest_size=16)
+        dims = sorted(vars(self.source.bert.config).items())
+        key = hashlib.blake2b(f"{weights} {dims} {self.precision.name} {size}".encode(), digest_size=16)
         sequences = self.batches.sequences
         for part in (sequences.rows.tokens, sequences.rows.offsets, sequences.first):
             key.update(np.ascontiguousarray(part).tobytes())

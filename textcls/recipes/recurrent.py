@@ -82,8 +82,8 @@ def bilstm(c: TrainConfig, dims: BertConfig, labels: int) -> BiLSTMClassifier:
 
 
 def bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    stack = lstm_layers(c, step, dims.hidden_size, 2, False)
-    return [embedding(dims, step, False), *stack, bilstm_head(step, 2 * c.hidden, labels, c.dropout, c.pooling)]
+    lstms = lstm_layers(c, step, dims.hidden_size, 2, False)
+    return [embedding(dims, step, False), *lstms, bilstm_head(step, 2 * c.hidden, labels, c.dropout, c.pooling)]
 
 
 def lstm_from_scratch(c: TrainConfig, dims: WordDims, labels: int) -> RecurrentClassifier:
@@ -128,8 +128,8 @@ def bilstm_tagger(c: TrainConfig, dims: BertConfig, labels: int) -> Tagger:
 
 
 def bilstm_tagger_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    stack = lstm_layers(c, step, dims.hidden_size, 2, False)
-    return [embedding(dims, step, False), *stack, tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf)]
+    lstms = lstm_layers(c, step, dims.hidden_size, 2, False)
+    return [embedding(dims, step, False), *lstms, tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf)]
 
 
 def bilstm_scratch_tagger(c: TrainConfig, dims: WordDims, labels: int) -> Tagger:
@@ -158,7 +158,7 @@ def language_model(c: TrainConfig, dims: WordDims, labels: int) -> LanguageModel
 def language_model_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
     """Word vectors, LSTM layers with a mask of one step each, and the tied product over the vocabulary."""
     H, V, slots, width = dims.hidden_size, dims.vocab_size, step.slots, step.width
-    stack = [lstm(step, H, H, c.layers, 0.0, index, directions=1) for index in range(c.layers)]
+    lstms = [lstm(step, H, H, c.layers, 0.0, index, directions=1) for index in range(c.layers)]
     saved = {
         "dropout masks (B, 1, H)": (c.layers + 1) * FLOAT * step.batch * H * (c.dropout > 0),
         "input (B, T, H)": width * slots * H,
@@ -166,7 +166,7 @@ def language_model_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Ste
     }
     head = Block("next word", "head", saved, flop=2 * slots * H * V, trainable=V, products=H * V,
                  extra=2 * FLOAT * slots * V + FLOAT * H * V)  # fmt: skip
-    return [word_vectors(dims, step), *stack, head]
+    return [word_vectors(dims, step), *lstms, head]
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------------

@@ -27,12 +27,12 @@ class Result:
 
 def compare(results: Sequence[Result]) -> list[str]:
     """A sentence for each pair of runs; p corrected by Holm's method where there are more than two runs."""
-    if any(result.items is None for result in results):
-        return []
     first = results[0].summary["split"]
     for kind, what in (("ids", "documents"), ("answers", "labels")):
         if any(result.summary["split"].get(kind) != first.get(kind) for result in results):
             return [f"not compared document by document: the runs were tested on different {what}"]
+    if any(result.items is None for result in results):
+        return []
     pairs = list(itertools.combinations(results, 2))
     differences, p_values = zip(*(first.items.against(second.items) for first, second in pairs), strict=True)
     what = results[0].items.metric

@@ -7,6 +7,7 @@ up, so that all take the same step. The first process alone prints, and alone wr
 import contextlib
 import datetime
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import distributed, nn
 # A process waits as long for the others: the first one may have features to compute, or a text to tokenise.
 PATIENCE = datetime.timedelta(hours=12)
 _alone = False
+_lost: list[RuntimeError] = []
 
 
 class LostProcess(Exception):
@@ -35,6 +37,16 @@ def join() -> None:
 def leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def end(status: int) -> None:
+    """Leave Python. After a process was lost at once: freeing what was exchanged with it while gloo's threads free
+    their own can wait for ever, each side for the other (torch 2.13), or abort."""
+    if _lost:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def local_rank() -> int:
@@ -85,6 +97,7 @@ def lost_processes() -> Iterator[None]:
         # NCCL's errors have a class; gloo's are RuntimeErrors that name its source files. Others are not about this.
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
+        _lost.append(error)  # kept with its frames: see end()
         raise LostProcess(str(error).strip().split("\n")[0]) from None
 
 

@@ -1,4 +1,4 @@
-"""What is said while things go on: lines and progress bars, and the one switch that silences both."""
+"""What is said while things go on. `quiet` is a run without bars; `silence()` is for a run inside a run: no lines either."""
 
 import contextlib
 import sys

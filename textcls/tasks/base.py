@@ -19,6 +19,7 @@ from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, 
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import fingerprint
 from textcls.runtime.progress import through
 from textcls.text.batches import IGNORED, Batches
 from textcls.text.vocabulary import Vocabulary, Words
@@ -174,6 +175,13 @@ def stored(name: str, identity: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name if kind == "ids" else f"{name}-{kind}": numbers for kind, numbers in identity.items()}
 
 
+def digest(splits: dict[str, np.ndarray]) -> str:
+    """Of all items with their answers, whichever split a seed has put them into."""
+    items = [np.stack([ids, splits.get(f"{name}-answers", ids)], 1) for name, ids in splits.items() if "-" not in name]
+    items = np.concatenate(items)
+    return fingerprint(items[np.lexsort(items.T)].tobytes().hex()).hex()
+
+
 def check_split(run: Run, name: str, split, labels: list[str]) -> None:
     """Raise InputError where a split is not what it was when the run began: other items, or other answers to them."""
     before = run.splits()
@@ -190,14 +198,17 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
     run.folder.mkdir(parents=True, exist_ok=True)
     if frozen and config.scratch:
         keep_in_run(backbone, run.folder)
+    splits = splits_of(corpus)
     meta = {
         "config": config.stored(),
         "labels": corpus.labels,
         "data": corpus.description,
+        "source": digest(splits),
         "dims": vars(backbone.dims),
+        "vocabulary": backbone.vocabulary.digest,
         "backbone": backbone.source,
     } | corpus.facts
-    run.create(meta | facts, splits_of(corpus), backbone.vocabulary)
+    run.create(meta | facts, splits, backbone.vocabulary)
 
 
 def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, frozen: bool) -> None:
@@ -206,10 +217,13 @@ def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Bac
     for name in ("train", "dev", "test"):
         if getattr(corpus, name) is not None:
             check_split(run, name, getattr(corpus, name), corpus.labels)
+    meta = run.meta()
+    if vars(backbone.dims) != meta["dims"]:
+        raise InputError(f"{run.folder}: the dimensions of {config.bert} are not those the run began with")
     if type(backbone.vocabulary).from_folder(run.folder).digest != backbone.vocabulary.digest:
         raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
     if frozen:
-        backbone.source = run.meta()["backbone"]
+        backbone.source = meta["backbone"]
         reload(backbone.source, run.folder)
 
 

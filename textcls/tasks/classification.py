@@ -88,7 +88,7 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
 def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:
     progress = through(f"tokenising {name}", config.quiet)
     sides = [encode(vocabulary, side, progress) for side in zip(*split.texts, strict=True)]
-    sequences = rows_of(sides, vocabulary, config)
+    sequences = sequences_of(sides, vocabulary, config)
     result = Batches(sequences, split.labels, config.batch_size, config.seed, vocabulary.pad)
     what = f"up to {config.max_windows} windows" if sequences.documents is not None else f"{config.max_length} tokens"
     share = sequences.truncated / len(split)
@@ -96,7 +96,7 @@ def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name:
     return result
 
 
-def rows_of(sides: Sequence[Pieces], vocabulary: Vocabulary, config: TrainConfig) -> Sequences:
+def sequences_of(sides: Sequence[Pieces], vocabulary: Vocabulary, config: TrainConfig) -> Sequences:
     """Documents as the model reads them: one row each, or windows of the long ones."""
     if config.long_documents != "window":
         return assemble(sides, vocabulary, config.max_length, config.truncate)
@@ -206,8 +206,8 @@ def chance(corpus: Corpus) -> dict:
 
 def cached_logits(predictor: "Predictor", split: Documents, quiet: bool = True) -> tuple[np.ndarray, float]:
     """(logits (N, C), seconds they took) of a split, kept in RUN/logits under checkpoint, device and data."""
-    checkpoint = files.sha256(predictor.run.folder / "best.pt")
-    digest = hashlib.sha256(f"{checkpoint} {predictor.device.type}".encode() + split.ids.tobytes())
+    rests_on = [files.sha256(predictor.run.folder / name) for name in ("best.pt", "config.json")]
+    digest = hashlib.sha256(f"{rests_on} {predictor.device.type}".encode() + split.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
     cached = files.read_arrays(path) or {}
     if "seconds" in cached and cached["logits"].shape == (len(split), len(predictor.labels)):
@@ -268,7 +268,7 @@ class Predictor(base.Predictor):
         progress = through("tokenising", quiet)
         sides = [self.vocabulary.encode(side, progress) for side in zip(*map(self._parts, texts), strict=True)]
         self.model.to(self.device)  # only now: the members of an ensemble take turns on the device
-        return Batches(rows_of(sides, self.vocabulary, self.config), None, base.BATCH, pad=self.vocabulary.pad)
+        return Batches(sequences_of(sides, self.vocabulary, self.config), None, base.BATCH, pad=self.vocabulary.pad)
 
     def _parts(self, text: Text) -> tuple[str, ...]:
         parts = (text,) if isinstance(text, str) else tuple(text)

@@ -68,9 +68,9 @@ class TagBatches(Batches):
     """Sentences of tagged words, long ones in several rows; `tags[i]` belong to the words that begin at `starts[i]`.
     Without `tags` the words are there to be predicted."""
 
-    def __init__(self, rows: Chunks, tags: Pieces | None, batch_size: int, seed: int = 0, pad: int = 0):
-        super().__init__(rows.sequences, None, batch_size, seed, pad)
-        self.starts, self.tags, self.sentences = rows.starts, tags, rows.sentences
+    def __init__(self, chunked: Chunks, tags: Pieces | None, batch_size: int, seed: int = 0, pad: int = 0):
+        super().__init__(chunked.sequences, None, batch_size, seed, pad)
+        self.starts, self.tags, self.sentences = chunked.starts, tags, chunked.sentences
 
     def collate(self, documents: np.ndarray) -> Batch:
         batch = super().collate(documents)
@@ -83,10 +83,10 @@ class TagBatches(Batches):
 
 
 def batches(split: Sentences, vocabulary: Vocabulary, config: TrainConfig, name: str) -> TagBatches:
-    rows = chunks(split.words, vocabulary, config.max_length)
-    tags = Pieces(np.concatenate(split.tags).astype(np.int32), rows.starts.offsets)  # divided as their words are
-    result = TagBatches(rows, tags, config.batch_size, config.seed, vocabulary.pad)
-    more, words = len(rows.starts) - len(split), sum(map(len, split.words))
+    chunked = chunks(split.words, vocabulary, config.max_length)
+    tags = Pieces(np.concatenate(split.tags).astype(np.int32), chunked.starts.offsets)  # divided as their words are
+    result = TagBatches(chunked, tags, config.batch_size, config.seed, vocabulary.pad)
+    more, words = len(chunked.starts) - len(split), sum(map(len, split.words))
     result.description = f"{len(split)} sentences, {words:,} words; {more} rows more for long sentences"
     return result
 
@@ -224,8 +224,8 @@ class Predictor(base.Predictor):
         filled = [list(words) for words in sentences if len(words)]
         if not filled:
             return [[] for _ in sentences]
-        rows = chunks(filled, self.vocabulary, self.config.max_length)
-        batches = TagBatches(rows, None, base.BATCH, pad=self.vocabulary.pad)
+        chunked = chunks(filled, self.vocabulary, self.config.max_length)
+        batches = TagBatches(chunked, None, base.BATCH, pad=self.vocabulary.pad)
         self.model.to(self.device)
         tags = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
         return [[self.labels[tag] for tag in next(tags)] if len(words) else [] for words in sentences]

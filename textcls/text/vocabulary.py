@@ -234,7 +234,10 @@ def read_pairs(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     pairs = []
     if isinstance(tokenizer.model, models.WordLevel):
         vocab = tokenizer.get_vocab()
-        spelled = ((word.split(" "), number) for word, number in vocab.items() if " " in word)
+        spelled = [(word.split(" "), number) for word, number in vocab.items() if " " in word]
+        for pair, _ in spelled:
+            if pair[0] not in vocab or pair[-1] not in vocab:
+                raise InputError(f"vocabulary: a pair of words, {' '.join(pair)!r}, of which it has not both; damaged")
         pairs = sorted((vocab[first] << 32 | vocab[second], number) for (first, second), number in spelled)
     return np.array([key for key, _ in pairs], np.int64), np.array([number for _, number in pairs], np.int32)
 

@@ -74,10 +74,12 @@ def train(
             progress = EpochProgress(what, config.quiet, len(order), state.position, *of_run)
             while state.position < len(order):
                 chosen = order[state.position : state.position + config.accumulate]
-                parts, targets, stop = parallel.divide(batches, chosen, config.batch_size, interruption.requested)
+                micro_batches, targets, stop = parallel.divide(
+                    batches, chosen, config.batch_size, interruption.requested
+                )
                 set_learning_rate(setup.optimizer, learning_rate(state.step, total, config.lr, config.warmup))
-                losses, norm, taken, carry = update(setup, parts, targets, carry)
-                tally.add(parts, losses, norm)
+                losses, norm, taken, carry = update(setup, micro_batches, targets, carry)
+                tally.add(micro_batches, losses, norm)
                 state.step, state.skipped = state.step + taken, state.skipped + (not taken)
                 state.position += len(chosen)
                 progress.update(len(chosen))
