@@ -22,7 +22,7 @@ def run(tmp_path):
 
 
 def test_round_trip(run):
-    assert run.exists() and run.meta() == {"format": FORMAT, "labels": ["a", "b"]}
+    assert run.exists() and run.meta() == {"format": FORMAT, "run": run.meta()["run"], "labels": ["a", "b"]}
     assert run.splits()["train"].tolist() == [0, 1, 2]
     run.save("best.pt", {"model": {"w": torch.arange(3.0)}, "epoch": 2})
     assert torch.equal(run.load("best.pt")["model"]["w"], torch.arange(3.0))

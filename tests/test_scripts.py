@@ -524,17 +524,20 @@ def test_bad_bytes_on_standard_input(folder):
 
 def test_a_damaged_run_folder(folder, tmp_path, call):
     shutil.copytree(folder / "runs" / "bilstm", tmp_path / "run")
+    name_of_run = Run(tmp_path / "run").meta()["run"]
     for name, content, message in (
         ("best.pt", b"PK\x03\x04", "not a readable checkpoint"),
         ("tokenizer.json", b"{", "not a tokenizer file"),
         ("config.json", b"{}", "config.json: damaged, or not written by textcls"),
         ("config.json", b'{"format": 1}', "a run folder of another version of textcls (format 1, this one reads 2)"),
         ("config.json", b'{"format": 7}', "a run folder of another version of textcls (format 7, this one reads 2)"),
-        ("config.json", b'{"format": 2}', "config.json and best.pt do not make a model"),
+        ("config.json", b'{"format": 2}', "best.pt: the checkpoint of another run"),
+        ("config.json", json.dumps({"format": 2, "run": name_of_run}).encode(), "best.pt do not make a model"),
+        ("best.pt", (folder / "runs" / "bert" / "best.pt").read_bytes(), "best.pt: the checkpoint of another run"),
     ):
         keep = (tmp_path / "run" / name).read_bytes()
         (tmp_path / "run" / name).write_bytes(content)
         assert message in call("evaluate", tmp_path / "run", status=2)
         (tmp_path / "run" / name).write_bytes(keep)
-    torch.save({"format": 2, "model": {"w": torch.zeros(1)}}, tmp_path / "run" / "best.pt")
+    torch.save({"format": 2, "run": name_of_run, "model": {"w": torch.zeros(1)}}, tmp_path / "run" / "best.pt")
     assert "the weights do not fit the model: missing head.0.bias" in call("evaluate", tmp_path / "run", status=2)

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import socket
 from collections.abc import Iterator
 
@@ -83,7 +84,7 @@ class Run:
             vocabulary.save(self.folder)
         with files.replacing(self.folder / "splits.npz") as file:
             np.savez(file, **splits)
-        files.write_json(self.folder / "config.json", {"format": FORMAT, **meta})
+        files.write_json(self.folder / "config.json", {"format": FORMAT, "run": secrets.token_hex(8), **meta})
 
     def meta(self) -> dict:
         path = self.folder / "config.json"
@@ -111,11 +112,15 @@ class Run:
             raise InputError(f"{path}: missing or damaged")
         return arrays
 
+    def _name(self) -> str | None:
+        """What tells this run's checkpoints from those of any other."""
+        return self.meta().get("run") if self.exists() else None
+
     def save(self, name: str, content: dict) -> None:
         path = self.folder / name
         with files.replacing(path) as file:
             try:
-                torch.save({"format": FORMAT, **content}, file)
+                torch.save({"format": FORMAT, "run": self._name(), **content}, file)
             except RuntimeError as error:
                 # When a write fails, torch's zip writer stumbles over the missing bytes and hides why they are missing.
                 cause = error.__context__
@@ -134,6 +139,8 @@ class Run:
         content = load_tensors(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path}: not a checkpoint of format {FORMAT}")
+        if content.pop("run", None) != self._name():
+            raise InputError(f"{path}: the checkpoint of another run")
         return content
 
     def write_metrics(self, history: list[dict]) -> None:
