@@ -20,14 +20,13 @@ def exit_on_input_error(main):
 
     @functools.wraps(main)
     def entry(argv=None) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            show_everything(stream)
+        open_streams()
         try:
-            return main(argv) or 0
-        except BrokenPipeError:
-            # The reader of our output (`| head`) went away: nothing is wrong. Python would complain once more when it
-            # flushes at exit, so give it a place to flush to.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = main(argv) or 0
+            sys.stdout.flush()  # here, where an error can still be explained, and not at exit
+            return status
+        except BrokenPipeError:  # the reader of our output (`| head`) has what it wants: nothing is wrong
+            lead_nowhere(sys.stdout)
             return 0
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -41,10 +40,26 @@ def exit_on_input_error(main):
     return entry
 
 
+def open_streams() -> None:
+    """Standard output and error, ready for any text; where one is closed (`>&-`, a service), what is written to it is
+    lost, and nothing else."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        show_everything(getattr(sys, name))
+
+
 def show_everything(stream, encoding: str | None = None) -> None:
     """Let a stream escape what its encoding cannot show, in place of failing; `encoding` gives it another one."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(encoding=encoding or stream.encoding, errors="backslashreplace")
+
+
+def lead_nowhere(stream) -> None:
+    """Lead a stream whose reader is gone to nowhere: later writes, and Python's own flush at exit, are no errors."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def explain_os_error(error: OSError) -> str:

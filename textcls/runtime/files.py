@@ -47,7 +47,9 @@ def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
 
 
 def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", by_all)
+    """UTF-8. The bytes of a file's name that are no UTF-8 (lone surrogates in Python) become JSON's own escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"), by_all)
 
 
 def sha256(path: pathlib.Path) -> str:

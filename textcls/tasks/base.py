@@ -249,6 +249,8 @@ def check_strings(parts: Sequence, where: str) -> None:
 def opened(source: str | os.PathLike) -> Iterator[BinaryIO]:
     """The file, or standard input for "-"."""
     if str(source) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give a file in place of -")
         yield sys.stdin.buffer
     else:
         with open(source, "rb") as file:
@@ -285,4 +287,4 @@ def chunks_of(items: Iterable, size: int) -> Iterator[list]:
 
 def chunk_size(source: str | os.PathLike) -> int:
     """Items that are predicted together: of what is typed, one."""
-    return 1 if str(source) == "-" and sys.stdin.isatty() else CHUNK
+    return 1 if str(source) == "-" and sys.stdin is not None and sys.stdin.isatty() else CHUNK
