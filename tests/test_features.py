@@ -1,5 +1,7 @@
 """Cached features equal computing them again; long documents in windows."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from tests.test_training import CPU, FP32, make_batches
 from textcls.models.recurrent import BertVectors, Recurrent, RecurrentClassifier
 from textcls.pretrained import features
 from textcls.pretrained.features import Features
-from textcls.runtime.cache import cache_folder
 from textcls.runtime.errors import InputError
 from textcls.tasks.classification import collect_logits, document_logits
 from textcls.text.batches import Batches
@@ -79,11 +80,29 @@ def test_a_damaged_file_is_made_anew(tiny_shape, cache):
     assert np.array_equal(cached(model, batches), first)
 
 
-def test_a_full_disk_is_told_before_it_is_full(tiny_shape, cache, monkeypatch):
+def no_room(monkeypatch) -> None:
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
-    with pytest.raises(InputError, match="the vectors need .* GiB; set TEXTCLS_CACHE"):
-        cached(model_of(tiny_shape), make_batches(5))
-    assert not list(cache_folder().glob("*.npy"))
+
+
+def too_large(monkeypatch) -> None:
+    def fail(file, start, size):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(features.os, "posix_fallocate", fail)
+
+
+@pytest.mark.parametrize("full", [no_room, too_large])
+def test_a_full_disk_only_costs_time(tiny_shape, cache, monkeypatch, full):
+    batches = make_batches(5)
+    expected = np.array(cached(model_of(tiny_shape), batches))
+    for path in cache.iterdir():
+        path.unlink()
+    full(monkeypatch)
+    assert np.array_equal(cached(model_of(tiny_shape), batches), expected)
+    assert not list(cache.iterdir())
+    monkeypatch.setattr(features, "free_memory", lambda: 100)
+    with pytest.raises(InputError, match="the vectors need .* GiB of memory are free; .* with TEXTCLS_CACHE"):
+        cached(model_of(tiny_shape), batches)
 
 
 # ---- windows --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from textcls.data.corpus import Corpus, check, documents, split_dev
 from textcls.data.download import download
 from textcls.runtime import files
-from textcls.runtime.cache import cache_folder, cached, pack, unpack
+from textcls.runtime.cache import cache_folder, cached, needed, pack, unpack
 from textcls.runtime.errors import InputError, known
 from textcls.runtime.files import fingerprint
 
@@ -84,7 +84,8 @@ def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
     """The archive, or the folder that holds the two unpacked ones."""
     if data_dir is None:
         target = cache_folder() / ARCHIVE
-        return target if target.is_file() else download(URL, target, SHA256, "20newsgroups", "--data-dir", quiet)
+        with needed("20newsgroups"):
+            return target if target.is_file() else download(URL, target, SHA256, "20newsgroups", "--data-dir", quiet)
     path = pathlib.Path(data_dir)
     if path.is_file():
         return path

@@ -17,7 +17,7 @@ from textcls.data.corpus import Corpus, check_share, number_of
 from textcls.data.decoding import UTF8
 from textcls.data.plain import lines_of, paths
 from textcls.runtime import files, parallel
-from textcls.runtime.cache import cache_folder
+from textcls.runtime.cache import cache_folder, needed
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
 from textcls.text.vocabulary import Vocabulary
@@ -140,14 +140,19 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -
     offsets = (files.read_arrays(index) or {}).get("offsets")
     if offsets is not None and tokens.is_file() and tokens.stat().st_size == offsets[-1] * dtype.itemsize:
         return Shard(tokens, dtype, offsets)
-    try:
+    with needed("tokens"):
         tokens.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{tokens.parent}: {error.strerror}; say where tokens may lie with TEXTCLS_CACHE") from None
-    offsets = [0]
-    with files.replacing(tokens, by_all=True) as file:
-        end = 0
-        for line, pieces in tokenised(lines_of(path, encoding), vocabulary):
+        offsets = write_tokens(tokens, tokenised(lines_of(path, encoding), vocabulary), dtype)
+        with files.replacing(index, by_all=True) as file:
+            np.savez(file, offsets=offsets)
+    return Shard(tokens, dtype, offsets)
+
+
+def write_tokens(path: pathlib.Path, lines: Iterable[tuple[str, np.ndarray]], dtype: np.dtype) -> np.ndarray:
+    """Write the word pieces of all lines; where the documents begin, and the end of the last."""
+    offsets, end = [0], 0
+    with files.replacing(path, by_all=True) as file:
+        for line, pieces in lines:
             if line.strip():
                 file.write(mark(pieces).astype(dtype).tobytes())
                 end += len(pieces)
@@ -155,9 +160,7 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -
                 offsets.append(end)
         if end > offsets[-1]:
             offsets.append(end)
-    with files.replacing(index, by_all=True) as file:
-        np.savez(file, offsets=np.array(offsets, np.int64))
-    return Shard(tokens, dtype, np.array(offsets, np.int64))
+    return np.array(offsets, np.int64)
 
 
 def tokenised(text: Iterable[str], vocabulary: Vocabulary) -> Iterator[tuple[str, np.ndarray]]:

@@ -4,21 +4,24 @@ Dimensions: H size of a vector.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 import time
 
 import numpy as np
 import torch
 
 from textcls.models.recurrent import BertVectors
-from textcls.runtime.cache import cache_folder
+from textcls.runtime.cache import cache_folder, not_kept
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import read_arrays, temporary_name, write_json
+from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.text.batches import CPU_TOKENS, Batches
 
@@ -29,7 +32,8 @@ class Features:
     """The vectors of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H).
 
     They are kept as fp16 in a memory-mapped file, whose name is a digest of the encoder's `weights` (their sha256), of
-    the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one.
+    the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one. Where the
+    cache is no place for them they are computed for this run alone, in memory.
     """
 
     def __init__(self, source: BertVectors, weights: str, batches: Batches, precision: Precision):
@@ -37,22 +41,25 @@ class Features:
         rows = batches.sequences.rows
         every_token, every_row = (len(rows.tokens), source.features), (len(rows), source.features)
         self.size = every_row if source.cls_only else every_token
-        self.path, self.cached = self._file(weights, self.size), None
-        if self.path is None:
+        self.cached, self.obstacle = None, None  # what keeps them out of the cache, in words
+        try:
+            self.path = self._file(weights, self.size)
+        except InputError as error:  # no home directory
+            self.obstacle = str(error)
             return
         self.cached = read(self.path, self.size)
         if self.cached is None and source.cls_only:
             larger = self._file(weights, every_token)
             if (tokens := read(larger, every_token)) is not None:
                 self.path, self.cached = larger, (np.array(tokens[0][rows.offsets[:-1]]), tokens[1])
-        if self.cached is None and not writable(self.path.parent):
-            self.path = None
+        if self.cached is None:
+            self.obstacle = obstacle(self.path.parent, self.bytes)
 
     @property
     def description(self) -> str:
         what = f"vectors of {self.size[0]:,} tokens, {self.bytes / 2**30:.2f} GiB"
-        if self.path is None:
-            return f"{what}, in memory: the cache cannot be written; say where it may lie with TEXTCLS_CACHE"
+        if self.obstacle:
+            return f"{what}, in memory: {self.obstacle}"
         return f"{what}, {'to' if self.cached is None else 'from'} {self.path}"
 
     @property
@@ -60,35 +67,40 @@ class Features:
         return 2 * self.size[0] * self.size[1]
 
     def get(self, device: torch.device, name: str, quiet: bool) -> Computed:
-        """(vectors, seconds that they took, now or before). Raises InputError where the disk has no room."""
+        """(vectors, seconds that they took, now or before). Raises InputError where neither the cache nor the memory
+        has room for them."""
         return self.cached or self._compute(device, name, quiet)
 
-    def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path | None:
+    def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path:
         dims = sorted(vars(self.source.bert.config).items())
         key = hashlib.blake2b(f"{weights} {dims} {self.precision.name} {size}".encode(), digest_size=16)
         sequences = self.batches.sequences
         for part in (sequences.rows.tokens, sequences.rows.offsets, sequences.first):
             key.update(np.ascontiguousarray(part).tobytes())
-        with contextlib.suppress(InputError):  # no home directory
-            return cache_folder() / f"features-{key.hexdigest()}.npy"
-        return None
+        return cache_folder() / f"features-{key.hexdigest()}.npy"
 
     @torch.no_grad()
     def _compute(self, device: torch.device, name: str, quiet: bool) -> Computed:
         start = time.perf_counter()
-        if self.path is None:
+        if self.obstacle:
+            not_kept(self.obstacle)
+            check_memory(self.bytes, self.obstacle)
             vectors = np.empty(self.size, np.float16)
             self._encode_all(vectors, device, name, quiet)
             return vectors, time.perf_counter() - start
-        check_room(self.path.parent, self.bytes)
         temporary = temporary_name(self.path, by_all=True)
-        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
-        self._encode_all(vectors, device, name, quiet)
-        vectors.flush()
-        del vectors
-        seconds = time.perf_counter() - start
-        write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
-        os.replace(temporary, self.path)
+        try:
+            vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
+            self._encode_all(vectors, device, name, quiet)
+            vectors.flush()
+            del vectors
+            seconds = time.perf_counter() - start
+            write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
+            os.replace(temporary, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()  # as large as the vectors
+            raise
         return read_arrays(self.path, mapped=True), seconds
 
     def _encode_all(self, vectors: np.ndarray, device: torch.device, name: str, quiet: bool) -> None:
@@ -122,20 +134,29 @@ def read(path: pathlib.Path, size: tuple[int, int]) -> Computed | None:
     return (vectors, seconds) if whole else None
 
 
-def writable(folder: pathlib.Path) -> bool:
-    """Whether files can be made in a folder, which is made where it is not there."""
+def obstacle(folder: pathlib.Path, size: int) -> str | None:
+    """Why a file of `size` bytes cannot be made in `folder`, which is made where it is not there; None where it can. A
+    mapped file that outgrew its disk would kill the process, so the bytes are taken before any is written."""
+    advice = "say where the cache may lie with TEXTCLS_CACHE"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        return False
+        free = shutil.disk_usage(folder).free
+        if free < size + 2**24:
+            return f"{folder} has {free / 2**30:.1f} GiB free; {advice}"
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # sees quotas and limits too
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot tell
+            return f"{folder}: {error.strerror}; {advice}"
+    return None
 
 
-def check_room(folder: pathlib.Path, size: int) -> None:
-    """Raise InputError where the disk is too small: a mapped file that outgrows its disk kills the process."""
-    free = shutil.disk_usage(folder).free
-    if free < size + 2**24:
+def check_memory(size: int, obstacle: str) -> None:
+    """Raise InputError where the memory is too small for what the cache has no place for."""
+    free = free_memory()
+    if free is not None and size > free:
         raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the vectors need {size / 2**30:.1f} GiB; "
-            "set TEXTCLS_CACHE to a larger disk, or choose --encoder tune"
+            f"the vectors need {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; {obstacle}, "
+            "or choose --encoder tune"
         )

@@ -1,13 +1,15 @@
 """Files that can be made again: downloaded archives, tokenised texts, vectors of frozen encoders."""
 
 import contextlib
+import functools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from textcls.runtime import files
+from textcls.runtime import files, progress
 from textcls.runtime.errors import InputError
 
 
@@ -29,16 +31,36 @@ def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     cannot be written only costs the time."""
     try:
         path = cache_folder() / f"{name}.npz"
-    except InputError:
+    except InputError as error:
+        not_kept(str(error))
         return make()
     if (arrays := files.read_arrays(path)) is not None:
         return arrays
     arrays = make()
-    with contextlib.suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path, by_all=True) as file:
             np.savez(file, **arrays)
+    except OSError as error:
+        not_kept(f"{path.parent}: {error.strerror}; say where the cache may lie with TEXTCLS_CACHE")
     return arrays
+
+
+@functools.cache  # once is enough
+def not_kept(why: str) -> None:
+    """Tell the user that everything is computed anew each time. On standard error: answers go to standard output."""
+    if progress.speaks():
+        print(f"not kept for the next time: {why}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def needed(what: str) -> Iterator[None]:
+    """Around the making of a file without which there is no going on. Raises InputError where there is no place."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{cache_folder()}: {error.strerror or error}"
+        raise InputError(f"{why}; say where {what} may lie with TEXTCLS_CACHE") from None
 
 
 def pack(texts: Sequence[str]) -> dict[str, np.ndarray]:

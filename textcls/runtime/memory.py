@@ -34,6 +34,15 @@ def resident_memory() -> int:
     return process_memory("VmRSS")
 
 
+def free_memory() -> int | None:
+    """Bytes that the machine still has for a process (Linux); None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+
+
 def reset_peak() -> None:
     """Let the peak of the resident set begin anew, where the system can do that (Linux)."""
     with contextlib.suppress(OSError):
