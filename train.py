@@ -275,22 +275,23 @@ def many(flags: dict) -> None:
     config = recipes.complete(absolute(told(flags)))
     folder = pathlib.Path(flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config))
     folder = parallel.from_first(folder)
-    sweep.check_settings(folder, config)
-    sweep.check_data([folder / f"seed-{number}" for number in numbers])
-    for number in numbers:
-        run_folder = folder / f"seed-{number}"
-        say(f"---- seed {number}: {run_folder}")
-        if (run_folder / "results.json").exists():
-            continue
-        again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
-        resume = {"resume": str(run_folder)} if Run(run_folder).exists() else None
-        config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(run_folder)})
-        with run.claimed(new=not resume):
-            one(config, run, last)
-        say("")
-    say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
-    first = Run(folder / f"seed-{numbers[0]}")
-    say(*reference(dataclasses.replace(config, seed=numbers[0]), first))
+    with Run(folder).claimed():
+        sweep.check_settings(folder, config)
+        sweep.check_data([folder / f"seed-{number}" for number in numbers])
+        for number in numbers:
+            run_folder = folder / f"seed-{number}"
+            say(f"---- seed {number}: {run_folder}")
+            if (run_folder / "results.json").exists():
+                continue
+            again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
+            resume = {"resume": str(run_folder)} if Run(run_folder).exists() else None
+            config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(run_folder)})
+            with run.claimed(new=not resume):
+                one(config, run, last)
+            say("")
+        say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
+        first = Run(folder / f"seed-{numbers[0]}")
+        say(*reference(dataclasses.replace(config, seed=numbers[0]), first))
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

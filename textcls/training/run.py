@@ -11,6 +11,7 @@ backbone/        the frozen backbone, where the run made it itself
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -47,35 +48,65 @@ class Run:
     def claimed(self, new: bool = False) -> Iterator[None]:
         """While the block lasts no other process writes into the folder: the first process of a run holds a lock, which
         dies with it. Raises InputError where another one has it, or where a `new` run would overwrite one."""
-        lock = self._lock() if parallel.is_first() else None
+        lock, problem = self._claim(new) if parallel.is_first() else (None, None)
         try:
-            if new and self.exists():
-                raise InputError(
-                    f"--out {self.folder} already holds a run; choose another folder, or go on with it: "
-                    f"--resume {self.folder}"
-                )
+            if problem := parallel.from_first(problem):  # the others would wait for the first process in vain
+                raise problem
             yield
         finally:
             if lock is not None:
-                if not self.exists():  # nothing came of it: leave nothing behind
-                    with contextlib.suppress(OSError):
-                        (self.folder / LOCK).unlink()
-                        self.folder.rmdir()
-                os.close(lock)
+                self._unlock(lock)
+
+    def _claim(self, new: bool) -> tuple[int | None, Exception | None]:
+        """(the lock, why the folder is not to be had)."""
+        try:
+            lock = self._lock()
+        except (InputError, OSError) as error:
+            return None, error
+        if new and self.exists():
+            return lock, InputError(
+                f"--out {self.folder} already holds a run; choose another folder, or go on with it: "
+                f"--resume {self.folder}"
+            )
+        return lock, None
 
     def _lock(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 200).decode("utf-8", "replace").strip() or "another process"
-            os.close(lock)
-            raise InputError(f"{self.folder}: {holder} is writing into this run folder") from None
+        """A lock on a file that is still in the folder: a process whose start failed may just have taken it away."""
+        path, flags = self.folder / LOCK, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                lock = os.open(path, flags, 0o644)
+                self._hold(lock)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(lock), os.stat(path)):
+                        break
+                os.close(lock)
         os.ftruncate(lock, 0)
         os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         return lock
+
+    def _hold(self, lock: int) -> None:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks, as some clusters have: do without, as on Windows
+            holder = os.read(lock, 200).decode("utf-8", "replace").strip() or "another process"
+            os.close(lock)
+            raise InputError(f"{self.folder}: {holder} is writing into this run folder") from None
+
+    def _unlock(self, lock: int) -> None:
+        """Give the lock back, and leave nothing behind where no run came of it."""
+        if fcntl is None:
+            os.close(lock)  # Windows keeps open files
+        if not self.exists():
+            with contextlib.suppress(OSError):
+                (self.folder / LOCK).unlink()
+                self.folder.rmdir()
+        if fcntl is not None:
+            os.close(lock)
 
     def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None) -> None:
         """Write what does not change during the run. config.json comes last: with it the run exists."""
@@ -149,8 +180,8 @@ class Run:
 
 
 def free_folder(name: str, claim: bool = False) -> pathlib.Path:
-    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist. With `claim` it is made at once, so that
-    two commands that begin together do not choose the same."""
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that does not exist. With `claim` it is made at once, so
+    that two commands that begin together do not choose the same."""
     number, folder = 1, pathlib.Path("runs") / name
     while True:
         if claim:
