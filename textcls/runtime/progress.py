@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
-from textcls.runtime import parallel
+from textcls.runtime import errors, parallel
 
 EVERY = 60  # seconds between lines where there is no terminal
 _silent = False
@@ -30,10 +30,13 @@ def speaks() -> bool:
 
 
 def say(*lines: str) -> None:
-    """Print lines, unless there is silence."""
+    """Print lines, unless there is silence. A run outlives the reader of its lines (`| head`)."""
     if speaks():
-        for line in lines:
-            print(line, flush=True)
+        try:
+            for line in lines:
+                print(line, flush=True)
+        except BrokenPipeError:
+            errors.lead_nowhere(sys.stdout)
 
 
 def bar(what: str, quiet: bool = False, **options) -> tqdm:
@@ -57,14 +60,19 @@ class EpochProgress:
         self.done, self.left = self.done + batches, self.left - batches
         self.bar.update(batches)
 
-    def show(self, loss: float) -> None:
-        """Say the loss so far, if it is time to."""
-        now = time.monotonic()
-        left = duration(self.left * (now - self.start) / max(1, self.done - self.first))
+    def due(self) -> bool:
+        """Whether a line is due, however few steps that minute had."""
+        return self.lines and time.monotonic() - self.said >= EVERY
+
+    def show(self, loss: float, speed: str) -> None:
+        """The loss so far and the speed in words: on the bar, or in a line if one is due."""
+        spent = time.monotonic() - self.start
+        left = duration(self.left * spent / max(1, self.done - self.first))
         self.bar.set_postfix(loss=f"{loss:.3f}", run=f"{left} left")
-        if self.lines and now - self.said >= EVERY:
-            self.said = now
-            say(f"{self.what}: {self.done / self.total:.0%}, loss {loss:.4f}, about {left} of training left")
+        if self.due():
+            self.said = time.monotonic()
+            share = f"{self.done / self.total:.0%}"
+            say(f"{self.what}: {share}, loss {loss:.4f}, {speed}, about {left} of training left")
 
     def close(self) -> None:
         self.bar.close()

@@ -83,8 +83,8 @@ def train(
                 state.step, state.skipped = state.step + taken, state.skipped + (not taken)
                 state.position += len(chosen)
                 progress.update(len(chosen))
-                if (state.step + state.skipped) % LOG_EVERY == 0:
-                    progress.show(tally.settle())
+                if progress.due() or (state.step + state.skipped) % LOG_EVERY == 0:
+                    progress.show(tally.settle(), tally.speed())
                 if config.save_every and (state.step + state.skipped) % config.save_every == 0:
                     save(run, setup, tally, carry)
                 if stop or (interruption.requested and parallel.size() == 1):  # several stop together, a step later

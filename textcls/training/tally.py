@@ -86,6 +86,12 @@ class Tally:
         self.start = time.perf_counter()
         return mean_loss(sums)
 
+    def speed(self) -> str:
+        """Of the epoch so far, as of the last `settle`; all processes have equal shares."""
+        sums = self.state.tally
+        unit = "documents" if self.counts_documents else "tokens"
+        return f"{parallel.size() * sums[unit] / sums['seconds']:.0f} {unit}/s"
+
     def sums(self) -> dict[str, float]:
         """The epoch so far, of all processes together; `seconds` are this one's."""
         own = dict(self.state.tally)
@@ -125,6 +131,6 @@ def epoch_line(row: dict, epochs: int) -> str:
     skipped = f"  skipped steps {row['skipped']}" if row["skipped"] else ""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  dev: {dev}{documents}"
-        f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}  {row['seconds']:.1f} s/epoch + {row['dev_seconds']:.1f} s dev"
-        f"  peak {memory}{skipped}"
+        f"  {row['tokens_per_s']:.0f} tokens/s  padding {row['padding']:.1%}"
+        f"  {row['seconds']:.1f} s/epoch + {row['dev_seconds']:.1f} s dev  peak {memory}{skipped}"
     )
