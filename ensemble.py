@@ -28,7 +28,7 @@ from textcls.report.text import interval, table
 from textcls.runtime import files
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
-from textcls.runtime.progress import through
+from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
 from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
@@ -51,7 +51,7 @@ def main(argv=None):
         models, training = fit_all(corpus, labels, logits["dev"], arguments)
         save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
         test(corpus, models, logits["test"], arguments)
-    print(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
+    say(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
 
 def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list[np.ndarray]], list[dict]]:
@@ -69,9 +69,19 @@ def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list
         for name, of_members in logits.items():
             of_members.append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
         member.release()
-        path, digest = os.path.relpath(folder, run.folder), files.sha256(member.run.folder / "best.pt")
+        path, digest = path_from(run, folder), files.sha256(member.run.folder / "best.pt")
         facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
     return corpus, labels, logits, facts
+
+
+def path_from(run: Run, folder: str) -> str:
+    """A member's folder as seen from the ensemble's, so that both can be moved together; of links the ends, since .. is
+    taken there. In full where no way leads to it (another drive of Windows)."""
+    member, start = os.path.realpath(folder), os.path.realpath(run.folder)
+    try:
+        return os.path.relpath(member, start)
+    except ValueError:
+        return member
 
 
 def check_distinct(folders: list[str]) -> None:
@@ -96,11 +106,11 @@ def fit_all(corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments)
     epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed)
     fit_weights(models["weighted"], inputs, targets)
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
-    print(
+    say(
         f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents"
     )
     weights = zip(models["weighted"].weights.tolist(), arguments.runs, strict=True)
-    print("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
+    say("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
     return models, training
 
 
@@ -262,10 +272,10 @@ def show(
         values = metrics.intervals(logits, test.labels)
         rows.append([name, *(interval(values[key]) for key in metrics.METRICS)])
         correct[name] = logits.argmax(1) == test.labels
-    print(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{table(rows)}")
+    say(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{table(rows)}")
     best = max(members, key=lambda name: correct[name].mean())
     only_ensemble, only_member, p = mcnemar(correct[chosen], correct[best])
-    print(
+    say(
         f"\nMcNemar, {chosen} against {best}: {only_ensemble} documents only the ensemble has right, "
         f"{only_member} only {best}; exact two-sided p = {p:.2g}"
     )

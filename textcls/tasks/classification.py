@@ -215,7 +215,7 @@ def cached_logits(predictor: "Predictor", split: Documents, quiet: bool = True) 
     logits, seconds = predictor.timed_logits(split, quiet)
     with contextlib.suppress(OSError):  # a run folder that may not be written can still be evaluated
         path.parent.mkdir(exist_ok=True)
-        with files.replacing(path) as file:
+        with files.replacing(path, by_all=True) as file:  # another command may be evaluating the same run
             np.savez(file, logits=logits, seconds=seconds)
     return logits, seconds
 

@@ -89,11 +89,7 @@ def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member:
     for member in meta["members"]:
         folder = pathlib.Path(member["path"])
         folder = folder if folder.is_absolute() else run.folder / folder
-        if not (folder / "best.pt").is_file():
-            raise InputError(
-                f"{run.folder}: its member {member['path']} was looked for in {folder.resolve()}, and is not there; put the "
-                "ensemble beside its members as it was, or fit it again"
-            )
+        check_there(run, member["path"], folder)
         if files.sha256(folder / "best.pt") != member["sha256"]:
             raise InputError(
                 f"{folder}/best.pt has changed since {run.folder} was fitted on it; fit the ensemble again"
@@ -103,6 +99,20 @@ def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member:
     model = ENSEMBLES[meta["combine"]](len(members), len(meta["labels"]))
     load_trainable(model, weights, run.folder / "best.pt")
     return EnsemblePredictor(run, meta, model, members, device)
+
+
+def check_there(run: Run, path: str, folder: pathlib.Path) -> None:
+    """Raise InputError where a member, noted in `run` as `path`, is not in `folder`, or not whole."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{run.folder}: its member {path} was looked for in {folder.resolve()}, and is not there; put the "
+            "ensemble beside its members as it was, or fit it again with ensemble.py"
+        )
+    if not (folder / "best.pt").is_file():
+        raise InputError(
+            f"{run.folder}: its member {folder.resolve()} has no best.pt any more; put it back, or train the member "
+            "and fit the ensemble again"
+        )
 
 
 def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path) -> list[int]:
