@@ -189,3 +189,9 @@ def test_streams_are_numbered_so_that_they_can_be_shared():
             part = batches.collate(rows[number::2])
             assert torch.equal(part.inputs["ids"], whole.inputs["ids"][number::2])
             assert torch.equal(part.targets["words"], whole.targets["words"][number::2])
+
+
+def test_all_processes_hear_that_a_folder_is_taken(folder):
+    with Run(folder / "taken").claimed():
+        for process in start(folder, 2, *flags("classification", 2), "--out", "taken"):
+            assert process.wait() == 2 and "is writing into this run folder" in process.stderr

@@ -1,17 +1,23 @@
 """Where a run lives: terminals that show little, machines without a home, folders that somebody else writes into."""
 
+import contextlib
+import errno
 import io
+import json
 import os
+import re
 import shutil
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests.conftest import make_rows, write_csv
 from tests.launch import Launched
-from textcls.runtime import cache, progress
-from textcls.runtime.errors import InputError, show_everything
+from textcls.runtime import cache, files, progress
+from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
+from textcls.training import run as runs
 from textcls.training.run import LOCK, Run, free_folder
 
 LINEAR = "--model linear --epochs 1 --quiet --train train.csv --dev 0.2 --test test.csv".split()
@@ -58,6 +64,71 @@ def ascii_streams() -> None:
     sys.stderr = open(2, "w", encoding="ascii", closefd=False)
 
 
+def closed_streams() -> None:
+    """As Python has them after `<&- >&- 2>&-`."""
+    sys.stdin = sys.stdout = sys.stderr = None
+    os.closerange(0, 3)
+
+
+def test_closed_streams_only_lose_what_is_written_to_them(folder):
+    def run(*arguments) -> int:
+        return Launched(folder, *arguments, before=closed_streams, TEXTCLS_CACHE=str(folder / "cache")).wait()
+
+    flags = "--model bilstm --bert nano --hidden 4 --max-length 16 --epochs 1".split()
+    assert run("train", *flags, "--train", "train.csv", "--dev", "0.2", "--test", "test.csv", "--out", "run") == 0
+    assert json.loads((folder / "run" / "results.json").read_text("utf-8"))["documents"] == 15
+    assert run("evaluate", "run", "--json") == 0
+    assert run("evaluate", "run", "--predict", "test.csv") == 0
+    assert run("evaluate", "run", "--predict", "-") == 2
+
+
+def test_closed_standard_input_is_told(folder, call, monkeypatch):
+    call("train", *LINEAR, "--out", "run")
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed; give a file" in call("evaluate", "run", "--predict", "-", status=2)
+
+
+@pytest.fixture
+def nobody_reads(monkeypatch):
+    """Standard output into a pipe whose other end is closed (`| head` that has seen enough)."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        yield stream
+
+
+def test_what_nobody_reads_is_no_error_at_exit_either(nobody_reads):
+    assert exit_on_input_error(lambda argv: print("a line that waits in a buffer"))([]) == 0
+
+
+def test_a_run_outlives_the_reader_of_its_lines(nobody_reads):
+    progress.say("one", "two")
+    progress.say("three")
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    with contextlib.suppress(OSError), open("/dev/full", "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert exit_on_input_error(lambda argv: print("answer"))([]) == 2
+    assert capsys.readouterr().err.startswith("error: No space left on device")
+
+
+def test_a_file_name_that_is_no_utf_8(folder, call):
+    name = os.fsdecode(b"caf\xe9.csv")
+    files.write_json(folder / "x.json", {"name": name, "other": "東京"})
+    assert json.loads((folder / "x.json").read_text("utf-8")) == {"name": name, "other": "東京"}
+    try:
+        shutil.copy(folder / "train.csv", folder / name)
+    except OSError:
+        pytest.skip("a file system of UTF-8 alone")
+    call("train", *LINEAR[:4], "--quiet", "--train", name, "--dev", "0.2", "--out", "run")
+    assert json.loads((folder / "run" / "config.json").read_text("utf-8"))["config"]["train"].endswith(name)
+    call("train", "--resume", "run")
+
+
 # ---- homes and caches -----------------------------------------------------------------------------------------------
 
 
@@ -76,6 +147,26 @@ def test_without_a_home_nothing_is_kept_and_all_is_computed(monkeypatch):
     with pytest.raises(InputError, match="say where it may lie with TEXTCLS_CACHE"):
         cache.cache_folder()
     assert cache.cached("name", lambda: {"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize("why", ["no home", "not a folder", "too small"])
+def test_what_cannot_be_kept_is_said_once(tmp_path, monkeypatch, capsys, why):
+    cache.not_kept.cache_clear()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TEXTCLS_CACHE", str(tmp_path / "file" if why == "not a folder" else tmp_path / "cache"))
+    if why == "no home":
+        no_home(monkeypatch)
+
+    def full(file, **arrays):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if why == "too small":
+        monkeypatch.setattr(cache.np, "savez", full)
+    for _ in range(2):
+        assert cache.cached("name", lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("TEXTCLS_CACHE") == 1
+    assert not list(tmp_path.glob("cache/*"))
 
 
 @pytest.mark.parametrize("why", ["no home", "not a folder"])
@@ -103,6 +194,14 @@ def test_tokens_of_a_large_text_need_a_place(folder, call, monkeypatch):
     flags = "--task pretrain --model bert --train text.txt --dev 0.2 --out run".split()
     assert "say where tokens may lie with TEXTCLS_CACHE" in call("train", *flags, status=2)
 
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("TEXTCLS_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("textcls.data.shards.write_tokens", full)
+    error = call("train", *flags, status=2)
+    assert f"{folder / 'cache'}: No space left on device; say where tokens may lie with TEXTCLS_CACHE" in error
+
 
 # ---- folders --------------------------------------------------------------------------------------------------------
 
@@ -121,6 +220,45 @@ def test_a_folder_has_one_writer(tmp_path):
             raise AssertionError
     with run.claimed():
         assert run.exists() and (run.folder / LOCK).exists()
+
+
+def test_a_lock_is_on_the_file_that_others_find(tmp_path, monkeypatch):
+    """Another process, whose start failed, takes its folder away just before we lock the file that we opened in it."""
+    fcntl, count = pytest.importorskip("fcntl"), [0]
+    flock = fcntl.flock
+
+    def after_another(lock, how):
+        count[0] += 1
+        if count[0] == 1:
+            shutil.rmtree(tmp_path / "run")
+        flock(lock, how)
+
+    monkeypatch.setattr(runs.fcntl, "flock", after_another)
+    with Run(tmp_path / "run").claimed(new=True):
+        with pytest.raises(InputError, match="is writing into this run folder"), Run(tmp_path / "run").claimed():
+            raise AssertionError
+    assert count[0] == 3 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_does_without(tmp_path, monkeypatch, reason):
+    def none(lock, how):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", none)
+    with Run(tmp_path / "run").claimed(new=True):
+        assert (tmp_path / "run").is_dir()
+    assert not (tmp_path / "run").exists()
+
+
+def test_seeds_are_one_experiment_with_one_writer(folder, call):
+    seeds = [*LINEAR, "--seeds", "1", "2", "--out", "many"]
+    with Run(folder / "many").claimed():
+        assert "is writing into this run folder" in call("train", *seeds, status=2)
+    assert "no such file" in call("train", *seeds, "--test", "none.csv", status=2)
+    assert not (folder / "many").exists()
+    call("train", *seeds)
+    assert sorted(path.name for path in (folder / "many").iterdir()) == ["seed-1", "seed-2", "seeds.json"]
 
 
 def test_two_commands_do_not_share_a_folder(folder):
@@ -180,6 +318,20 @@ def test_members_are_different_runs_and_are_looked_for_where_they_were(folder, c
     assert "accuracy" in call("evaluate", "both", "--quiet")
 
 
+def test_a_member_without_weights_and_an_ensemble_behind_a_link(folder, call):
+    for seed in ("1", "2"):
+        call("train", *LINEAR, "--seed", "3", "--out", f"run-{seed}")
+    (folder / "far" / "away").mkdir(parents=True)
+    (folder / "near").symlink_to(folder / "far" / "away")
+    call("ensemble", "run-1", "run-2", "--out", "near/both", "--quiet")
+    assert "accuracy" in call("evaluate", "near/both", "--quiet")
+    (folder / "run-2" / "best.pt").unlink()
+    error = call("evaluate", "near/both", status=2)
+    assert f"its member {folder / 'run-2'} has no best.pt any more" in error
+    assert "run-2: no best.pt yet" in call("ensemble", "run-1", "run-2", "--out", "other", status=2)
+    assert not (folder / "other").exists()
+
+
 # ---- progress -------------------------------------------------------------------------------------------------------
 
 
@@ -202,3 +354,19 @@ def test_without_a_terminal_a_line_every_minute(monkeypatch, capsys):
     assert not quiet.due()
     quiet.show(0.5, "11 documents/s")
     assert not capsys.readouterr().out
+
+
+def test_a_run_says_how_fast_it_is(folder, call, monkeypatch):
+    """Every step, as if it took a minute; the epoch's line has the evaluation's seconds beside its own."""
+    monkeypatch.setattr(progress, "EVERY", 0)
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False)
+    flags = "--model bilstm --bert nano --hidden 4 --max-length 16 --epochs 2 --train train.csv --dev 0.2".split()
+    lines = call("train", *flags, "--batch-size", "12", "--out", "run").splitlines()
+    pattern = r"epoch 1/2: (\d+)%, loss \d\.\d{4}, \d+ documents/s, about \d+ s of training left"
+    shares = [match[1] for line in lines if (match := re.fullmatch(pattern, line))]
+    assert shares == ["25", "50", "75", "100"]
+    assert any(re.search(r"\d\.\d s/epoch \+ \d\.\d s dev", line) for line in lines if line.startswith("epoch 1/2 "))
+    assert not [line for line in call("train", *flags, "--quiet", "--out", "quiet").splitlines() if "left" in line]
+    (folder / "train.txt").write_text("one star and one planet\n" * 80, "utf-8")
+    flags = "--task lm --embedding 4 --epochs 1 --train train.txt --dev 0.2 --max-length 8 --batch-size 4".split()
+    assert re.search(r"epoch 1/1: \d+%, loss \d\.\d{4}, \d+ tokens/s, about", call("train", *flags, "--out", "lm"))

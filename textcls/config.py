@@ -154,7 +154,7 @@ class TrainConfig:
     out: str | None = option(None, "run folder to make (default: runs/MODEL, or the first free runs/MODEL-N)", "run")
     resume: str | None = option(None, "run folder to go on with; its settings are kept", "run", belongs=COMMAND)
     device: str = option("auto", "auto, cpu, cuda or cuda:N", "run", belongs=EITHER)
-    quiet: bool = option(False, "no progress bars", "run", belongs=COMMAND)
+    quiet: bool = option(False, "no progress bars, and no line a minute in their place", "run", belongs=COMMAND)
 
     @property
     def dev_split(self) -> str | float:
