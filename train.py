@@ -290,8 +290,7 @@ def many(flags: dict) -> None:
                 one(config, run, last)
             say("")
         say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
-        first = Run(folder / f"seed-{numbers[0]}")
-        say(*reference(dataclasses.replace(config, seed=numbers[0]), first))
+        say(*reference(dataclasses.replace(config, seed=numbers[0]), Run(folder / f"seed-{numbers[0]}")))
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What every optimiser step works with. `objective` is the model with its loss: (batch, carry) -> (losses, carry)."""
+    """What every optimiser step works with. `objective`, the model with its loss: (batch, carry) -> (losses, carry)."""
 
     model: nn.Module
     objective: Callable
