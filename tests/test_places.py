@@ -88,23 +88,25 @@ def test_closed_standard_input_is_told(folder, call, monkeypatch):
     assert "standard input is closed; give a file" in call("evaluate", "run", "--predict", "-", status=2)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def nobody_reads(monkeypatch):
     """Standard output into a pipe whose other end is closed (`| head` that has seen enough)."""
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w", encoding="utf-8") as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        yield stream
+    with open(writer, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        yield
 
 
-def test_what_nobody_reads_is_no_error_at_exit_either(nobody_reads):
-    assert exit_on_input_error(lambda argv: print("a line that waits in a buffer"))([]) == 0
+def test_what_nobody_reads_is_no_error_at_exit_either(monkeypatch):
+    with nobody_reads(monkeypatch):
+        assert exit_on_input_error(lambda argv: print("a line that waits in a buffer"))([]) == 0
 
 
-def test_a_run_outlives_the_reader_of_its_lines(nobody_reads):
-    progress.say("one", "two")
-    progress.say("three")
+def test_a_run_outlives_the_reader_of_its_lines(monkeypatch):
+    with nobody_reads(monkeypatch):
+        progress.say("one", "two")
+        progress.say("three")
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys):
