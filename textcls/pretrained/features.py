@@ -3,7 +3,6 @@
 Dimensions: H size of a vector.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -17,10 +16,10 @@ import numpy as np
 import torch
 
 from textcls.models.recurrent import BertVectors
-from textcls.runtime.cache import cache_folder, not_kept
+from textcls.runtime.cache import ADVICE, cache_folder, not_kept
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import read_arrays, temporary_name, write_json
+from textcls.runtime.files import in_place_of, read_arrays, write_json
 from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.text.batches import CPU_TOKENS, Batches
@@ -88,19 +87,13 @@ class Features:
             vectors = np.empty(self.size, np.float16)
             self._encode_all(vectors, device, name, quiet)
             return vectors, time.perf_counter() - start
-        temporary = temporary_name(self.path, by_all=True)
-        try:
+        with in_place_of(self.path, by_all=True) as temporary:
             vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
             self._encode_all(vectors, device, name, quiet)
             vectors.flush()
             del vectors
             seconds = time.perf_counter() - start
             write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
-            os.replace(temporary, self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()  # as large as the vectors
-            raise
         return read_arrays(self.path, mapped=True), seconds
 
     def _encode_all(self, vectors: np.ndarray, device: torch.device, name: str, quiet: bool) -> None:
@@ -137,18 +130,17 @@ def read(path: pathlib.Path, size: tuple[int, int]) -> Computed | None:
 def obstacle(folder: pathlib.Path, size: int) -> str | None:
     """Why a file of `size` bytes cannot be made in `folder`, which is made where it is not there; None where it can. A
     mapped file that outgrew its disk would kill the process, so the bytes are taken before any is written."""
-    advice = "say where the cache may lie with TEXTCLS_CACHE"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < size + 2**24:
-            return f"{folder} has {free / 2**30:.1f} GiB free; {advice}"
+            return f"{folder} has {free / 2**30:.1f} GiB free; {ADVICE}"
         with tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):  # sees quotas and limits too
                 os.posix_fallocate(file.fileno(), 0, max(1, size))
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot tell
-            return f"{folder}: {error.strerror}; {advice}"
+            return f"{folder}: {error.strerror}; {ADVICE}"
     return None
 
 

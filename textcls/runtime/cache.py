@@ -12,6 +12,8 @@ import numpy as np
 from textcls.runtime import files, progress
 from textcls.runtime.errors import InputError
 
+ADVICE = "say where the cache may lie with TEXTCLS_CACHE"
+
 
 def cache_folder() -> pathlib.Path:
     """$TEXTCLS_CACHE, else textcls below $XDG_CACHE_HOME, else ~/.cache/textcls. Not made here. Raises InputError where
@@ -42,7 +44,7 @@ def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
         with files.replacing(path, by_all=True) as file:
             np.savez(file, **arrays)
     except OSError as error:
-        not_kept(f"{path.parent}: {error.strerror}; say where the cache may lie with TEXTCLS_CACHE")
+        not_kept(f"{path.parent}: {error.strerror}; {ADVICE}")
     return arrays
 
 

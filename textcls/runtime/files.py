@@ -22,23 +22,25 @@ def replacing(path: pathlib.Path, by_all: bool = False):
     if not (by_all or parallel.is_first()):
         yield io.BytesIO()
         return
-    temporary = temporary_name(path, by_all)
+    with in_place_of(path, by_all) as temporary, open(temporary, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def in_place_of(path: pathlib.Path, by_all: bool = False):
+    """The name of a file beside `path`, for the block to write and close; it becomes `path` when the block ends well,
+    and is removed otherwise. The same name in every attempt, so that a killed process leaves one file behind at most;
+    or, with `by_all`, of this process alone, since several may write at once."""
+    temporary = path.with_name(f".{path.name}{f'.{os.getpid()}' if by_all else ''}.part")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-
-
-def temporary_name(path: pathlib.Path, by_all: bool = False) -> pathlib.Path:
-    """Beside `path`. The same in every attempt, so that a killed process leaves one file behind at most; or of this
-    process alone, where several may write at once."""
-    return path.with_name(f".{path.name}{f'.{os.getpid()}' if by_all else ''}.part")
 
 
 def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
