@@ -1,16 +1,24 @@
-"""Next-word prediction by an LSTM whose state goes on from window to window.
+"""Language models: next-word prediction by an LSTM whose state goes on from window to window, and ELMo's, which predicts
+the next word and the word before.
 
-Dimensions: B streams of text, T words of a window, V vocabulary, H size of the word vectors and of every layer.
+Both give their losses themselves: `losses({name: targets (B, T)}, carry, smoothing, **inputs) -> ({name: negative
+log-likelihood, summed, in nats}, carry)`.
+
+Dimensions: B streams of text, T words of a window, V vocabulary, H size of the word vectors and of every layer, K
+characters of a word, D = 2 directions, P size of a direction's vectors.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from textcls.models.dropout import Dropout
+from textcls.models.elmo import BiLM, ElmoConfig
 from textcls.models.lstm import lstm_precision
 from textcls.models.recurrent import WordDims
 
-Carry = tuple[tuple[torch.Tensor, torch.Tensor], ...]  # (h, c) of each layer, (1, B, H) both
+Carry = tuple[tuple[torch.Tensor, torch.Tensor], ...]  # (h, c) of each layer, (1 or D, B, …) both
+Losses = tuple[dict[str, torch.Tensor], Carry]
 
 
 class LanguageModel(nn.Module):
@@ -46,6 +54,78 @@ class LanguageModel(nn.Module):
         if not self.training or self.dropout == 0:
             return x
         return x * F.dropout(torch.ones_like(x[:, :1]), self.dropout)
+
+    def next_word(self, ids: torch.Tensor, carry: Carry | None = None) -> tuple[torch.Tensor, Carry]:
+        """Logits of the word after each: (B, T) -> (B, T, V)."""
+        return self(ids, carry)
+
+    def losses(self, targets: dict, carry: Carry | None = None, smoothing: float = 0.0, **inputs) -> Losses:
+        logits, carry = self(**inputs, carry=carry)
+        logits = logits.flatten(0, 1).to(torch.float32 if self.training else torch.float64)
+        total = F.cross_entropy(logits, targets["words"].flatten(), reduction="sum", label_smoothing=smoothing)
+        return {"word": total}, carry
+
+
+class BiLanguageModel(nn.Module):
+    """ELMo's biLM with the softmax that trains it: (ids (B, T, K), backward (B, T, K), carry) -> (states (D, B, T, P),
+    carry).
+
+    `ids` are a text's words in their order, `backward` the words of the same lines in the opposite order; each direction
+    predicts its own next word, by one softmax for both. Where the vocabulary is large the softmax is adaptive (Grave et
+    al., 2017): words of lower ranks in clusters, with smaller vectors. Its probabilities are exact.
+    """
+
+    CUTOFFS = (2000, 10_000)  # ranks at which the words of an adaptive softmax are divided
+    SHRINK = 2.0  # from one cluster's vectors to the next one's
+
+    def __init__(self, config: ElmoConfig, dropout: float = 0.1):
+        super().__init__()
+        self.bilm = BiLM(config, dropout=dropout)
+        self.dropout = Dropout(dropout)
+        cutoffs = cutoffs_of(config.vocab_size)
+        self.has_unused_parameters = bool(cutoffs)  # where no word of a batch is in some cluster
+        self.softmax = (
+            nn.AdaptiveLogSoftmaxWithLoss(config.projection, config.vocab_size, cutoffs, self.SHRINK, head_bias=True)
+            if cutoffs
+            else nn.Linear(config.projection, config.vocab_size)
+        )
+
+    def forward(
+        self, ids: torch.Tensor, backward: torch.Tensor, carry: Carry | None = None
+    ) -> tuple[torch.Tensor, Carry]:
+        x = self.bilm.words(torch.stack([ids, backward]))  # (D, B, T, P)
+        layers, states = self.bilm.run(x.transpose(1, 2), carry)
+        carry = tuple((hidden[:, -1], cells[:, -1]) for hidden, cells in states)
+        return self.dropout(layers[-1]).transpose(1, 2), carry
+
+    def losses(self, targets: dict, carry: Carry | None = None, smoothing: float = 0.0, **inputs) -> Losses:
+        """`smoothing` is 0: an adaptive softmax has no probability of every word at hand."""
+        states, carry = self(**inputs, carry=carry)
+        return {name: self.nll(of, targets[name]) for name, of in zip(("forward", "backward"), states, strict=True)}, carry
+
+    def nll(self, states: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """(B, T, P), (B, T) -> the sum over all words; a number below 0 is none."""
+        real = words >= 0
+        states, words = states[real].float(), words[real]
+        if not len(words):
+            return states.sum()
+        if isinstance(self.softmax, nn.Linear):
+            return F.cross_entropy(self.softmax(states).float(), words, reduction="sum")
+        with torch.autocast(states.device.type, enabled=False):  # its clusters are written into one float32 tensor
+            return -self.softmax(states, words).output.sum()
+
+    def next_word(self, ids: torch.Tensor, carry: Carry | None = None) -> tuple[torch.Tensor, Carry]:
+        """Logits of the word after each, normalised, read forward alone: (B, T, K) -> (B, T, V)."""
+        states, carry = self(ids, ids, carry)
+        forward = states[0].flatten(0, 1)
+        adaptive = isinstance(self.softmax, nn.AdaptiveLogSoftmaxWithLoss)
+        scores = self.softmax.log_prob(forward) if adaptive else self.softmax(forward).log_softmax(-1)
+        return scores.unflatten(0, ids.shape[:2]), carry
+
+
+def cutoffs_of(vocab_size: int) -> list[int]:
+    """Where an adaptive softmax over so many words is divided; [] for a vocabulary small enough for one product."""
+    return [rank for rank in BiLanguageModel.CUTOFFS if 2 * rank < vocab_size]
 
 
 def detached(carry: Carry) -> Carry:

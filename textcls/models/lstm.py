@@ -118,7 +118,7 @@ class FrozenEmbeddings(Embeddings):
         return super().train(False)  # its dropout must not come alive with the rest
 
     @torch.no_grad()
-    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
+    def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
         return super().forward(ids, segments)
 
 

@@ -1,7 +1,8 @@
 """Encoders that give a vector a token, and the two heads over them: a class for a text, a tag for a word.
 
 An encoder is called with (ids (B, T), mask (B, T) | None, segments (B, T) | None, features (B, T, H) | None) and gives
-(B, T, F). `features` are its source's vectors where they were computed before; a frozen source need not run then.
+(B, T, F). `features` are what its source's `encode` gave, where that was computed before: a frozen source need not run
+then. A source says how many numbers it has of a token, there (`kept`) and in the end (`features`).
 
 Dimensions: B batch, T tokens, W words, H size of the source's vectors, F features, C classes or tags.
 """
@@ -36,7 +37,7 @@ class WordVectors(nn.Module):
         self.table = nn.Embedding(dims.vocab_size, dims.hidden_size)
         nn.init.normal_(self.table.weight, std=0.1)
 
-    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
+    def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
         return self.table(ids)
 
 
@@ -52,7 +53,8 @@ class BertVectors(nn.Module):
         make: Callable[[BertConfig], nn.Module] = Layer,
     ):
         super().__init__()
-        self.features, self.frozen, self.cls_only = config.hidden_size, frozen, cls_only
+        self.dims, self.frozen, self.cls_only = config, frozen, cls_only
+        self.features = self.kept = config.hidden_size
         self.bert = Bert(config, pooler=False, make=make)
         self.requires_grad_(not frozen)
 
@@ -63,7 +65,11 @@ class BertVectors(nn.Module):
         if features is not None:
             return features
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden, _ = self.bert(ids, mask, segments)
+            return self.encode(ids, mask, segments)
+
+    def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
+        """What does not change while the BERT is frozen."""
+        hidden, _ = self.bert(ids, mask, segments)
         return hidden[:, :1] if self.cls_only else hidden
 
 
@@ -78,7 +84,7 @@ class Recurrent(nn.Module):
         self.features = self.lstm.features
 
     def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
-        x = self.source(ids, mask, segments) if features is None else features
+        x = self.source(ids, mask, segments, features)
         lengths = true_lengths(x[:, :, 0], real_steps(x, mask))
         return self.lstm(self.dropout(x), lengths)
 
