@@ -15,6 +15,7 @@ import time
 import numpy as np
 import torch
 
+from textcls.models.elmo import ElmoVectors
 from textcls.models.recurrent import BertVectors
 from textcls.runtime.cache import ADVICE, cache_folder, not_kept
 from textcls.runtime.device import Precision
@@ -28,17 +29,17 @@ Computed = tuple[np.ndarray, float]  # vectors fp16, and the seconds that they t
 
 
 class Features:
-    """The vectors of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H).
+    """What `source.encode` gives of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H).
 
     They are kept as fp16 in a memory-mapped file, whose name is a digest of the encoder's `weights` (their sha256), of
     the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one. Where the
     cache is no place for them they are computed for this run alone, in memory.
     """
 
-    def __init__(self, source: BertVectors, weights: str, batches: Batches, precision: Precision):
+    def __init__(self, source: BertVectors | ElmoVectors, weights: str, batches: Batches, precision: Precision):
         self.source, self.batches, self.precision = source, batches, precision
         rows = batches.sequences.rows
-        every_token, every_row = (len(rows.tokens), source.features), (len(rows), source.features)
+        every_token, every_row = (len(rows.tokens), source.kept), (len(rows), source.kept)
         self.size = every_row if source.cls_only else every_token
         self.cached, self.obstacle = None, None  # what keeps them out of the cache, in words
         try:
@@ -71,10 +72,10 @@ class Features:
         return self.cached or self._compute(device, name, quiet)
 
     def _file(self, weights: str, size: tuple[int, int]) -> pathlib.Path:
-        dims = sorted(vars(self.source.bert.config).items())
-        key = hashlib.blake2b(f"{weights} {dims} {self.precision.name} {size}".encode(), digest_size=16)
-        sequences = self.batches.sequences
-        for part in (sequences.rows.tokens, sequences.rows.offsets, sequences.first):
+        dims, layers = sorted(vars(self.source.dims).items()), getattr(self.source, "encoded", "")
+        key = hashlib.blake2b(f"{weights} {dims}{layers} {self.precision.name} {size}".encode(), digest_size=16)
+        rows, spelled = self.batches.sequences.rows, self.batches.sequences.rows.spelling is not None
+        for part in (rows.tokens, rows.offsets, self.batches.sequences.first, *[rows.spelling] * spelled):
             key.update(np.ascontiguousarray(part).tobytes())
         return cache_folder() / f"features-{key.hexdigest()}.npy"
 
@@ -105,7 +106,7 @@ class Features:
     def _encode(self, documents: np.ndarray, vectors: np.ndarray, device: torch.device) -> None:
         batch = self.batches.collate(documents).to(device)
         with self.precision.autocast(device):
-            hidden = self.source(*(batch.inputs[name] for name in ("ids", "mask", "segments")))
+            hidden = self.source.encode(*(batch.inputs[name] for name in ("ids", "mask", "segments")))
         hidden = hidden.half().cpu().numpy()
         first, offsets = self.batches.first_row, self.batches.sequences.rows.offsets
         rows = np.concatenate([np.arange(first[i], first[i + 1]) for i in documents])

@@ -21,8 +21,8 @@ Tensors = dict[str, torch.Tensor | None]
 class Batch:
     """B rows, padded to the longest.
 
-    `inputs` are what the model is called with: `ids` (B, T), and what else it reads; a mask is None where no row has
-    padding, segments are None where no row is a pair. `targets` are what the loss and the evaluation compare with, and
+    `inputs` are what the model is called with: `ids` (B, T), or the characters of words (B, T, K), and what else it
+    reads; a mask is None where no row has padding, segments are None where no row is a pair. `targets` are what the loss and the evaluation compare with, and
     the document of each row where long documents are several rows.
     """
 
@@ -35,7 +35,7 @@ class Batch:
     @property
     def slots(self) -> int:
         """Tokens with padding, B * T."""
-        return self.inputs["ids"].numel()
+        return self.inputs["ids"].shape[:2].numel()
 
     def to(self, device: torch.device) -> "Batch":
         def moved(tensors: Tensors) -> Tensors:
@@ -146,8 +146,9 @@ def tokens_of(sequences: Pieces, rows: np.ndarray, pad: int, first: np.ndarray |
     (B,) belong to segment 0; None where no row is a pair."""
     ids, real = padded(sequences, rows, pad)
     segments = None if first is None else (np.arange(ids.shape[1]) >= first[:, None]) & real
+    spelled = ids if sequences.spelling is None else sequences.spelling[ids].astype(np.int64)  # (B, T), or (B, T, K)
     inputs = {
-        "ids": torch.from_numpy(ids),
+        "ids": torch.from_numpy(spelled),
         "mask": None if real.all() else torch.from_numpy(real.astype(np.int64)),
         "segments": None if segments is None else torch.from_numpy(segments.astype(np.int64)),
     }

@@ -8,10 +8,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """N texts as word pieces: text i is `tokens[offsets[i]:offsets[i + 1]]`. tokens int32, offsets int64 (N + 1,)."""
+    """N texts as word pieces: text i is `tokens[offsets[i]:offsets[i + 1]]`. tokens int32, offsets int64 (N + 1,).
+    Where words are read by their characters, tokens are rows of `spelling` (U, K) int16."""
 
     tokens: np.ndarray
     offsets: np.ndarray
+    spelling: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -24,11 +26,11 @@ class Pieces:
         return np.diff(self.offsets)
 
     @classmethod
-    def join(cls, rows: Sequence[Sequence[int]]) -> "Pieces":
+    def join(cls, rows: Sequence[Sequence[int]], spelling: np.ndarray | None = None) -> "Pieces":
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         tokens = np.concatenate([np.asarray(row, np.int32) for row in rows]) if rows else np.zeros(0, np.int32)
-        return cls(tokens, offsets)
+        return cls(tokens, offsets, spelling)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""[CLS] A [SEP] (B [SEP]): the sequences that models read, made of word pieces; long texts cut, or in several rows."""
+"""[CLS] A [SEP] (B [SEP]): the sequences that models read, made of word pieces; long texts cut, or in several rows.
+
+What stands around a text is the vocabulary's: [CLS] and [SEP], or nothing where words are read by their characters.
+"""
 
 from collections.abc import Sequence
 
@@ -6,64 +9,75 @@ import numpy as np
 
 from textcls.runtime.errors import InputError
 from textcls.text.pieces import Chunks, Pieces, Sequences
+from textcls.text.characters import Characters
 from textcls.text.vocabulary import Vocabulary
 
+Reads = Vocabulary | Characters
 
-def assemble(sides: Sequence[Pieces], vocabulary: Vocabulary, max_length: int, truncate: str = "head") -> Sequences:
+
+def assemble(sides: Sequence[Pieces], vocabulary: Reads, max_length: int, truncate: str = "head") -> Sequences:
     """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], at most `max_length` tokens a row. `sides`: one Pieces, or two."""
     rows, first, truncated = [], [], 0
-    room = max_length - 1 - len(sides)
+    room = max_length - len(vocabulary.begin) - len(sides) * len(vocabulary.end)
     if room < len(sides):
         raise InputError(f"--max-length {max_length} leaves no room for the text; give at least 8")
     for texts in zip(*sides, strict=True):
         keeps = share_room([len(text) for text in texts], room)
         truncated += any(keep < len(text) for keep, text in zip(keeps, texts, strict=True))
-        row = [vocabulary.cls]
+        row = [*vocabulary.begin]
         for text, keep in zip(texts, keeps, strict=True):
-            row += [*cut(text, keep, truncate), vocabulary.sep]
+            row += [*cut(text, keep, truncate), *vocabulary.end]
         rows.append(row)
-        first.append(keeps[0] + 2)
-    return Sequences(Pieces.join(rows), np.asarray(first, np.int64), truncated)
+        first.append(len(vocabulary.begin) + keeps[0] + len(vocabulary.end))
+    return Sequences(Pieces.join(rows, sides[0].spelling), np.asarray(first, np.int64), truncated)
 
 
-def windows(texts: Pieces, vocabulary: Vocabulary, max_length: int, stride: int, most: int) -> Sequences:
+def windows(texts: Pieces, vocabulary: Reads, max_length: int, stride: int, most: int) -> Sequences:
     """[CLS] window [SEP] for windows of `max_length` - 2 tokens that begin every `stride` tokens, at most `most` of
     a text; the last one ends with the text."""
-    room, rows, documents, truncated = max_length - 2, [], [], 0
+    room, rows, documents, truncated = max_length - ends(vocabulary), [], [], 0
     for number, text in enumerate(texts):
         starts = [0]
         while starts[-1] + room < len(text) and len(starts) < most:
             starts.append(min(starts[-1] + stride, max(0, len(text) - room)))
         truncated += starts[-1] + room < len(text)
-        rows += [[vocabulary.cls, *text[start : start + room], vocabulary.sep] for start in starts]
+        rows += [[*vocabulary.begin, *text[start : start + room], *vocabulary.end] for start in starts]
         documents += [number] * len(starts)
     lengths = np.array([len(row) for row in rows], np.int64)
-    return Sequences(Pieces.join(rows), lengths, truncated, np.asarray(documents, np.int64))
+    joined = Pieces.join(rows, texts.spelling)
+    return Sequences(joined, lengths, truncated, np.asarray(documents, np.int64))
 
 
-def chunks(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary, max_length: int) -> Chunks:
+def ends(vocabulary: Reads) -> int:
+    """Tokens around a text."""
+    return len(vocabulary.begin) + len(vocabulary.end)
+
+
+def chunks(sentences: Sequence[Sequence[str]], vocabulary: Reads, max_length: int) -> Chunks:
     """Words as [CLS] pieces [SEP]. A sentence of more than `max_length` tokens goes on in another row, between two
     words; a word without a piece is unknown, and one of more than a whole row keeps its first pieces."""
     distinct = sorted({word for words in sentences for word in words})
-    encoded = vocabulary.encode(distinct)
+    encoded = vocabulary.encode_words(distinct)
     pieces = {word: encoded[i].tolist() or [vocabulary.unk] for i, word in enumerate(distinct)}
+    most = max_length - len(vocabulary.end)  # tokens of a row before what ends it
     rows, starts, numbers = [], [], []
     for number, words in enumerate(sentences):
-        rows.append([vocabulary.cls])
+        rows.append([*vocabulary.begin])
         starts.append([])
         for word in words:
-            tokens = pieces[word][: max_length - 2]
-            if len(rows[-1]) + len(tokens) + 1 > max_length:
-                rows[-1].append(vocabulary.sep)
+            tokens = pieces[word][: max_length - ends(vocabulary)]
+            if len(rows[-1]) + len(tokens) > most:
+                rows[-1] += vocabulary.end
                 numbers.append(number)
-                rows.append([vocabulary.cls])
+                rows.append([*vocabulary.begin])
                 starts.append([])
             starts[-1].append(len(rows[-1]))
             rows[-1] += tokens
-        rows[-1].append(vocabulary.sep)
+        rows[-1] += vocabulary.end
         numbers.append(number)
     lengths = np.array([len(row) for row in rows], np.int64)
-    return Chunks(Sequences(Pieces.join(rows), lengths, 0), Pieces.join(starts), np.asarray(numbers, np.int64))
+    joined = Pieces.join(rows, encoded.spelling)
+    return Chunks(Sequences(joined, lengths, 0), Pieces.join(starts), np.asarray(numbers, np.int64))
 
 
 def share_room(lengths: Sequence[int], room: int) -> list[int]:

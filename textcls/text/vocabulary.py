@@ -58,6 +58,7 @@ class Vocabulary(Saved):
             raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
         self.tokenizer = tokenizer
         self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, SPECIAL)  # mask: None if absent
+        self.begin, self.end = (self.cls,), (self.sep,)  # around a text
         self.keys, self.places = read_pairs(tokenizer)
 
     @classmethod
@@ -180,6 +181,10 @@ class Vocabulary(Saved):
             parts += [self._and_pairs(np.asarray(encoding.ids, np.int32)) for encoding in encodings]
         return Pieces.join(parts)
 
+    def encode_words(self, words: Sequence[str]) -> Pieces:
+        """The pieces of each word."""
+        return self.encode(words)
+
     def _and_pairs(self, ids: np.ndarray) -> np.ndarray:
         """The ids of words (T,), and after them those of the pairs among them."""
         if not len(self.keys):
@@ -190,18 +195,24 @@ class Vocabulary(Saved):
 
 
 class Words(Saved):
-    """Words between white space, for language modelling: a vocabulary with <unk>, and <eos> at the end of each line."""
+    """Words, for language modelling: a vocabulary with <unk>, and <eos> at the end of each line. Where the model reads
+    characters, and the vocabulary is what it predicts, `word_length` is how many of them it reads of a word."""
+
+    word_length: int | None = None
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
         self.unk, self.eos = tokenizer.token_to_id("<unk>"), tokenizer.token_to_id("<eos>")
 
     @classmethod
-    def learn(cls, lines: Iterable[str], vocab_size: int) -> "Words":
+    def learn(cls, lines: Iterable[str], vocab_size: int, pattern: str | None = None) -> "Words":
         """The `vocab_size` most frequent words, <unk> and <eos> among them. A text that spells them out, as the Penn
-        Treebank and WikiText do, means these."""
+        Treebank and WikiText do, means these. `pattern`: a regular expression of a word, where it is not whatever
+        stands between white space."""
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        if pattern:
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
         learn_words(tokenizer, lines, ("<unk>", "<eos>"), vocab_size, 0)
         return cls(tokenizer)
 
@@ -280,7 +291,8 @@ def encode(vocabulary: Vocabulary, texts: Sequence[str], progress: Callable = it
 
     def make() -> dict[str, np.ndarray]:
         pieces = vocabulary.encode(texts, progress)
-        return {"tokens": pieces.tokens, "offsets": pieces.offsets}
+        spelling = {} if pieces.spelling is None else {"spelling": pieces.spelling}
+        return {"tokens": pieces.tokens, "offsets": pieces.offsets} | spelling
 
     arrays = cached(f"pieces-{digest}", make)
-    return Pieces(arrays["tokens"], arrays["offsets"])
+    return Pieces(arrays["tokens"], arrays["offsets"], arrays.get("spelling"))

@@ -1,0 +1,115 @@
+"""Words -> characters: what ELMo reads in place of a vocabulary. Whatever word comes, it can be spelled.
+
+Dimensions: U distinct words, K characters of a word.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from textcls.models.elmo import SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
+from textcls.runtime.errors import InputError
+from textcls.text.pieces import Pieces
+from textcls.text.vocabulary import UNBROKEN, WORD, Saved, printable
+
+TOKENS = {"words": WORD, "blanks": UNBROKEN}  # what a word is: also a punctuation mark, or all that stands between blanks
+PADDING, EMPTY, BEGIN, END = range(4)  # the first rows of every spelling; a text without a word is one empty word
+FIRST = 4  # the row of the first word
+CHUNK = 2048  # texts that are divided into words together
+
+
+class Characters(Saved):
+    """How texts are divided into words, and how many characters of a word are read. Words keep their case."""
+
+    pad = PADDING
+    begin, end = (), ()  # BiLM adds sentence begin and end itself
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        self.word_length = tokenizer.padding["length"]
+
+    @classmethod
+    def make(cls, pattern: str, word_length: int) -> "Characters":
+        tokenizer = Tokenizer(models.WordLevel({"": 0}, unk_token=""))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        tokenizer.enable_padding(length=word_length)
+        return cls(tokenizer)
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "Characters":
+        path = folder / "tokenizer.json"
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(f"{path}: not a tokenizer file of a model that reads characters ({error})") from None
+
+    def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
+        """The words of each text as rows of the `spelling` that comes with them."""
+        rows, words = distinct_words(self.tokenizer.pre_tokenizer, [printable(text) for text in texts], progress)
+        return Pieces.join([row + FIRST if len(row) else [EMPTY] for row in rows], spell(words, self.word_length))
+
+    def encode_words(self, words: Sequence[str]) -> Pieces:
+        """One token for each word, though it may hold blanks."""
+        rows = np.arange(FIRST, FIRST + len(words), dtype=np.int32)
+        return Pieces(rows, np.arange(len(words) + 1), spell([printable(word) for word in words], self.word_length))
+
+
+def distinct_words(
+    pre_tokenizer, texts: Iterable[str], progress: Callable = iter
+) -> tuple[list[np.ndarray], list[str]]:
+    """(the words of each text as numbers, the words that they number), commonest first. `texts` are gone through
+    twice."""
+    tokenizer = Tokenizer(models.WordLevel({}, unk_token=""))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    vocab = tokenizer.get_vocab()
+    return list(progress(encoded(tokenizer, texts))), sorted(vocab, key=vocab.__getitem__)
+
+
+def encoded(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterable[np.ndarray]:
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == CHUNK:
+            yield from (np.asarray(part.ids, np.int32) for part in tokenizer.encode_batch_fast(chunk))
+            chunk = []
+    yield from (np.asarray(part.ids, np.int32) for part in tokenizer.encode_batch_fast(chunk))
+
+
+def spell(words: Sequence[str], word_length: int) -> np.ndarray:
+    """int16 (FIRST + U, K): padding, the empty word, sentence begin, sentence end, and the words: WORD_BEGIN, each byte
+    of their UTF-8 plus 1 as far as there is room, WORD_END, padding (allenai/bilm-tf, UnicodeCharsVocabulary; with 1
+    added everywhere)."""
+    table = np.full((FIRST + len(words), word_length), WORD_PADDING, np.int16)
+    table[PADDING] = 0
+    table[EMPTY, :2] = WORD_BEGIN, WORD_END
+    for row, character in ((BEGIN, SENTENCE_BEGIN), (END, SENTENCE_END)):
+        table[row, :3] = WORD_BEGIN, character, WORD_END
+    for row, word in enumerate(words, FIRST):
+        data = word.encode("utf-8")[: word_length - 2]
+        table[row, 0] = WORD_BEGIN
+        table[row, 1 : 1 + len(data)] = np.frombuffer(data, np.uint8).astype(np.int16) + 1
+        table[row, 1 + len(data)] = WORD_END
+    return table
+
+
+def batch_of(sentences: Sequence[Sequence[str]], word_length: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sentences of words as a biLM reads them: (ids (B, T, K), mask (B, T)), int64."""
+    lengths = torch.tensor([len(words) for words in sentences])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    ids = torch.zeros(*mask.shape, word_length, dtype=torch.long)
+    words = [printable(word) for words in sentences for word in words]
+    ids[mask.bool()] = torch.from_numpy(spell(words, word_length)[FIRST:].astype(np.int64))
+    return ids, mask
+
+
+def spelled_word(characters: Sequence[int]) -> str:
+    """The word that has these characters, as far as they reach."""
+    for character, name in ((SENTENCE_BEGIN, "<S>"), (SENTENCE_END, "</S>")):
+        if character in characters:
+            return name
+    return bytes(c - 1 for c in characters if 1 <= c <= 256).decode("utf-8", "replace")
