@@ -145,7 +145,7 @@ def parse(argv) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, dropout and the inner split")
     parser.add_argument("--data-dir", metavar="S", help="where the members' corpus is now")
-    parser.add_argument("--bert", metavar="FOLDER", help="where the members' frozen backbone is now")
+    parser.add_argument("--bert", "--elmo", metavar="FOLDER", help="where the members' frozen backbone is now")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)

@@ -69,7 +69,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --sample (default: 0)")
     parser.add_argument("--test", metavar="FILE", help="evaluate on this file instead of the run's test split")
     parser.add_argument("--data-dir", metavar="S", help="where the run's corpus is now")
-    parser.add_argument("--bert", metavar="FOLDER", help="where the run's frozen backbone is now")
+    parser.add_argument("--bert", "--elmo", metavar="FOLDER", help="where the run's frozen backbone is now")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)

@@ -105,7 +105,7 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     machine = set_up(job)
     corpus, backbone = read(job)
     batches = make_batches(job, corpus, backbone)
-    resident = history.resident_before(backbone.bert)
+    resident = history.resident_before(backbone.model)
     model = make_model(job, corpus, backbone)
     begin(job, corpus, backbone, model, machine)
     look_at_data(job, model, batches, backbone, machine)
@@ -235,7 +235,7 @@ def settle(job: Job, blocks: Model, step: Step, measured: Measured | None, resid
     """Predicted beside measured, for the longest batch."""
     if measured is None:
         return
-    step = dataclasses.replace(step, batch=measured.batch, tokens=measured.tokens, padded=measured.padded, windows=1)
+    step = dataclasses.replace(step, **measured.shape, windows=1)
     predicted = plan(blocks, step)
     growth = history.growth(predicted, measured, resident)
     say(tables.measured_table(predicted, measured, growth))

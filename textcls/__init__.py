@@ -5,6 +5,7 @@ from textcls.models.ensemble import LearnedEnsemble
 from textcls.models.lstm import BiLSTMClassifier
 from textcls.predictor import Predictor, load
 from textcls.pretrained.bert import load_bert
+from textcls.pretrained.elmo import load_elmo
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "Predictor",
     "load",
     "load_bert",
+    "load_elmo",
 ]

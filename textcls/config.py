@@ -65,6 +65,10 @@ class TrainConfig:
         None, "words, or word pieces, of a vocabulary made from the training texts, at most", "data", above=0
     )
     min_count: int | None = option(None, "how often a word must occur to be in that vocabulary", "data", above=0)
+    tokens: str | None = option(
+        None, "what a word is, of a model that reads characters: words and punctuation marks, or all between blanks",
+        "data", ("words", "blanks"),
+    )  # fmt: skip
     max_length: int | None = option(
         None, "longest input in tokens, [CLS] and [SEP] included; the window of an lm", "data", least=8
     )
@@ -91,13 +95,25 @@ class TrainConfig:
     hidden: int | None = option(None, "LSTM units per direction", "model", above=0)
     layers: int | None = option(None, "LSTM layers", "model", above=0)
     pooling: str | None = option(None, "how an LSTM's steps become one vector", "model")
-    encoder: str | None = option(None, "whether the BERT below an LSTM is trained too", "model", ("frozen", "tune"))
+    encoder: str | None = option(None, "whether the encoder below an LSTM is trained too", "model", ("frozen", "tune"))
     features: str | None = option(
         None, "what the LSTM reads of BERT: every token or [CLS]", "model", ("sequence", "cls")
     )
     embedding: int | None = option(None, "size of word vectors trained from scratch", "model", above=0)
     vectors: str | None = option(
         None, "pretrained word vectors to begin with: a text file, WORD and numbers a line", "model"
+    )
+    elmo: str | None = option(
+        None, "biLM: a folder with options.json and weights, or a run of --task lm --model elmo", "model"
+    )
+    elmo_layers: str | None = option(
+        None, "what the LSTM reads of the biLM's layers; mix learns how much each counts", "model",
+        ("mix", "average", "concatenate", "top"),
+    )  # fmt: skip
+    elmo_options: str | None = option(None, "shape of a biLM of one's own, in the published options.json", "model")
+    mix_norm: bool | None = option(None, "normalise each layer over the words of a text before the mix", "model")
+    mix_l2: float | None = option(
+        None, "what the squares of the mix's weights count in the loss, which draws them together", "model", least=0
     )
     small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection", "model")
     crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)", "model")
@@ -108,7 +124,7 @@ class TrainConfig:
     epochs: int | None = option(None, "passes over the training data", "training", above=0)
     lr: float | None = option(None, "peak learning rate", "training", above=0)
     encoder_lr: float | None = option(
-        None, "peak learning rate of the BERT below an LSTM, with --encoder tune", "training", above=0
+        None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0
     )
     weight_decay: float | None = option(
         None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0

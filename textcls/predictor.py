@@ -40,7 +40,7 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None
     kind = TASKS[config.task].Predictor
-    vocabulary = kind.vocabulary_kind.from_folder(run.folder)
+    vocabulary = recipe.get("vocabulary", kind.vocabulary_kind).from_folder(run.folder)
     if vocabulary.digest != meta["vocabulary"]:
         raise InputError(f"{run.folder / 'tokenizer.json'}: not the vocabulary that the run was trained with")
     precision = choose_precision(config.amp, where, recipe["amp"])

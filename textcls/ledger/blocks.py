@@ -277,10 +277,10 @@ def input_dropout(step: Step, features: int, dropout: float) -> Block:
     return Block("input dropout", "LSTM", {"dropout mask (B, T, H)": step.slots * features * (dropout > 0)})
 
 
-def tag_head(step: Step, features: int, labels: int, dropout: float, crf: bool) -> Block:
+def tag_head(step: Step, features: int, labels: int, dropout: float, crf: bool, ends: int = 2) -> Block:
     """The vectors of the words' first tokens, dropout, classifier, cross-entropy or CRF; for as many words as a row
-    can have, T - 2, since how many pieces a word has is not in the shapes."""
-    words = step.tokens - 2
+    can have, T less the `ends` around them, since how many pieces a word has is not in the shapes."""
+    words = step.tokens - ends
     count, width = step.batch * words, step.width
     hidden = width if step.device == "cuda" else FLOAT
     saved = {

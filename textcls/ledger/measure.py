@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from textcls.models.bert import Attention, Embeddings, Encoder, Layer
+from textcls.models.elmo import BiLM, CharacterEncoder, ElmoVectors
 from textcls.models.lstm import LSTM
+from textcls.models.projected_lstm import ProjectedLSTM
 from textcls.models.recurrent import BertVectors, Recurrent, WordVectors
 from textcls.models.trans_blstm import BLSTM, AddAndNorm, BesideTheLayer
 from textcls.runtime import parallel
@@ -33,6 +35,10 @@ PART = {
     nn.LSTM: "LSTM",
     WordVectors: "embedding",
     BertVectors: "embedding",
+    CharacterEncoder: "embedding",
+    ProjectedLSTM: "LSTM",
+    BiLM: "LSTM",
+    ElmoVectors: "LSTM",
     nn.Embedding: "embedding",
 }
 
@@ -104,6 +110,7 @@ class Measured:
     batch: int
     tokens: int
     padded: bool
+    spelled: tuple[int, int] | None
     trainable: int
     frozen: int
     gradients: int
@@ -112,6 +119,11 @@ class Measured:
     activations: dict[str, int]
     peak: dict[str, int]
     seconds: dict[str, float]
+
+    @property
+    def shape(self) -> dict:
+        """Of the batch, as a Step has it."""
+        return {name: getattr(self, name) for name in ("batch", "tokens", "padded", "spelled")}
 
 
 def measure(
@@ -127,6 +139,7 @@ def measure(
     longest = batches.sorted_order()[0][:documents]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    encoder = Seen(model)
     gradients = watched_step(setup, batches, longest, saved)
     times = [timed_step(setup, batches, longest) for _ in range(STEPS)]
     batch = batches.collate(longest)
@@ -134,6 +147,7 @@ def measure(
         batch=batch.inputs["ids"].shape[0],
         tokens=batch.inputs["ids"].shape[1],
         padded=batch.inputs.get("mask") is not None,
+        spelled=encoder.seen,
         trainable=size_of(p for p in model.parameters() if p.requires_grad),
         frozen=size_of(p for p in model.parameters() if not p.requires_grad),
         gradients=gradients,
@@ -143,6 +157,20 @@ def measure(
         peak=peak_memory(device),
         seconds={name: statistics.median(t[name] for t in times) for name in times[0]},
     )
+
+
+class Seen:
+    """How many distinct words, and how many of their characters, an encoder of characters inside the model was given
+    last: `seen`; None where there is no such encoder."""
+
+    def __init__(self, model: nn.Module):
+        self.seen: tuple[int, int] | None = None
+        for module in model.modules():
+            if isinstance(module, CharacterEncoder):
+                module.embedding.register_forward_pre_hook(self._look)
+
+    def _look(self, module, inputs) -> None:
+        self.seen = tuple(inputs[0].shape)
 
 
 def watched_step(setup: Setup, batches: Batches, documents, saved: SavedTensors) -> int:

@@ -23,7 +23,8 @@ BEFORE = 350 * 2**20  # of the process before training: Python, torch, a small b
 class Step:
     """One optimiser step: `accumulate` micro-batches of `batch` sequences of `tokens` tokens, the last of them padding
     for some where `padded`. A document is `windows` sequences. `dtype` is autocast's, None for float32 throughout. Each
-    of `processes` makes one micro-batch at a time."""
+    of `processes` makes one micro-batch at a time. `spelled`, of a model that reads characters: how many distinct words
+    there are, and how many characters decide about them; None for as many as there can be."""
 
     batch: int
     tokens: int
@@ -34,6 +35,7 @@ class Step:
     checkpoint: bool = False
     processes: int = 1
     windows: int = 1
+    spelled: tuple[int, int] | None = None
 
     @property
     def slots(self) -> int:

@@ -6,13 +6,17 @@ from textcls.ledger.cluster import NETWORK, PEAKS, USED, Cluster
 from textcls.ledger.measure import Measured
 from textcls.ledger.plan import BEFORE, HEAP, KERNELS, Model, Plan, Step, accumulation, largest_micro_batch, plan
 from textcls.models.bert import BertConfig
+from textcls.models.elmo import ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.report.text import table
 
 GROWTH = "growth of the process"
 
 
-def dims_in_words(dims: BertConfig | WordDims, name: str) -> str:
+def dims_in_words(dims: BertConfig | ElmoConfig | WordDims, name: str) -> str:
+    if isinstance(dims, ElmoConfig):
+        words = f"; {dims.vocab_size:,} words to be predicted" if dims.vocab_size else ""
+        return f"biLM: {dims.layers} layers, 2 x {dims.cells} cells projected to {dims.projection}{words}"
     if isinstance(dims, BertConfig):
         return f"{name}: {dims.num_hidden_layers} layers, hidden {dims.hidden_size}"
     vectors = f" in vectors of {dims.hidden_size}" if dims.hidden_size else ""

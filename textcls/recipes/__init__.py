@@ -1,8 +1,10 @@
 """Model x task: how each model is built, what it is given, what its memory is made of, and its settings.
 
 RECIPES (model, task) -> a row, written out in the file of its family:
-  input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, or a
-            `bag` of them and of pairs of neighbours
+  input     what it reads: the backbone's word `pieces`, `words` of a vocabulary made from the training texts, a `bag`
+            of them and of pairs of neighbours, or the `characters` of words
+  dims      settings -> its input dimensions without its weights or its texts (optional: see `dims` below)
+  vocabulary  the class of its vocabulary, where that is not the task's (optional)
   build     (settings, dims, number of labels) -> model
   blocks    (settings, dims, number of labels, step) -> its blocks in forward order, for the ledger
   encoder   path of the sub-module that comes from the backbone, that --encoder-lr and --checkpoint-activations are for
@@ -29,14 +31,17 @@ import torch
 from textcls.config import OPTIONS, TrainConfig, flag
 from textcls.ledger.plan import Model, Step
 from textcls.models.bert import BertConfig
+from textcls.models.elmo import ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import Backbone, dims_of
-from textcls.recipes import bert, linear, recurrent
+from textcls.recipes import bert, elmo, linear, recurrent
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
 
-RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS}
+RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **elmo.ROWS}
+DIMS = {"pieces": BertConfig, "characters": ElmoConfig}  # of what a model reads; else WordDims
+Dims = BertConfig | ElmoConfig | WordDims
 REFERENCE = "linear"  # the model that every other must beat, for the tasks that it is there for
 
 
@@ -97,20 +102,22 @@ def has_reference(config: TrainConfig) -> bool:
 # ---- models ---------------------------------------------------------------------------------------------------------
 
 
-def dims(config: TrainConfig) -> BertConfig | WordDims:
+def dims(config: TrainConfig) -> Dims:
     """The model's input dimensions without its weights or its texts: of a vocabulary to be learned, the largest."""
+    if "dims" in choose(config):
+        return choose(config)["dims"](config)
     if choose(config)["input"] == "pieces":
         published = dims_of(config.bert)
         return dataclasses.replace(published, vocab_size=config.vocab_size or published.vocab_size)
     return WordDims(config.vocab_size, config.embedding or 0)
 
 
-def read_dims(config: TrainConfig, fields: dict) -> BertConfig | WordDims:
+def read_dims(config: TrainConfig, fields: dict) -> Dims:
     """Those that a run's config.json holds."""
-    return (BertConfig if choose(config)["input"] == "pieces" else WordDims)(**fields)
+    return DIMS.get(choose(config)["input"], WordDims)(**fields)
 
 
-def build(config: TrainConfig, dims: BertConfig | WordDims, num_labels: int) -> torch.nn.Module:
+def build(config: TrainConfig, dims: Dims, num_labels: int) -> torch.nn.Module:
     recipe = choose(config)
     model = recipe["build"](config, dims, num_labels)
     if config.checkpoint_activations:
@@ -143,7 +150,7 @@ def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> Step:
     )
 
 
-def blocks(config: TrainConfig, dims: BertConfig | WordDims, num_labels: int) -> Model:
+def blocks(config: TrainConfig, dims: Dims, num_labels: int) -> Model:
     """(step) -> the model's blocks."""
     of_model = choose(config)["blocks"]
     return lambda step: of_model(config, dims, num_labels, step)

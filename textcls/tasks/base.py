@@ -15,13 +15,15 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
 from textcls.data.decoding import UTF8, decode
+from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, say_pooler
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
 from textcls.runtime.progress import through
-from textcls.text.batches import IGNORED, Batches
+from textcls.text.batches import IGNORED, Batch, Batches
+from textcls.text.characters import Characters, spelled_word
 from textcls.text.vocabulary import Vocabulary, Words
 from textcls.training.run import Run
 
@@ -140,6 +142,20 @@ def pieces_backbone(config: TrainConfig, recipe: dict) -> Backbone:
     return backbone
 
 
+def penalised(loss_fn: Callable, weight: float | None) -> Callable:
+    """The loss with `weight` times the penalty of every mix of layers in the model, once an optimiser step: each
+    micro-batch counts it by its share of the targets."""
+    if not weight:
+        return loss_fn
+
+    def with_penalty(model, batch: Batch, carry):
+        losses, carry = loss_fn(model, batch, carry)
+        penalty = sum(part.penalty() for part in model.modules() if isinstance(part, ScalarMix))
+        return {name: loss + weight * batch.counts[name] * penalty for name, loss in losses.items()}, carry
+
+    return with_penalty
+
+
 def check_length(config: TrainConfig, backbone: Backbone) -> None:
     if config.max_length > backbone.dims.max_position_embeddings:
         raise InputError(
@@ -148,10 +164,11 @@ def check_length(config: TrainConfig, backbone: Backbone) -> None:
         )
 
 
-def example(corpus: Corpus, batches: Batches, vocabulary: Vocabulary | Words, unit: str) -> str:
+def example(corpus: Corpus, batches: Batches, vocabulary: Vocabulary | Words | Characters, unit: str) -> str:
     """What the model is about to see: the beginning of the first item, and its label or tags."""
     batch = batches.collate(np.arange(1))
-    names = map(vocabulary.tokenizer.id_to_token, batch.inputs["ids"][0, :EXAMPLE].tolist())
+    ids = batch.inputs["ids"][0, :EXAMPLE]
+    names = map(spelled_word if ids.dim() == 2 else vocabulary.tokenizer.id_to_token, ids.tolist())
     text = f"{' '.join(names)} …"
     if not corpus.labels or "labels" not in batch.targets:
         return f"first words: {text}"
@@ -218,10 +235,11 @@ def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Bac
         if getattr(corpus, name) is not None:
             check_split(run, name, getattr(corpus, name), corpus.labels)
     meta = run.meta()
-    if vars(backbone.dims) != meta["dims"]:
-        raise InputError(f"{run.folder}: the dimensions of {config.bert} are not those the run began with")
+    name = config.elmo or config.bert
+    if json.loads(json.dumps(vars(backbone.dims))) != meta["dims"]:
+        raise InputError(f"{run.folder}: the dimensions of {name} are not those the run began with")
     if type(backbone.vocabulary).from_folder(run.folder).digest != backbone.vocabulary.digest:
-        raise InputError(f"{run.folder}: the word pieces of {config.bert} are not those the run began with")
+        raise InputError(f"{run.folder}: the word pieces of {name} are not those the run began with")
     if frozen:
         backbone.source = meta["backbone"]
         reload(backbone.source, run.folder)

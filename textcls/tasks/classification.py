@@ -19,7 +19,7 @@ from textcls.data import newsgroups, pydocs, tabular
 from textcls.data.corpus import Corpus, Documents
 from textcls.metrics import classification as metrics
 from textcls.metrics.classification import Correct, Scores, log_softmax
-from textcls.pretrained.backbone import Backbone, check_pairs, words_of
+from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
 from textcls.pretrained.features import Features
 from textcls.report.compare import Result
 from textcls.runtime import files, parallel
@@ -28,8 +28,9 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
+from textcls.text.characters import Characters
 from textcls.text.pieces import Pieces, Sequences
-from textcls.text.sequences import assemble, windows
+from textcls.text.sequences import assemble, ends, windows
 from textcls.text.vocabulary import WORD, Vocabulary, encode
 from textcls.training.run import Run
 
@@ -78,6 +79,10 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
         if len(corpus.train.texts[0]) > 1:
             check_pairs(backbone)
         return corpus, backbone
+    if recipe["input"] == "characters":
+        if len(corpus.train.texts[0]) > 1:
+            raise InputError(f"--model {config.model} reads one text a document, not pairs")
+        return corpus, elmo_of(config)
     texts = [text for parts in corpus.train.texts for text in parts]
     vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD, config.lower)
     if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"
@@ -96,15 +101,16 @@ def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name:
     return result
 
 
-def sequences_of(sides: Sequence[Pieces], vocabulary: Vocabulary, config: TrainConfig) -> Sequences:
+def sequences_of(sides: Sequence[Pieces], vocabulary: Vocabulary | Characters, config: TrainConfig) -> Sequences:
     """Documents as the model reads them: one row each, or windows of the long ones."""
     if config.long_documents != "window":
         return assemble(sides, vocabulary, config.max_length, config.truncate)
     if len(sides) > 1:
         raise InputError("--long-documents window reads one text a document, not pairs")
-    stride = config.stride or (config.max_length - 2) // 2
-    if stride > config.max_length - 2:
-        raise InputError(f"--stride {stride} leaves out words: a window holds {config.max_length - 2} tokens")
+    room = config.max_length - ends(vocabulary)
+    stride = config.stride or room // 2
+    if stride > room:
+        raise InputError(f"--stride {stride} leaves out words: a window holds {room} tokens")
     return windows(sides[0], vocabulary, config.max_length, stride, config.max_windows)
 
 
@@ -115,7 +121,7 @@ def loss(config: TrainConfig, corpus: Corpus) -> Callable:
     weights = None
     if config.class_weights == "balanced":
         weights = balanced_weights(corpus.train.labels, len(corpus.labels))
-    return cross_entropy(weights, config.label_smoothing)
+    return base.penalised(cross_entropy(weights, config.label_smoothing), config.mix_l2)
 
 
 def cross_entropy(weights: torch.Tensor | None = None, smoothing: float = 0.0) -> Callable:

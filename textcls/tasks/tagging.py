@@ -16,7 +16,7 @@ from textcls.data.conll import Sentences
 from textcls.data.corpus import Corpus
 from textcls.metrics import entities
 from textcls.metrics.statistics import Interval
-from textcls.pretrained.backbone import Backbone, words_of
+from textcls.pretrained.backbone import Backbone, elmo_of, words_of
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
@@ -59,6 +59,8 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     corpus = base.read(load, config)
     if recipe["input"] == "pieces":
         return corpus, base.pieces_backbone(config, recipe)
+    if recipe["input"] == "characters":
+        return corpus, elmo_of(config)
     texts = [" ".join(words) for words in corpus.train.words]
     sizes = config.vocab_size, config.min_count
     return corpus, words_of(config, Vocabulary.learn_words(texts, *sizes, UNBROKEN, config.lower))
@@ -95,7 +97,7 @@ def batches(split: Sentences, vocabulary: Vocabulary, config: TrainConfig, name:
 
 
 def loss(config: TrainConfig, corpus: Corpus) -> Callable:
-    return tag_loss(config.label_smoothing)
+    return base.penalised(tag_loss(config.label_smoothing), config.mix_l2)
 
 
 def tag_loss(smoothing: float = 0.0) -> Callable:

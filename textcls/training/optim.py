@@ -7,7 +7,7 @@ from torch import nn
 def parameter_groups(
     model: nn.Module, weight_decay: float, encoder: str | None = None, encoder_scale: float = 1.0
 ) -> list[dict]:
-    """Every trainable parameter in exactly one group: biases and LayerNorms are not decayed. The parameters of the
+    """Every trainable parameter in exactly one group: biases, LayerNorms and single numbers are not decayed. The parameters of the
     sub-module called `encoder` have groups of their own where `encoder_scale` is not 1: their learning rate is that
     many times the others' (discriminative fine-tuning: Howard and Ruder, 2018, section 3.2)."""
     norms = {id(p) for part in model.modules() if isinstance(part, nn.LayerNorm) for p in part.parameters()}
@@ -17,7 +17,7 @@ def parameter_groups(
             # LSTM biases are called bias_ih_l0 and so on
             is_bias = name.rsplit(".", 1)[-1].startswith("bias")
             scale = encoder_scale if encoder and name.startswith(encoder + ".") else 1.0
-            decay = 0.0 if is_bias or id(parameter) in norms else weight_decay
+            decay = 0.0 if is_bias or id(parameter) in norms or parameter.dim() == 0 else weight_decay
             groups.setdefault((scale, decay), []).append(parameter)
     return [{"params": members, "weight_decay": decay, "scale": scale} for (scale, decay), members in groups.items()]
 
