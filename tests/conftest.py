@@ -69,6 +69,19 @@ def save_tiny(folder: pathlib.Path, texts: list[str], **changes) -> None:
     vocabulary.save(folder)
 
 
+def save_tiny_bilm(folder: pathlib.Path, seed: int = 0, **changes):
+    """A biLM with random weights in a folder like a published one; the biLM."""
+    from textcls.models.elmo import BiLM, ElmoConfig
+    from textcls.pretrained.elmo import save_elmo
+
+    torch.manual_seed(seed)
+    sizes = {"filters": ((1, 4), (2, 6), (3, 8)), "projection": 6, "cells": 10, "characters": 5}
+    bilm = BiLM(ElmoConfig(**sizes | changes))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_elmo(bilm, folder)
+    return bilm.eval()
+
+
 @pytest.fixture
 def call(folder, monkeypatch, capsys):
     """Run a script in this process, which is quicker, in the test module's own `folder`; what it printed, or for status

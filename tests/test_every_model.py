@@ -10,7 +10,7 @@ import torch
 
 import textcls
 import train
-from tests.conftest import equal, make_rows, save_tiny, stop_after, without_clock, write_csv
+from tests.conftest import equal, make_rows, save_tiny, save_tiny_bilm, stop_after, without_clock, write_csv
 from textcls import recipes
 from textcls.tasks import TASKS
 from textcls.training.run import Run
@@ -30,7 +30,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A small BERT, and a train and a test file for each task."""
+    """A small BERT, a small biLM, and a train and a test file for each task."""
     folder = tmp_path_factory.mktemp("every")
     rows = make_rows(72)
     write_csv(folder / "train.csv", rows)
@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
         (folder / f"{name}.docs").write_text("\n\n".join("\n".join(text.split("a ")) for text, _ in make_rows(count)))
     save_tiny(folder / "tiny", [text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2)
+    save_tiny_bilm(folder / "bilm")
     return folder
 
 
@@ -54,6 +55,8 @@ def command(model: str, task: str, out: str) -> list[str]:
         if name in known and not (model == "linear" and name == "max_length"):
             flags += ["--" + name.replace("_", "-"), str(value)]
     flags += ["--accumulate", "1"] if task == "pretrain" else []
+    flags += ["--elmo", "bilm"] if "elmo" in known else []
+    flags += ["--elmo-options", "bilm/options.json"] if "elmo_options" in known else []
     return [*flags, *f"--bert tiny --quiet --out {out}".split()]
 
 
