@@ -513,13 +513,13 @@ WEIGHTS = "expected one weights.safetensors or *weights*.hdf5 or *weights*.h5"
 
 
 @pytest.mark.parametrize("names, message", [
-    ((), "holds no such file, expected one *options.json"),
-    (("weights.safetensors",), "holds no such file, expected one *options.json"),
-    (("a_options.json", "b_options.json"), "holds a_options.json and b_options.json, expected one *options.json"),
-    (("options.json",), f"holds no such file, {WEIGHTS}"),
-    (("options.json", "token_embeddings.hdf5", "model.safetensors"), f"holds no such file, {WEIGHTS}"),
-    (("options.json", "a_weights.hdf5", "b_weights.h5"), f"holds a_weights.hdf5 and b_weights.h5, {WEIGHTS}"),
-    (("options.json", "weights.hdf5", "weights.safetensors"), f"holds weights.hdf5 and weights.safetensors, {WEIGHTS}"),
+    ((), "expected one *options.json there; it holds no file of that name"),
+    (("weights.safetensors",), "expected one *options.json there; it holds no file of that name"),
+    (("a_options.json", "b_options.json"), "expected one *options.json there; it holds a_options.json and b_options.json"),
+    (("options.json",), f"{WEIGHTS} there; it holds no file of that name"),
+    (("options.json", "token_embeddings.hdf5", "model.safetensors"), f"{WEIGHTS} there; it holds no file of that name"),
+    (("options.json", "a_weights.hdf5", "b_weights.h5"), f"{WEIGHTS} there; it holds a_weights.hdf5 and b_weights.h5"),
+    (("options.json", "weights.hdf5", "weights.safetensors"), f"{WEIGHTS} there; it holds weights.hdf5 and w"),
 ], ids=str)  # fmt: skip
 def test_a_folder_with_no_such_file_or_several_is_refused(tmp_path, names, message):
     for name in names:

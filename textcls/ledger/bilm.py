@@ -102,7 +102,7 @@ def bilm_softmax(dims: ElmoConfig, step: Step, dropout: float) -> Block:
         weights += P * size + size * (end - begin)
     # Gradients of one direction's log-probabilities and logits; or of the logits and, which the plan adds, the weights.
     extra = FLOAT * max(2 * slots * head - weights, slots * head)
-    return Block("words before and after", "head", saved, flop=4 * slots * P * head, trainable=weights, extra=extra)  # fmt: skip
+    return Block("words before and after", "head", saved, 4 * slots * P * head, weights, extra=extra)
 
 
 def share(begin: int, end: int, vocab_size: int) -> float:

@@ -135,8 +135,8 @@ class BiLM(nn.Module):
         layers, states = self.run(x, self.known(len(ids)) if self.carry else None)
         if self.carry:
             self.keep(ends(states, lengths - 1))
-        both = torch.stack([torch.cat([there, take(back, order)], -1) for there, back in layers], 2)  # (T, B, L + 1, 2P)
-        return both[1:-1].transpose(0, 1)
+        both = [torch.cat([there, take(back, order)], -1) for there, back in layers]  # L + 1 times (T + 2, B, 2P)
+        return torch.stack(both, 2)[1:-1].transpose(0, 1)
 
     def run(self, x: torch.Tensor, carry: Carry | None = None) -> tuple[list[torch.Tensor], list[State]]:
         """All layers over the steps of each direction in its own order: (D, T, B, P) -> (L + 1 times (D, T, B, P), of
@@ -240,7 +240,7 @@ def normalised(layers: torch.Tensor, mask: torch.Tensor | None, eps: float) -> t
     if mask is None:
         mask = layers.new_ones(layers.shape[:2])
     real = mask[:, :, None, None].to(layers.dtype)
-    count = real.sum((1, 3), keepdim=True) * layers.shape[3]
+    count = (real.sum((1, 3), keepdim=True) * layers.shape[3]).clamp(min=1)
     mean = (layers * real).sum((1, 3), keepdim=True) / count
     variance = ((layers - mean) * real).square().sum((1, 3), keepdim=True) / count
     return (layers - mean) / (variance + eps).sqrt()

@@ -1,5 +1,5 @@
-"""Language models: next-word prediction by an LSTM whose state goes on from window to window, and ELMo's, which predicts
-the next word and the word before.
+"""Language models: next-word prediction by an LSTM whose state goes on from window to window, and ELMo's, which
+predicts the next word and the word before.
 
 Both give their losses themselves: `losses({name: targets (B, T)}, carry, smoothing, **inputs) -> ({name: negative
 log-likelihood, summed, in nats}, carry)`.
@@ -70,8 +70,8 @@ class BiLanguageModel(nn.Module):
     """ELMo's biLM with the softmax that trains it: (ids (B, T, K), backward (B, T, K), carry) -> (states (D, B, T, P),
     carry).
 
-    `ids` are a text's words in their order, `backward` the words of the same lines in the opposite order; each direction
-    predicts its own next word, by one softmax for both. Where the vocabulary is large the softmax is adaptive (Grave et
+    `ids` are a text's words in their order, `backward` the words of the same lines in the opposite order; each
+    direction predicts its own next word, by one softmax for both. Where the vocabulary is large the softmax is adaptive (Grave et
     al., 2017): words of lower ranks in clusters, with smaller vectors. Its probabilities are exact.
     """
 
@@ -101,25 +101,24 @@ class BiLanguageModel(nn.Module):
     def losses(self, targets: dict, carry: Carry | None = None, smoothing: float = 0.0, **inputs) -> Losses:
         """`smoothing` is 0: an adaptive softmax has no probability of every word at hand."""
         states, carry = self(**inputs, carry=carry)
-        return {name: self.nll(of, targets[name]) for name, of in zip(("forward", "backward"), states, strict=True)}, carry
+        of_directions = zip(("forward", "backward"), states, strict=True)
+        return {name: self.nll(of, targets[name]) for name, of in of_directions}, carry
 
     def nll(self, states: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """(B, T, P), (B, T) -> the sum over all words; a number below 0 is none."""
-        real = words >= 0
-        states, words = states[real].float(), words[real]
-        if not len(words):
-            return states.sum()
-        if isinstance(self.softmax, nn.Linear):
-            return F.cross_entropy(self.softmax(states).float(), words, reduction="sum")
-        with torch.autocast(states.device.type, enabled=False):  # its clusters are written into one float32 tensor
+        states, words = states[words >= 0], words[words >= 0]
+        with torch.autocast(states.device.type, enabled=False):  # an adaptive one writes its clusters into one tensor
+            if isinstance(self.softmax, nn.Linear):
+                return F.cross_entropy(self.softmax(states), words, reduction="sum")
             return -self.softmax(states, words).output.sum()
 
     def next_word(self, ids: torch.Tensor, carry: Carry | None = None) -> tuple[torch.Tensor, Carry]:
         """Logits of the word after each, normalised, read forward alone: (B, T, K) -> (B, T, V)."""
         states, carry = self(ids, ids, carry)
         forward = states[0].flatten(0, 1)
-        adaptive = isinstance(self.softmax, nn.AdaptiveLogSoftmaxWithLoss)
-        scores = self.softmax.log_prob(forward) if adaptive else self.softmax(forward).log_softmax(-1)
+        with torch.autocast(forward.device.type, enabled=False):
+            adaptive = isinstance(self.softmax, nn.AdaptiveLogSoftmaxWithLoss)
+            scores = self.softmax.log_prob(forward) if adaptive else self.softmax(forward).log_softmax(-1)
         return scores.unflatten(0, ids.shape[:2]), carry
 
 

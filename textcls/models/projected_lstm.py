@@ -18,9 +18,10 @@ class ProjectedLSTM(nn.Module):
         c_t = clip(sigmoid(f + 1) c_t-1 + sigmoid(i) tanh(j))              within ± cell_clip
         h_t = clip((sigmoid(o) tanh(c_t)) V)                               within ± proj_clip
 
-    (x (D, T, B, I), state before | None) -> (h (D, T, B, P), c (D, T, B, S)). Whoever wants the second direction to run
-    backward gives it its steps in that order. The 1 is no part of the published weights, and none of ours. A clip of
-    None is none; `dropout` is that of what it reads. `nn.LSTM(proj_size=P)` cannot clip, and runs the directions one after the other.
+    (x (D, T, B, I), state before | None) -> (h (D, T, B, P), c (D, T, B, S)); gradients come through h alone. Whoever
+    wants the second direction to run backward gives it its steps in that order. The 1 is no part of the published
+    weights, and none of ours. A clip of None is none; `dropout` is that of what it reads. `nn.LSTM(proj_size=P)` cannot
+    clip, and runs the directions one after the other.
     """
 
     FORGET = 1.0
@@ -88,8 +89,8 @@ def unclip_(gradient: torch.Tensor, x: torch.Tensor, limit: float | None) -> tor
 
 
 class _Steps(torch.autograd.Function):
-    """Each step's work is done in place, in few operations, while its numbers are in the processor's cache; the products
-    with the inputs, and the gradients of the weights, are made once for all steps together."""
+    """Each step's work is done in place, in few operations, while its numbers are in the processor's cache; the
+    products with the inputs, and the gradients of the weights, are made once for all steps together."""
 
     @staticmethod
     def forward(ctx, x, h, c, weight, bias, projection, cell_clip, proj_clip):

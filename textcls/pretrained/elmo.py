@@ -33,9 +33,9 @@ REQUIRED = object()  # in place of a default
 
 
 def load_elmo(folder_or_run: str | os.PathLike) -> BiLM:
-    """A :class:`BiLM` in eval mode, in float32: `bilm(ids (B, T, K), mask (B, T)) -> (B, T, L + 1, 2P)`; what spells words
-    is text/characters.py. `folder_or_run`: a folder with an options file and weights, or a run of --task lm --model elmo.
-    Raises :class:`InputError` naming the missing, unknown or mis-shaped tensors."""
+    """A :class:`BiLM` in eval mode, in float32: `bilm(ids (B, T, K), mask (B, T)) -> (B, T, L + 1, 2P)`; what spells
+    words is text/characters.py. `folder_or_run`: a folder with an options file and weights, or a run of --task lm
+    --model elmo. Raises :class:`InputError` naming the missing, unknown or mis-shaped tensors."""
     return read_elmo(find_elmo(folder_or_run))
 
 
@@ -64,8 +64,8 @@ def weights_of(folder: pathlib.Path) -> pathlib.Path:
 def only(folder: pathlib.Path, *patterns: str) -> pathlib.Path:
     found = candidates(folder, *patterns)
     if len(found) != 1:
-        names = " and ".join(path.name for path in found) or "no such file"
-        raise InputError(f"{folder}: holds {names}, expected one {' or '.join(patterns)}")
+        names = " and ".join(path.name for path in found) or "no file of that name"
+        raise InputError(f"{folder}: expected one {' or '.join(patterns)} there; it holds {names}")
     return found[0]
 
 

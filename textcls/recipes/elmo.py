@@ -38,7 +38,7 @@ def over_elmo_blocks(c: TrainConfig, dims: ElmoConfig, directions: int, step: St
     F = dims.hidden_size * (dims.layers + 1 if c.elmo_layers == "concatenate" else 1)
     dropout = input_dropout(step, F, c.dropout * (tuned or mixed))
     lstms = lstm_layers(c, step, F, directions, tuned or mixed)
-    if tuned and c.elmo_layers in ("top", "concatenate"):  # these lie in the order of time, as the LSTM's own input does
+    if tuned and c.elmo_layers in ("top", "concatenate"):  # they lie in the order of time, as the LSTM reads them
         lstms[0].saved.pop("input of the reversal (B, T, F)", None)
     return [*below, dropout, *lstms]
 

@@ -219,8 +219,8 @@ class Predictor(base.Predictor):
             yield self.vocabulary.tokenizer.id_to_token(word)
 
     def _as_read(self, word: int) -> torch.Tensor:
-        """A word as the model reads it: its number (1, 1), or its characters (1, 1, K), where <eos> is the end of a line
-        and the beginning of the next (1, 2, K)."""
+        """A word as the model reads it: its number (1, 1), or its characters (1, 1, K), where <eos> is the end of a
+        line and the beginning of the next (1, 2, K)."""
         if not self.vocabulary.word_length:
             return torch.tensor([[word]])
         spelling = spell([self.vocabulary.tokenizer.id_to_token(word)], self.vocabulary.word_length)

@@ -22,8 +22,8 @@ class Batch:
     """B rows, padded to the longest.
 
     `inputs` are what the model is called with: `ids` (B, T), or the characters of words (B, T, K), and what else it
-    reads; a mask is None where no row has padding, segments are None where no row is a pair. `targets` are what the loss and the evaluation compare with, and
-    the document of each row where long documents are several rows.
+    reads; a mask is None where no row has padding, segments are None where no row is a pair. `targets` are what the
+    loss and the evaluation compare with, and the document of each row where long documents are several rows.
     """
 
     inputs: Tensors

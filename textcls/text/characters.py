@@ -15,7 +15,7 @@ from textcls.runtime.errors import InputError
 from textcls.text.pieces import Pieces
 from textcls.text.vocabulary import UNBROKEN, WORD, Saved, printable
 
-TOKENS = {"words": WORD, "blanks": UNBROKEN}  # what a word is: also a punctuation mark, or all that stands between blanks
+TOKENS = {"words": WORD, "blanks": UNBROKEN}  # what a word is: a punctuation mark too, or all that is between blanks
 PADDING, EMPTY, BEGIN, END = range(4)  # the first rows of every spelling; a text without a word is one empty word
 FIRST = 4  # the row of the first word
 CHUNK = 2048  # texts that are divided into words together

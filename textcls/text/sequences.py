@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from textcls.runtime.errors import InputError
-from textcls.text.pieces import Chunks, Pieces, Sequences
 from textcls.text.characters import Characters
+from textcls.text.pieces import Chunks, Pieces, Sequences
 from textcls.text.vocabulary import Vocabulary
 
 Reads = Vocabulary | Characters

@@ -7,9 +7,9 @@ from torch import nn
 def parameter_groups(
     model: nn.Module, weight_decay: float, encoder: str | None = None, encoder_scale: float = 1.0
 ) -> list[dict]:
-    """Every trainable parameter in exactly one group: biases, LayerNorms and single numbers are not decayed. The parameters of the
-    sub-module called `encoder` have groups of their own where `encoder_scale` is not 1: their learning rate is that
-    many times the others' (discriminative fine-tuning: Howard and Ruder, 2018, section 3.2)."""
+    """Every trainable parameter in exactly one group: biases, LayerNorms and single numbers are not decayed. The
+    parameters of the sub-module called `encoder` have groups of their own where `encoder_scale` is not 1: their
+    learning rate is that many times the others' (discriminative fine-tuning: Howard and Ruder, 2018, section 3.2)."""
     norms = {id(p) for part in model.modules() if isinstance(part, nn.LayerNorm) for p in part.parameters()}
     groups: dict[tuple[float, float], list] = {(1.0, weight_decay): [], (1.0, 0.0): []}
     for name, parameter in model.named_parameters():
