@@ -159,7 +159,7 @@ ROWS = {
         "amp": "off",
         "describe": layers_of,
         "about": {"sequence modelling": "BiLSTM", "pooling": "none"},
-        "defaults": OVER_ELMO | {"epochs": 10, "hidden": 128, "layers": 1},
+        "defaults": OVER_ELMO | {"lr": 3e-3, "epochs": 20, "hidden": 200, "layers": 1},
         "nano": {},
     },
     ("elmo", "lm"): {
