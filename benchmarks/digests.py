@@ -60,7 +60,16 @@ VARIANTS = {  # name -> (model, task, further flags)
     "fp32-tag": ("trans-blstm-2", "tagging", "--amp off --crf"),
     "fp32-pretrain": ("trans-blstm-1", "pretrain", "--amp off"),
     "pairs": ("bert", "classification", "--train pairs.csv --test pairs.csv --text-column a,b --label-column y"),
+    "bilm": ("elmo", "lm", "--elmo-options options.json"),
+    "elmo": ("elmo-bilstm", "classification", "--elmo runs/bilm"),
+    "elmo-tune": ("elmo-lstm", "classification", "--elmo runs/bilm --encoder tune --elmo-layers concatenate"),
+    "elmo-tag": ("elmo-bilstm", "tagging", "--elmo runs/bilm --crf --mix-norm"),
 }
+BILM = {
+    "lstm": {"dim": 16, "projection_dim": 6, "n_layers": 2, "cell_clip": 3, "proj_clip": 3, "use_skip_connections": True},
+    "char_cnn": {"embedding": {"dim": 4}, "filters": [[1, 4], [2, 6], [3, 8]], "n_highway": 1, "activation": "relu",
+                 "n_characters": 262, "max_characters_per_token": 50},
+}  # fmt: skip
 PLANS = {
     "bert": "--model bert --bert bert-base-uncased --device cuda --memory 6GB",
     "bilstm": "--model bilstm --bert bert-base-uncased --device cuda --amp bf16",
@@ -101,11 +110,12 @@ def write_data(folder: pathlib.Path) -> None:
     (folder / "in.docs").write_text("a star and [MASK] comet\n[MASK] butter [MASK]\n", "utf-8")
     vectors = "".join(f"{word} {i / 7} -{i} 0.5\n" for i, word in enumerate(TOPICS["cooking"]))
     (folder / "vectors.txt").write_text(vectors, "utf-8")
+    (folder / "options.json").write_text(json.dumps(BILM), "utf-8")
 
 
 ENDING = {"classification": "csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}
 SMALL = {  # what keeps a run short, for the models that know the flag
-    "hidden": ("bilstm", "lstm", "bilstm-scratch", "bert-lstm", "bert-bilstm"),
+    "hidden": ("bilstm", "lstm", "bilstm-scratch", "bert-lstm", "bert-bilstm", "elmo-lstm", "elmo-bilstm"),
     "embedding": ("lstm", "bilstm-scratch"),
 }
 
@@ -143,7 +153,7 @@ def weights(path: pathlib.Path) -> str:
     content = torch.load(path, weights_only=True)["model"]
     digest = hashlib.sha256()
     for name in sorted(content):
-        digest.update(name.encode() + content[name].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + content[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
