@@ -60,7 +60,7 @@ def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list
     corpus, labels, logits, facts = None, [], {"dev": [], "test": []}, []
     check_distinct(arguments.runs)
     for folder in arguments.runs:
-        member = textcls.load(folder, arguments.device, arguments.bert)
+        member = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
         check_kind(member, folder)
         if corpus is None:
             corpus, labels = load_corpus(member, arguments.data_dir, arguments.quiet), member.labels
@@ -145,7 +145,8 @@ def parse(argv) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, dropout and the inner split")
     parser.add_argument("--data-dir", metavar="S", help="where the members' corpus is now")
-    parser.add_argument("--bert", "--elmo", metavar="FOLDER", help="where the members' frozen backbone is now")
+    for kind in ("bert", "elmo"):
+        parser.add_argument(f"--{kind}", metavar="FOLDER", help=f"where the members' frozen {kind} is now")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)

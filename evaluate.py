@@ -69,7 +69,8 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --sample (default: 0)")
     parser.add_argument("--test", metavar="FILE", help="evaluate on this file instead of the run's test split")
     parser.add_argument("--data-dir", metavar="S", help="where the run's corpus is now")
-    parser.add_argument("--bert", "--elmo", metavar="FOLDER", help="where the run's frozen backbone is now")
+    for kind in ("bert", "elmo"):
+        parser.add_argument(f"--{kind}", metavar="FOLDER", help=f"where the frozen {kind} of the runs is now")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
@@ -90,7 +91,7 @@ def parse(argv) -> argparse.Namespace:
 
 
 def load(folder: str, arguments) -> Predictor:
-    predictor = textcls.load(folder, arguments.device, arguments.bert)
+    predictor = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
     if arguments.encoding:
         predictor.config = dataclasses.replace(predictor.config, encoding=arguments.encoding)
     return predictor

@@ -254,7 +254,7 @@ def test(job: Job, corpus: Corpus) -> None:
     if corpus.test is None:
         say(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
         return
-    trained = textcls.load(run.folder, config.device)
+    trained = textcls.load(run.folder, config.device, elmo=config.elmo)
     description = base.test_description(config, corpus.description)
     result = predictor.evaluate(trained, description, corpus.test, config.quiet).summary
     write_json(run.folder / "results.json", result | {"chance": job.task.chance(corpus)})

@@ -50,8 +50,8 @@ def test_texts_are_divided_into_words_and_marks_and_keep_their_case(characters):
     pieces = characters.encode(["The naïve dog's 3.5 tails, THE end!", "the"])
     expected = ["The", "naïve", "dog", "'", "s", "3", ".", "5", "tails", ",", "THE", "end", "!"]
     assert words_of(pieces, 0) == expected and words_of(pieces, 1) == ["the"]
-    blanks = Characters.make(TOKENS["blanks"], 50).encode(["do n't  <unk>\tx"])
-    assert words_of(blanks, 0) == ["do", "n't", "<unk>", "x"]
+    blanks = Characters.make(TOKENS["blanks"], 50).encode(["do n't  <unk>\tx\ny\r\n"])
+    assert words_of(blanks, 0) == ["do", "n't", "<unk>", "x", "y"]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\t\u00a0\n"])

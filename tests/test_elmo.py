@@ -389,7 +389,7 @@ def test_given_features_replace_the_bilm(layers, norm):
     model = vivid(ElmoVectors(TINY, frozen=True, layers=layers, norm=norm))
     ids, mask = batch_of(TEXTS)
     features, expected = model.encode(ids, mask), model(ids, mask)
-    assert features.shape == (4, 6, model.kept)
+    assert features.shape == (4, 6, model.encoded_size)
     model.bilm = None  # it is not asked
     assert torch.equal(model(ids, mask, features=features), expected)
 

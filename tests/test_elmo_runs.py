@@ -12,7 +12,7 @@ import torch
 
 import textcls
 import train
-from tests.conftest import equal, make_rows, save_tiny_bilm, stop_after, without_clock, write_csv
+from tests.conftest import equal, make_rows, save_tiny, save_tiny_bilm, stop_after, without_clock, write_csv
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.models.elmo import LAYERS, BiLM, ElmoConfig, ScalarMix
@@ -201,6 +201,16 @@ def test_a_biLM_of_ones_own_is_opened_by_elmo(folder, call):
         assert "its frozen backbone bilm was read from" in error and "--elmo FOLDER" in error
         assert "F1 (conlleval)" in call("evaluate", "runs/over-own", "--elmo", "moved-bilm", "--quiet")
         assert "is not that of the backbone" in call("evaluate", "runs/over-own", "--elmo", "bilm", "--quiet", status=2)
+        assert "no such folder" in call("train", "--resume", "runs/over-own", "--quiet", status=2)
+        wrong = call("train", "--resume", "runs/over-own", "--elmo", "bilm", "--quiet", status=2)
+        assert "is not that of the backbone" in wrong
+        call("train", "--resume", "runs/over-own", "--elmo", "moved-bilm", "--quiet")
+        save_tiny(folder / "tiny", ["the ship saw Turin"] * 2)
+        over_bert = "--task tagging --model bert-bilstm --bert tiny --train train.conll --test test.conll --dev 0.2"
+        call("train", *over_bert.split(), *"--epochs 1 --hidden 6 --max-length 16 --quiet --out runs/over-bert".split())
+        shutil.move(folder / "tiny", folder / "moved-tiny")
+        places = ("--elmo", "moved-bilm", "--bert", "moved-tiny", "--quiet")  # each run takes its own
+        assert "in F1 (95 % interval" in call("evaluate", "runs/over-own", "runs/over-bert", *places)
     finally:
         shutil.move(folder / "moved-bilm", folder / "runs/bilm")
 
@@ -228,6 +238,10 @@ def test_shares_of_the_text_are_held_out(call):
     flags[at + 1] = "0.2"
     call("train", *flags)
     assert "train.txt, 0.2 of it held out" in call("evaluate", "runs/shares", "--quiet")
+    text = call("train", *command("classification", "runs/divided", "--elmo", "runs/shares"))
+    assert "the text it was trained on was divided by --tokens blanks" in text
+    text = call("train", *command("classification", "runs/blanks", "--elmo", "runs/shares", "--tokens", "blanks"))
+    assert "was divided by" not in text
 
 
 # ---- what bad input gets --------------------------------------------------------------------------------------------
@@ -240,6 +254,8 @@ def test_shares_of_the_text_are_held_out(call):
     ("--elmo bilm --elmo-options x.json", "--elmo-options does not apply to --model elmo-bilstm"),
     ("--elmo bilm --text-column text,more --train pairs.csv", "reads one text a document, not pairs"),
     ("--elmo bilm --mix-l2 -1", "--mix-l2 -1.0: must be 0 or more"),
+    ("--elmo bilm --mix-l2 1 --elmo-layers top", "--mix-l2 goes with --elmo-layers mix"),
+    ("--elmo bilm --mix-norm --elmo-layers average", "--mix-norm goes with --elmo-layers mix"),
     ("--elmo bilm --encoding utf-16 --train latin.csv", "latin.csv"),
     ("--elmo bilm --train latin.csv", "latin.csv:2: byte 0xe4 at column 2 is not UTF-8"),
 ])  # fmt: skip

@@ -13,6 +13,7 @@ import train
 from tests.conftest import equal, make_rows, save_tiny, save_tiny_bilm, stop_after, without_clock, write_csv
 from textcls import recipes
 from textcls.tasks import TASKS
+from textcls.tasks.streams import Text
 from textcls.training.run import Run
 
 NAMES = {"ada": "PER", "turin": "LOC", "milan": "LOC", "grace": "PER"}
@@ -175,7 +176,7 @@ def test_a_language_models_perplexity_is_that_of_its_probabilities(trained):
         before = np.concatenate([[predictor.vocabulary.eos], words[:-1]])  # the first word, too, is predicted
         logits, _ = predictor.model(torch.from_numpy(before[None].astype(np.int64)))
     probabilities = logits[0].double().softmax(-1)[range(len(words)), words]
-    assert predictor.nll(words) == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
+    assert predictor.scores(Text.of(words, "x"))["nll"] == pytest.approx(-float(probabilities.log().mean()), rel=1e-6)
 
 
 def test_ensembles_take_any_classifier(call, trained):

@@ -13,7 +13,7 @@ from tests.test_ledger import LiveBytes
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.ledger.bilm import share
-from textcls.ledger.measure import SavedTensors, Seen
+from textcls.ledger.measure import DistinctWords, SavedTensors
 from textcls.ledger.plan import Plan, Step
 from textcls.models.elmo import LAYERS, ElmoConfig
 from textcls.models.language_model import cutoffs_of
@@ -46,7 +46,7 @@ def build(name: str, changes: dict, settings: dict):
     return built, loss_fn, recipes.blocks(config, dims, LABELS)
 
 
-def words(count: int) -> torch.Tensor:
+def made_up(count: int) -> torch.Tensor:
     """Distinct words (N, 50) of 3 to 22 letters; the first fills all its places."""
     ids = torch.full((count, 50), 261)
     ids[:, 0] = 259
@@ -58,7 +58,7 @@ def words(count: int) -> torch.Tensor:
 
 
 def batch_for(model, step: Step) -> Batch:
-    ids = words(2 * step.slots).view(2, step.batch, step.tokens, 50)
+    ids = made_up(2 * step.slots).view(2, step.batch, step.tokens, 50)
     mask = torch.ones(step.batch, step.tokens, dtype=torch.long)
     if step.padded:
         mask[1:, step.tokens - 3 :] = 0
@@ -68,7 +68,7 @@ def batch_for(model, step: Step) -> Batch:
         numbers = ranks(model.bilm.config.vocab_size, step)
         inputs, targets = {"ids": ids[0], "backward": ids[1]}, {"forward": numbers, "backward": numbers}
     elif model.encoder.source.frozen:
-        inputs["features"] = torch.randn(step.batch, step.tokens, model.encoder.source.kept)
+        inputs["features"] = torch.randn(step.batch, step.tokens, model.encoder.source.encoded_size)
     if isinstance(model, Tagger):
         inputs["starts"] = torch.arange(step.tokens).repeat(step.batch, 1)
         targets = {"labels": torch.zeros_like(inputs["starts"])}
@@ -119,10 +119,10 @@ def test_those_of_a_language_model_too(name, changes, settings):
 
 def check_saved(name: str, changes: dict, settings: dict, step: Step) -> None:
     model, loss_fn, blocks = build(name, changes, settings)
-    seen, batch = Seen(model), batch_for(model, step)
-    with SavedTensors(model) as saved:
+    batch = batch_for(model, step)
+    with SavedTensors(model) as saved, DistinctWords(model) as words:
         forward(model, loss_fn, batch, step)
-    predicted = Plan(blocks(dataclasses.replace(step, spelled=seen.seen)), step)
+    predicted = Plan(blocks(dataclasses.replace(step, spelled=words.shape)), step)
     assert set(predicted.activations()) == set(saved.parts)
     for part, size in predicted.activations().items():
         assert size == pytest.approx(saved.parts[part], rel=0.01), part
@@ -152,7 +152,7 @@ def test_without_being_told_the_words_are_all_distinct():
 ])  # fmt: skip
 def test_peak_is_predicted_within_a_twentieth(name, changes, settings, step):
     model, loss_fn, blocks = build(name, changes, settings)
-    seen, batch, optimizer = Seen(model), batch_for(model, step), build_optimizer(model, 1e-4, 0.01)
+    batch, optimizer = batch_for(model, step), build_optimizer(model, 1e-4, 0.01)
 
     def take():
         for _ in range(step.accumulate):
@@ -165,9 +165,9 @@ def test_peak_is_predicted_within_a_twentieth(name, changes, settings, step):
     live = LiveBytes()
     for tensor in [*model.parameters(), *tree_leaves([list(state.values()) for state in optimizer.state.values()])]:
         live.add(tensor)
-    with live:
+    with live, DistinctWords(model) as words:
         take()
-    predicted = Plan(blocks(dataclasses.replace(step, spelled=seen.seen)), step).peak()[0]
+    predicted = Plan(blocks(dataclasses.replace(step, spelled=words.shape)), step).peak()[0]
     assert predicted == pytest.approx(live.peak, rel=0.05)
 
 
@@ -175,9 +175,9 @@ def test_flop_equals_torchs_counter(monkeypatch):
     """Of the products: convolutions, highways, projections and the LSTMs' own (which the counter sees step by step)."""
     monkeypatch.setattr(ProjectedLSTM, "forward", ProjectedLSTM.step_by_step)
     model, _, blocks = build("elmo/lm", {"vocab_size": 500, "highways": 2}, {"dropout": 0.0})
-    step, seen = Step(4, 20, padded=False), Seen(model)
+    step = Step(4, 20, padded=False)
     batch = batch_for(model, step)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), DistinctWords(model) as words:
         model.losses(batch.targets, **batch.inputs)
-    predicted = sum(block.flop for block in blocks(dataclasses.replace(step, spelled=seen.seen)))
+    predicted = sum(block.flop for block in blocks(dataclasses.replace(step, spelled=words.shape)))
     assert predicted == pytest.approx(counter.get_total_flops(), rel=0.01)

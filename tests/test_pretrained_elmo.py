@@ -730,3 +730,20 @@ def test_our_own_form_is_as_strict(own):
         weights_refused(own, message)
     path.write_bytes(b"\xff" * 100)
     weights_refused(own, "the file is damaged or cut short")
+
+
+def test_weights_that_were_never_written_are_refused(tmp_path):
+    """As an interrupted conversion leaves them: every name and shape is there, and reads as zeros."""
+    h5py = pytest.importorskip("h5py")
+    config = ElmoConfig(filters=((1, 2), (2, 3)), projection=4, cells=6, layers=1)
+    elmo.write_options(config, tmp_path / "options.json")
+    with h5py.File(tmp_path / "weights.hdf5", "w") as file:
+        for name, shape in elmo.shapes(config).items():
+            file.create_dataset(name, shape, "f4", chunks=shape)
+    refused(lambda: elmo.read_elmo(tmp_path), "was never written, or not to its end")
+
+
+def test_a_shape_too_large_for_any_machine_is_refused(tmp_path):
+    config = ElmoConfig(filters=((1, 2),), projection=50_000, cells=90_000)
+    elmo.write_options(config, tmp_path / "options.json")
+    refused(lambda: elmo.read_options(tmp_path / "options.json"), "a biLM of 162,000,100,008 numbers, expected at most")

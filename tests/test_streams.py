@@ -5,15 +5,15 @@ import pytest
 
 from textcls.runtime.errors import InputError
 from textcls.tasks.streams import SpelledStreams, SpelledText
-from textcls.text.characters import spelled_word
-from textcls.text.vocabulary import WORD, Words
+from textcls.text.characters import TOKENS, spelled_word
+from textcls.text.vocabulary import Words
 
-LINES = ["the ship saw Turin", "ada", "The end , of it all", "ship ship ship unseen"]
+LINES = ["the ship saw Turin\n", "ada\r\n", "The end , of it all\n", "ship ship ship unseen"]
 
 
-@pytest.fixture
-def vocabulary():
-    vocabulary = Words.learn(LINES[:3], 100, WORD)
+@pytest.fixture(params=TOKENS.values(), ids=TOKENS)
+def vocabulary(request):
+    vocabulary = Words.learn(LINES[:3], 100, request.param)
     vocabulary.word_length = 20
     return vocabulary
 
@@ -60,9 +60,9 @@ def test_the_smallest_share_is_a_line(text):
     assert len(text.cut(1e-9, "the train text", "the dev text")[1].rows) == 1
 
 
-def test_nothing_left_is_an_error(vocabulary):
+def test_one_line_is_not_divided(vocabulary):
     line = SpelledText.read(LINES[:1], vocabulary, "the text")
-    with pytest.raises(InputError, match="the train text has 0 words; at least 2 are needed"):
+    with pytest.raises(InputError, match="one line, which cannot be divided; give the dev text in a file of its own"):
         line.cut(0.5, "the train text", "the dev text")
 
 

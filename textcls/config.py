@@ -104,8 +104,9 @@ class TrainConfig:
         None, "pretrained word vectors to begin with: a text file, WORD and numbers a line", "model"
     )
     elmo: str | None = option(
-        None, "biLM: a folder with options.json and weights, or a run of --task lm --model elmo", "model"
-    )
+        None, "biLM: a folder with options.json and weights, or a run of --task lm --model elmo", "model",
+        belongs=EITHER,
+    )  # fmt: skip
     elmo_layers: str | None = option(
         None, "what the LSTM reads of the biLM's layers; mix learns how much each counts", "model",
         ("mix", "average", "concatenate", "top"),

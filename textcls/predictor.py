@@ -21,8 +21,10 @@ from textcls.tasks.base import Predictor
 from textcls.training.run import Run
 
 
-def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None = None) -> Predictor:
-    """The best checkpoint of a run. `bert` says where the frozen backbone is now, if it has moved.
+def load(
+    run_folder: str | os.PathLike, device: str = "auto", bert: str | None = None, elmo: str | None = None
+) -> Predictor:
+    """The best checkpoint of a run. `bert` and `elmo` say where its frozen backbone of that kind is now, if it moved.
 
     Raises InputError for a folder that is no run, is damaged, or is of another version.
     """
@@ -30,12 +32,12 @@ def load(run_folder: str | os.PathLike, device: str = "auto", bert: str | None =
     meta, content, where = run.meta(), run.load("best.pt"), choose_device(device)
     try:
         if "members" in meta:
-            return ensemble.load(run, meta, content["model"], where, lambda folder: load(folder, str(where), bert))
+            return ensemble.load(run, meta, content["model"], where, lambda folder: load(folder, str(where), bert, elmo))
         config = recipes.complete(TrainConfig(**meta["config"]))
         recipe = recipes.choose(config)
         model = recipes.build(config, recipes.read_dims(config, meta["dims"]), len(meta["labels"]))
         if recipe["frozen"](config):
-            recipes.share(config, model, backbone.reload(meta["backbone"], run.folder, bert))
+            recipes.share(config, model, backbone.reload(meta["backbone"], run.folder, {"bert": bert, "elmo": elmo}))
         load_trainable(model, content["model"], run.folder / "best.pt")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder}: config.json and best.pt do not make a model ({error})") from None

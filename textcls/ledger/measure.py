@@ -139,15 +139,15 @@ def measure(
     longest = batches.sorted_order()[0][:documents]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    encoder = Seen(model)
-    gradients = watched_step(setup, batches, longest, saved)
+    with DistinctWords(model) as words:
+        gradients = watched_step(setup, batches, longest, saved)
     times = [timed_step(setup, batches, longest) for _ in range(STEPS)]
     batch = batches.collate(longest)
     return Measured(
         batch=batch.inputs["ids"].shape[0],
         tokens=batch.inputs["ids"].shape[1],
         padded=batch.inputs.get("mask") is not None,
-        spelled=encoder.seen,
+        spelled=words.shape,
         trainable=size_of(p for p in model.parameters() if p.requires_grad),
         frozen=size_of(p for p in model.parameters() if not p.requires_grad),
         gradients=gradients,
@@ -159,18 +159,25 @@ def measure(
     )
 
 
-class Seen:
-    """How many distinct words, and how many of their characters, an encoder of characters inside the model was given
-    last: `seen`; None where there is no such encoder."""
+class DistinctWords:
+    """Inside `with DistinctWords(model) as words:` the distinct words that an encoder of characters inside the model is
+    given are counted: `words.shape` is (words, places of theirs that are read) of the last forward pass, None where
+    there is no such encoder, or it did not run."""
 
     def __init__(self, model: nn.Module):
-        self.seen: tuple[int, int] | None = None
-        for module in model.modules():
-            if isinstance(module, CharacterEncoder):
-                module.embedding.register_forward_pre_hook(self._look)
+        self.shape: tuple[int, int] | None = None
+        self._encoders = [module for module in model.modules() if isinstance(module, CharacterEncoder)]
 
     def _look(self, module, inputs) -> None:
-        self.seen = tuple(inputs[0].shape)
+        self.shape = tuple(inputs[0].shape)
+
+    def __enter__(self):
+        self._handles = [encoder.embedding.register_forward_pre_hook(self._look) for encoder in self._encoders]
+        return self
+
+    def __exit__(self, *exception):
+        for handle in self._handles:
+            handle.remove()
 
 
 def watched_step(setup: Setup, batches: Batches, documents, saved: SavedTensors) -> int:

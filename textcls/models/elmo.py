@@ -10,6 +10,7 @@ import dataclasses
 import torch
 from torch import nn
 
+from textcls.models.lstm import reverse_index
 from textcls.models.projected_lstm import ProjectedLSTM, State
 
 # Characters by number: 0 is padding of texts; a byte b is b + 1; and the five that no byte is.
@@ -84,7 +85,8 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         distinct, numbers = torch.unique(ids.flatten(0, -2), dim=0, return_inverse=True)
-        with torch.autocast(ids.device.type, enabled=False):  # as the LSTMs above
+        # In float32, as the LSTMs above: without cuDNN's shorter mantissas too.
+        with torch.autocast(ids.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return self.of(distinct)[numbers].unflatten(0, ids.shape[:-1])
 
     def of(self, characters: torch.Tensor) -> torch.Tensor:
@@ -129,7 +131,7 @@ class BiLM(nn.Module):
         lengths = torch.full(ids.shape[:1], ids.shape[1], device=ids.device) if mask is None else mask.sum(1)
         sentence = with_ends(ids, lengths)  # (B, T + 2, K)
         T, lengths = sentence.shape[1], lengths + 2
-        order = mirrored(lengths, T).T  # (T, B)
+        order = reverse_index(lengths, T).T  # (T, B)
         forward = self.words(sentence).transpose(0, 1)  # (T, B, P)
         x = torch.stack([forward, take(forward, order)])  # (D, T, B, P)
         layers, states = self.run(x, self.known(len(ids)) if self.carry else None)
@@ -182,13 +184,6 @@ def end_word(character: int, ids: torch.Tensor) -> torch.Tensor:
     word = ids.new_full(ids.shape[-1:], WORD_PADDING)
     word[:3] = ids.new_tensor([WORD_BEGIN, character, WORD_END])
     return word
-
-
-def mirrored(lengths: torch.Tensor, T: int) -> torch.Tensor:
-    """index[b, t] = lengths[b] - 1 - t on real steps and t on padding: its own inverse. (B,) -> (B, T)."""
-    steps = torch.arange(T, device=lengths.device)
-    back = lengths[:, None] - 1 - steps
-    return torch.where(back >= 0, back, steps)
 
 
 def take(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -250,7 +245,7 @@ class ElmoVectors(nn.Module):
     """A biLM as a source of vectors, frozen or tuned: (ids (B, T, K), mask, segments) -> (B, T, F).
 
     `layers`: `mix` learns how much each counts, `average` is their mean, `concatenate` all of them side by side, `top`
-    the last. `features`, where given, are what :meth:`encode` gave before (B, T, kept).
+    the last. `features`, where given, are what :meth:`encode` gave before (B, T, encoded_size).
     """
 
     cls_only = False
@@ -262,7 +257,7 @@ class ElmoVectors(nn.Module):
         self.dims, self.frozen, self.layers = config, frozen, layers
         self.encoded = layers if layers in ("average", "top") else "every layer"
         every = config.layers + 1
-        self.kept = config.hidden_size * (every if layers in ("mix", "concatenate") else 1)
+        self.encoded_size = config.hidden_size * (every if layers in ("mix", "concatenate") else 1)
         self.features = config.hidden_size * (every if layers == "concatenate" else 1)
         self.bilm = BiLM(config).requires_grad_(not frozen)
         self.mix = ScalarMix(every, norm) if layers == "mix" else None
@@ -276,7 +271,7 @@ class ElmoVectors(nn.Module):
         return self.mix(features.unflatten(2, (len(self.mix.weights), -1)), mask)
 
     def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
-        """What does not change while the biLM is frozen: (B, T, kept)."""
+        """What does not change while the biLM is frozen: (B, T, encoded_size)."""
         layers = self.bilm(ids, mask)
         if self.layers == "average":
             return layers.mean(2)

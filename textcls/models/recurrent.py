@@ -2,7 +2,7 @@
 
 An encoder is called with (ids (B, T), mask (B, T) | None, segments (B, T) | None, features (B, T, H) | None) and gives
 (B, T, F). `features` are what its source's `encode` gave, where that was computed before: a frozen source need not run
-then. A source says how many numbers it has of a token, there (`kept`) and in the end (`features`).
+then. A source says how many numbers it has of a token, there (`encoded_size`) and in the end (`features`).
 
 Dimensions: B batch, T tokens, W words, H size of the source's vectors, F features, C classes or tags.
 """
@@ -54,7 +54,7 @@ class BertVectors(nn.Module):
     ):
         super().__init__()
         self.dims, self.frozen, self.cls_only = config, frozen, cls_only
-        self.features = self.kept = config.hidden_size
+        self.features = self.encoded_size = config.hidden_size
         self.bert = Bert(config, pooler=False, make=make)
         self.requires_grad_(not frozen)
 

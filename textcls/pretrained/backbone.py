@@ -88,7 +88,9 @@ def elmo_of(config: TrainConfig) -> Backbone:
         "sha256": files.sha256(elmo.weights_of(folder)),
     }
     vocabulary = Characters.make(TOKENS[config.tokens or "blanks"], bilm.config.word_length)
-    description = f"{short(config.elmo)}: {shape_in_words(bilm.config)}"
+    description, theirs = f"{short(config.elmo)}: {shape_in_words(bilm.config)}", elmo.tokens_of(folder)
+    if config.tokens and theirs not in (None, config.tokens):
+        description += f"; the text it was trained on was divided by --tokens {theirs}"
     return Backbone(bilm.config, vocabulary, source, description, elmo=bilm)
 
 
@@ -247,8 +249,10 @@ def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
     backbone.source["sha256"] = files.sha256(folder / "model.safetensors")
 
 
-def reload(source: dict, run_folder: pathlib.Path, override: str | None = None) -> Backbone:
-    """The frozen backbone of a run, from where it was or from `override`; its digest must be the one noted."""
+def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None] | None = None) -> Backbone:
+    """The frozen backbone of a run, from where it was or from where `places` says that its kind is; its digest must
+    be the one noted."""
+    override = (places or {}).get(source.get("kind", "bert"))
     folder = pathlib.Path(override) if override else run_folder / source["path"]
     if override and source.get("kind") == "elmo":
         folder = elmo.find_elmo(override)

@@ -29,14 +29,17 @@ LEFT_OUT = ("embedding", "softmax/W", "softmax/b")  # of a file: needed to train
 CELL = "RNN_{}/RNN/MultiRNNCell/Cell{}/LSTMCell"  # of a direction (0 forward, 1 backward) and a layer
 LARGEST = 100_000  # of any size in an options file
 DEEPEST = 100  # layers, highways, widths of filters
+MOST = 2**31  # numbers of the matrices together
 REQUIRED = object()  # in place of a default
 
 
-def load_elmo(folder_or_run: str | os.PathLike) -> BiLM:
+def load_elmo(folder_or_run: str | os.PathLike, carry: bool = False) -> BiLM:
     """A :class:`BiLM` in eval mode, in float32: `bilm(ids (B, T, K), mask (B, T)) -> (B, T, L + 1, 2P)`; what spells
     words is text/characters.py. `folder_or_run`: a folder with an options file and weights, or a run of --task lm
     --model elmo. Raises :class:`InputError` naming the missing, unknown or mis-shaped tensors."""
-    return read_elmo(find_elmo(folder_or_run))
+    bilm = read_elmo(find_elmo(folder_or_run))
+    bilm.carry = carry
+    return bilm
 
 
 def find_elmo(name: str | os.PathLike) -> pathlib.Path:
@@ -108,7 +111,7 @@ def config_of(values: dict, path: pathlib.Path) -> ElmoConfig:
     field("bidirectional", True, lambda value: value is True, "true: one direction alone is no biLM")
     whole("char_cnn.n_characters", REQUIRED, CHARACTERS - 1, CHARACTERS)  # without and with padding of texts
     word_length = whole("char_cnn.max_characters_per_token", REQUIRED, 3)  # begin, a character, end
-    return ElmoConfig(
+    config = ElmoConfig(
         filters=filters_of(value_at(values, "char_cnn.filters", path), word_length, path),
         projection=whole("lstm.projection_dim"),
         cells=whole("lstm.dim"),
@@ -121,6 +124,15 @@ def config_of(values: dict, path: pathlib.Path) -> ElmoConfig:
         proj_clip=clip("proj_clip"),
         word_length=word_length,
     )
+    if size_of(config) > MOST:
+        raise InputError(f"{path}: a biLM of {size_of(config):,} numbers, expected at most {MOST:,}")
+    return config
+
+
+def size_of(config: ElmoConfig) -> int:
+    """Weights of the matrices, but for the filters."""
+    P, S, N = config.projection, config.cells, config.num_filters
+    return 2 * config.layers * (8 * P * S + S * P) + 2 * config.highways * N * N + N * P
 
 
 def value_at(values: dict, name: str, path: pathlib.Path) -> object:
@@ -159,8 +171,8 @@ def wrong(path: pathlib.Path, name: str, value: object, expected: str) -> InputE
     return InputError(f"{path}: {name} is {shown}, expected {expected}")
 
 
-def write_options(config: ElmoConfig, path: pathlib.Path) -> None:
-    """In the published form, which does not say how many words a language model chooses from."""
+def write_options(config: ElmoConfig, path: pathlib.Path, more: dict | None = None) -> None:
+    """In the published form, which does not say how many words a language model chooses from; `more` stands beside."""
     lstm = {
         "cell_clip": config.cell_clip,
         "use_skip_connections": config.skip,
@@ -177,7 +189,14 @@ def write_options(config: ElmoConfig, path: pathlib.Path) -> None:
         "max_characters_per_token": config.word_length,
         "activation": config.activation,
     }
-    files.write_json(path, {"lstm": lstm, "char_cnn": char_cnn})
+    files.write_json(path, {"lstm": lstm, "char_cnn": char_cnn} | (more or {}))
+
+
+def tokens_of(folder: pathlib.Path) -> str | None:
+    """What a word was in the text that the biLM of a folder was trained on, where its options file, which
+    :func:`read_options` has accepted, says so: ours do."""
+    tokens = json.loads(options_of(folder).read_text("utf-8-sig")).get("tokens")
+    return tokens if isinstance(tokens, str) else None
 
 
 def read_elmo(folder: pathlib.Path) -> BiLM:
@@ -195,13 +214,13 @@ def read_elmo(folder: pathlib.Path) -> BiLM:
     return model.eval()
 
 
-def save_elmo(bilm: BiLM, folder: pathlib.Path) -> None:
+def save_elmo(bilm: BiLM, folder: pathlib.Path, more: dict | None = None) -> None:
     """weights.safetensors (float32, in the names of the network) and options.json, which comes last: with it the folder
-    is complete."""
+    is complete; `more` stands there beside the shape."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(torch.float32).contiguous() for name, tensor in bilm.state_dict().items()}
     write_safetensors(weights, folder / WEIGHTS[0])
-    write_options(bilm.config, folder / OPTIONS)
+    write_options(bilm.config, folder / OPTIONS, more)
 
 
 def read_hdf5(path: pathlib.Path, config: ElmoConfig) -> dict[str, torch.Tensor]:
@@ -220,7 +239,7 @@ def read_hdf5(path: pathlib.Path, config: ElmoConfig) -> dict[str, torch.Tensor]
             for name in wanted.keys() & given.keys():
                 check_dataset(given[name], name, path)
             check_fit(wanted, given, path)
-            return {name: numbers_of(given[name]) for name in wanted}
+            return {name: numbers_of(given[name], name, path) for name in wanted}
     except (InputError, PermissionError):
         raise
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ValueError, …
@@ -278,7 +297,11 @@ def check_dataset(dataset, name: str, path: pathlib.Path) -> None:
         raise InputError(f"{path}: {name} is of {dataset.dtype}{shape}, expected floats")
 
 
-def numbers_of(dataset) -> torch.Tensor:
+def numbers_of(dataset, name: str, path: pathlib.Path) -> torch.Tensor:
+    import h5py
+
+    if dataset.id.get_space_status() != h5py.h5d.SPACE_STATUS_ALLOCATED:  # it would read as zeros, of any size
+        raise InputError(f"{path}: {name} was never written, or not to its end")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
         return torch.from_numpy(np.array(dataset[...]).astype(np.float32))
 

@@ -39,7 +39,7 @@ class Features:
     def __init__(self, source: BertVectors | ElmoVectors, weights: str, batches: Batches, precision: Precision):
         self.source, self.batches, self.precision = source, batches, precision
         rows = batches.sequences.rows
-        every_token, every_row = (len(rows.tokens), source.kept), (len(rows), source.kept)
+        every_token, every_row = (len(rows.tokens), source.encoded_size), (len(rows), source.encoded_size)
         self.size = every_row if source.cls_only else every_token
         self.cached, self.obstacle = None, None  # what keeps them out of the cache, in words
         try:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import in_place_of
 
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
 
@@ -107,7 +108,7 @@ def write_safetensors(tensors: dict[str, torch.Tensor], path: pathlib.Path) -> N
         at = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the data starts on an 8-byte boundary
-    with open(path, "wb") as file:
+    with in_place_of(path) as temporary, open(temporary, "wb") as file:  # whoever has the old file mapped keeps it
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

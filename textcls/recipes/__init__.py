@@ -84,6 +84,9 @@ def complete(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{flag(name)} does not apply to --model {config.model}{of_task(config)}")
     config = dataclasses.replace(config, **{k: v for k, v in values.items() if getattr(config, k) is None})
     config.check()
+    for name in ("mix_norm", "mix_l2"):
+        if getattr(config, name) and config.elmo_layers != "mix":
+            raise InputError(f"{flag(name)} goes with --elmo-layers mix")
     selectable = TASKS[config.task].SELECT
     if config.select not in selectable:
         raise InputError(f"--select {config.select} is not measured for --task {config.task}: {', '.join(selectable)}")

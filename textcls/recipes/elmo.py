@@ -104,7 +104,7 @@ def publish_bilm(model: BiLanguageModel, c: TrainConfig, dims: ElmoConfig, vocab
     load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
     folder = run.folder / PUBLISHED
     if parallel.is_first():
-        save_elmo(model.bilm, folder)
+        save_elmo(model.bilm, folder, {"tokens": c.tokens})
     return f"published as {folder}; use it with: --elmo {run.folder}"
 
 
@@ -181,7 +181,6 @@ ROWS = {
             "batch_size": 64,
             "max_length": 20,
             "dropout": 0.1,
-            "clip": 1.0,
             "warmup": 0.02,
             "vocab_size": 30_000,
             "tokens": "words",

@@ -242,7 +242,7 @@ def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Bac
         raise InputError(f"{run.folder}: the word pieces of {name} are not those the run began with")
     if frozen:
         backbone.source = meta["backbone"]
-        reload(backbone.source, run.folder)
+        reload(backbone.source, run.folder, {"elmo": config.elmo})
 
 
 # ---- what is to be predicted ----------------------------------------------------------------------------------------

@@ -116,11 +116,12 @@ def one_stream(text: Text | SpelledText, vocabulary: Words, window: int) -> Stre
 
 
 def loss(config: TrainConfig, corpus: Corpus) -> Callable:
-    """Cross-entropy of each next word, summed; `carry` is the state after the window before, its history cut off."""
+    """Cross-entropy of each next word, summed, of several directions their mean; `carry` is the state after the window
+    before, its history cut off."""
 
     def loss_fn(model, batch: Batch, carry):
         losses, carry = model.losses(batch.targets, carry, config.label_smoothing or 0.0, **batch.inputs)
-        return losses, detached(carry)
+        return {name: loss / len(losses) for name, loss in losses.items()}, detached(carry)
 
     return loss_fn
 
@@ -199,10 +200,6 @@ class Predictor(base.Predictor):
 
     def read(self, path: str) -> Text | SpelledText:
         return read_text(Lines(path, self.config.encoding), self.vocabulary, f"{path}: the text")
-
-    def nll(self, words: np.ndarray, quiet: bool = True) -> float:
-        """Of a model of word vectors: the mean negative log-likelihood, in nats, of all words (N,) of a text."""
-        return self.scores(Text.of(words, "the text"), quiet)["nll"]
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:

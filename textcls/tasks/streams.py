@@ -4,6 +4,7 @@ Dimensions: B streams, T words of a window, N words, U distinct words, K charact
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from textcls.data.corpus import number_of
 from textcls.runtime.errors import InputError
 from textcls.text.batches import IGNORED, Batch
-from textcls.text.characters import BEGIN, END, FIRST, distinct_words, spell
+from textcls.text.characters import BEGIN, END, FIRST, distinct_words
 from textcls.text.pieces import Pieces
 from textcls.text.vocabulary import Words
 
@@ -65,38 +66,43 @@ class SpelledText:
     @classmethod
     def of(cls, rows: Pieces, predicted: np.ndarray, what: str) -> "SpelledText":
         check_size(len(rows.tokens) - len(rows), what)
-        parts = (rows.tokens, rows.offsets, rows.spelling, predicted)
-        ids = np.array([number_of(*(np.ascontiguousarray(part).tobytes().hex() for part in parts))], np.uint64)
-        return cls(rows, predicted, ids)
+        digests = (hashlib.blake2b(np.ascontiguousarray(part)).hexdigest()
+                   for part in (rows.tokens, rows.offsets, rows.spelling, predicted))  # fmt: skip
+        return cls(rows, predicted, np.array([number_of(*digests)], np.uint64))
 
     @classmethod
     def read(cls, lines: Iterable[str], vocabulary: Words, what: str) -> "SpelledText":
         """`lines` are gone through twice."""
-        found, words = distinct_words(vocabulary.tokenizer.pre_tokenizer, lines)
+        found, words = distinct_words(vocabulary.tokenizer.pre_tokenizer, lines, vocabulary.word_length)
         numbers = map(vocabulary.tokenizer.token_to_id, words)
         numbers = [vocabulary.unk if number is None else number for number in numbers]
         predicted = np.array([vocabulary.unk] * BEGIN + [vocabulary.eos] * (FIRST - BEGIN) + numbers, np.int32)
-        lines_of_rows = [np.concatenate([[BEGIN], line + FIRST, [END]]) for line in found]
-        return cls.of(Pieces.join(lines_of_rows, spell(words, vocabulary.word_length)), predicted, what)
+        around = np.stack([found.offsets[:-1], found.offsets[1:]], 1).ravel()
+        tokens = np.insert(found.tokens, around, np.tile(np.array([BEGIN, END], np.int32), len(found)))
+        offsets = found.offsets + 2 * np.arange(len(found) + 1)
+        return cls.of(Pieces(tokens, offsets, found.spelling), predicted, what)
 
     def cut(self, share: float, before: str, after: str) -> tuple["SpelledText", "SpelledText"]:
-        """The same between the two lines that are nearest to it; there is a line after it."""
+        """The same between the two lines that are nearest to it. Raises InputError where there is one line alone."""
+        if len(self.rows) < 2:
+            raise InputError(f"the text is one line, which cannot be divided; give {after} in a file of its own")
         tokens, offsets, spelling = self.rows.tokens, self.rows.offsets, self.rows.spelling
-        line = int(np.abs(offsets[1:-1] - len(tokens) * (1 - share)).argmin()) + 1 if len(offsets) > 2 else 0
+        line = int(np.abs(offsets[1:-1] - len(tokens) * (1 - share)).argmin()) + 1
         first = Pieces(tokens[: offsets[line]], offsets[: line + 1], spelling)
         second = Pieces(tokens[offsets[line] :], offsets[line:] - offsets[line], spelling)
         return SpelledText.of(first, self.predicted, before), SpelledText.of(second, self.predicted, after)
 
     def both_ways(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{direction: (rows that are read, words that are predicted there)}, (N + lines,) both, int32 and int64. Each
+        """{direction: (rows that are read, words that are predicted there)}, (N + lines,) int32 both. Each
         line is read from one end to the other; at its last place nothing is predicted."""
         offsets, forward = self.rows.offsets, self.rows.tokens
-        line = np.repeat(np.arange(len(self.rows)), self.rows.lengths)
-        backward = forward[offsets[line] + offsets[line + 1] - 1 - np.arange(len(forward))]
+        opposite = np.repeat(offsets[:-1] + offsets[1:] - 1, self.rows.lengths)
+        opposite -= np.arange(len(opposite))
+        backward = forward[opposite]
         return {name: (read, self._next(read)) for name, read in (("forward", forward), ("backward", backward))}
 
     def _next(self, read: np.ndarray) -> np.ndarray:
-        targets = np.full(len(read), IGNORED, np.int64)
+        targets = np.full(len(read), IGNORED, np.int32)
         targets[:-1] = self.predicted[read[1:]]
         targets[self.rows.offsets[1:] - 1] = IGNORED
         return targets
@@ -122,10 +128,10 @@ class Streams:
         length = (len(words) - 1) // batch_size
         assert length > 0, (len(words), batch_size)
         self.words, self.next = side_by_side(words[:-1], batch_size), side_by_side(words[1:], batch_size)
-        self.batch_size, self.window = batch_size, window
+        self.batch_size, self.window, self.length = batch_size, window, length
 
     def __len__(self) -> int:
-        return -(-self.words.shape[1] // self.window)
+        return -(-self.length // self.window)
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The windows, one after the other in every epoch: the state that is carried wants it so. Window w of stream s
@@ -155,13 +161,13 @@ class SpelledStreams(Streams):
         self.directions = {
             name: tuple(side_by_side(part, batch_size) for part in parts) for name, parts in text.both_ways().items()
         }
-        self.words = self.directions["forward"][0]
+        self.length = len(text.rows.tokens) // batch_size
 
     def collate(self, numbers: np.ndarray) -> Batch:
         place, read, targets = self.place(numbers), {}, {}
         for name, (rows, words) in self.directions.items():
             read[name] = torch.from_numpy(self.spelling[rows[place]].astype(np.int64))  # (B, T, K)
-            targets[name] = torch.from_numpy(words[place])
+            targets[name] = torch.from_numpy(words[place].astype(np.int64))
         counts = {name: int((words >= 0).sum()) for name, words in targets.items()}
         inputs = {"ids": read["forward"], "backward": read["backward"]}
         return Batch(inputs, targets, numbers, targets["forward"].numel(), counts)

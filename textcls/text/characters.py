@@ -3,8 +3,9 @@
 Dimensions: U distinct words, K characters of a word.
 """
 
+import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from textcls.models.elmo import SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
 from textcls.runtime.errors import InputError
 from textcls.text.pieces import Pieces
-from textcls.text.vocabulary import UNBROKEN, WORD, Saved, printable
+from textcls.text.vocabulary import WORD, Saved, printable
 
-TOKENS = {"words": WORD, "blanks": UNBROKEN}  # what a word is: a punctuation mark too, or all that is between blanks
+# What a word is: a punctuation mark too, or all that is between blanks, tabs and line ends (texts have these, and the
+# lines of a file end with them).
+TOKENS = {"words": WORD, "blanks": r"[^ \t\r\n]+"}
 PADDING, EMPTY, BEGIN, END = range(4)  # the first rows of every spelling; a text without a word is one empty word
 FIRST = 4  # the row of the first word
 CHUNK = 2048  # texts that are divided into words together
@@ -48,8 +51,10 @@ class Characters(Saved):
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
         """The words of each text as rows of the `spelling` that comes with them."""
-        rows, words = distinct_words(self.tokenizer.pre_tokenizer, [printable(text) for text in texts], progress)
-        return Pieces.join([row + FIRST if len(row) else [EMPTY] for row in rows], spell(words, self.word_length))
+        found, _ = distinct_words(self.tokenizer.pre_tokenizer, Printable(texts), self.word_length, progress)
+        empty = found.lengths == 0
+        tokens = np.insert(found.tokens, found.offsets[:-1][empty], EMPTY)
+        return Pieces(tokens, found.offsets + np.concatenate([[0], np.cumsum(empty)]), found.spelling)
 
     def encode_words(self, words: Sequence[str]) -> Pieces:
         """One token for each word, though it may hold blanks."""
@@ -57,27 +62,33 @@ class Characters(Saved):
         return Pieces(rows, np.arange(len(words) + 1), spell([printable(word) for word in words], self.word_length))
 
 
+class Printable:
+    """Texts without lone surrogates, as often as they are asked for."""
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts = texts
+
+    def __iter__(self) -> Iterator[str]:
+        return map(printable, self.texts)
+
+
 def distinct_words(
-    pre_tokenizer, texts: Iterable[str], progress: Callable = iter
-) -> tuple[list[np.ndarray], list[str]]:
-    """(the words of each text as numbers, the words that they number), commonest first. `texts` are gone through
-    twice."""
+    pre_tokenizer, texts: Iterable[str], word_length: int, progress: Callable = iter
+) -> tuple[Pieces, list[str]]:
+    """(the words of each text as rows of their spelling; the words that the rows from FIRST on spell, the commonest
+    first). `texts` are gone through twice."""
     tokenizer = Tokenizer(models.WordLevel({}, unk_token=""))
     tokenizer.pre_tokenizer = pre_tokenizer
     trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     vocab = tokenizer.get_vocab()
-    return list(progress(encoded(tokenizer, texts))), sorted(vocab, key=vocab.__getitem__)
-
-
-def encoded(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterable[np.ndarray]:
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == CHUNK:
-            yield from (np.asarray(part.ids, np.int32) for part in tokenizer.encode_batch_fast(chunk))
-            chunk = []
-    yield from (np.asarray(part.ids, np.int32) for part in tokenizer.encode_batch_fast(chunk))
+    tokens, lengths, rest = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], iter(progress(texts))
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)]
+        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+        tokens.append(np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths[-1].sum())) + FIRST)
+    words = sorted(vocab, key=vocab.__getitem__)
+    return Pieces(np.concatenate(tokens), np.cumsum(np.concatenate(lengths)), spell(words, word_length)), words
 
 
 def spell(words: Sequence[str], word_length: int) -> np.ndarray:
