@@ -66,7 +66,8 @@ VARIANTS = {  # name -> (model, task, further flags)
     "elmo-tag": ("elmo-bilstm", "tagging", "--elmo runs/bilm --crf --mix-norm"),
 }
 BILM = {
-    "lstm": {"dim": 16, "projection_dim": 6, "n_layers": 2, "cell_clip": 3, "proj_clip": 3, "use_skip_connections": True},
+    "lstm": {"dim": 16, "projection_dim": 6, "n_layers": 2, "cell_clip": 3, "proj_clip": 3,
+             "use_skip_connections": True},
     "char_cnn": {"embedding": {"dim": 4}, "filters": [[1, 4], [2, 6], [3, 8]], "n_highway": 1, "activation": "relu",
                  "n_characters": 262, "max_characters_per_token": 50},
 }  # fmt: skip

@@ -515,7 +515,7 @@ WEIGHTS = "expected one weights.safetensors or *weights*.hdf5 or *weights*.h5"
 @pytest.mark.parametrize("names, message", [
     ((), "expected one *options.json there; it holds no file of that name"),
     (("weights.safetensors",), "expected one *options.json there; it holds no file of that name"),
-    (("a_options.json", "b_options.json"), "expected one *options.json there; it holds a_options.json and b_options.json"),
+    (("a_options.json", "b_options.json"), "expected one *options.json there; it holds a_options.json and b_option"),
     (("options.json",), f"{WEIGHTS} there; it holds no file of that name"),
     (("options.json", "token_embeddings.hdf5", "model.safetensors"), f"{WEIGHTS} there; it holds no file of that name"),
     (("options.json", "a_weights.hdf5", "b_weights.h5"), f"{WEIGHTS} there; it holds a_weights.hdf5 and b_weights.h5"),

@@ -32,7 +32,8 @@ def load(
     meta, content, where = run.meta(), run.load("best.pt"), choose_device(device)
     try:
         if "members" in meta:
-            return ensemble.load(run, meta, content["model"], where, lambda folder: load(folder, str(where), bert, elmo))
+            places = str(where), bert, elmo
+            return ensemble.load(run, meta, content["model"], where, lambda folder: load(folder, *places))
         config = recipes.complete(TrainConfig(**meta["config"]))
         recipe = recipes.choose(config)
         model = recipes.build(config, recipes.read_dims(config, meta["dims"]), len(meta["labels"]))

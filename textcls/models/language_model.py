@@ -71,8 +71,8 @@ class BiLanguageModel(nn.Module):
     carry).
 
     `ids` are a text's words in their order, `backward` the words of the same lines in the opposite order; each
-    direction predicts its own next word, by one softmax for both. Where the vocabulary is large the softmax is adaptive (Grave et
-    al., 2017): words of lower ranks in clusters, with smaller vectors. Its probabilities are exact.
+    direction predicts its own next word, by one softmax for both. Where the vocabulary is large the softmax is adaptive
+    (Grave et al., 2017): words of lower ranks in clusters, with smaller vectors. Its probabilities are exact.
     """
 
     CUTOFFS = (2000, 10_000)  # ranks at which the words of an adaptive softmax are divided
