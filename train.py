@@ -4,6 +4,7 @@ python train.py --model bilstm                                  embedded data an
 python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
 python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
 python train.py --model bert --train mine.csv --seeds 1 2 3     mean and deviation over seeds
+python train.py --model bert --train mine.csv --lr 5e-5 3e-5 --seeds 1 2 3     … at the rate that is best on dev
 python train.py --task tagging --model bert --train train.conll --dev dev.conll --test test.conll --crf
 python train.py --task lm --model lstm --train train.txt --dev valid.txt --test test.txt
 python train.py --task pretrain --model bert --bert FOLDER --train a.txt,b.txt.xz    masked words, next sentence
@@ -20,7 +21,7 @@ import torch
 
 import textcls
 from textcls import predictor, recipes, sweep
-from textcls.config import OPTIONS, RUN, TrainConfig, parser
+from textcls.config import TrainConfig, parser
 from textcls.data.corpus import Corpus
 from textcls.ledger import history, tables
 from textcls.ledger.cluster import Cluster
@@ -65,7 +66,7 @@ def arguments():
 
 
 def command(flags: dict) -> None:
-    if "seeds" in flags:
+    if "seeds" in flags or isinstance(flags.get("lr"), list):
         return many(flags)
     config, run, last = settings(flags)
     if config.plan:
@@ -262,35 +263,30 @@ def test(job: Job, corpus: Corpus) -> None:
     parallel.wait()  # until the result is written
 
 
-# ---- several seeds --------------------------------------------------------------------------------------------------
+# ---- several seeds and learning rates -------------------------------------------------------------------------------
 
 
 def many(flags: dict) -> None:
-    """A run for each seed, in RUN/seed-N, and what came out together. Given again, it goes on where it was stopped."""
-    if flags.keys() & {"resume", "seed", "plan"}:
-        raise InputError("--seeds stands alone: leave out --seed, --resume and --plan (the same command goes on)")
-    numbers = flags.pop("seeds")
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"--seeds {' '.join(map(str, numbers))}: one of them is given twice")
+    """A run for each learning rate and each seed, and what came out together. Given again, it goes on where it was
+    stopped."""
+    flags, rates, seeds = sweep.asked(flags)
     config = recipes.complete(absolute(told(flags)))
-    folder = pathlib.Path(flags.pop("out", None) or sweep.find_folder(f"{config.model}-seeds", config))
-    folder = parallel.from_first(folder)
-    with Run(folder).claimed():
-        sweep.check_settings(folder, config)
-        sweep.check_data([folder / f"seed-{number}" for number in numbers])
-        for number in numbers:
-            run_folder = folder / f"seed-{number}"
-            say(f"---- seed {number}: {run_folder}")
-            if (run_folder / "results.json").exists():
+    folder = parallel.from_first(pathlib.Path(flags.pop("out", None) or sweep.find_folder(config, rates)))
+    members = sweep.members(folder, rates, seeds)
+    with sweep.claimed(folder, members):
+        sweep.check_settings(folder, config, rates)
+        sweep.check_data(members)
+        for member in members:
+            say(f"---- {member.name}: {member.folder}")
+            if member.ended:
                 continue
-            again = {name: flags[name] for name in flags if OPTIONS[name]["belongs"] != RUN}
-            resume = {"resume": str(run_folder)} if Run(run_folder).exists() else None
-            config, run, last = settings(again | resume if resume else flags | {"seed": number, "out": str(run_folder)})
-            with run.claimed(new=not resume):
+            config, run, last = settings(member.flags(flags))
+            with run.claimed(new=not config.resume), sweep.noted_if_diverged(member):
                 one(config, run, last)
             say("")
-        say(sweep.summary([folder / f"seed-{number}" for number in numbers]))
-        say(*reference(dataclasses.replace(config, seed=numbers[0]), Run(folder / f"seed-{numbers[0]}")))
+        say(sweep.summary(members, config.select))
+        beside = sweep.with_reference(members, recipes.REFERENCE)
+        say(*reference(dataclasses.replace(config, seed=beside.seed), Run(beside.folder)))
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

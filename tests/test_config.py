@@ -38,7 +38,7 @@ def test_only_what_was_said():
     ("--select bleu", "choose from"),
     ("--epochs many", "invalid int"),
     ("--epoch 3", "unrecognized"),
-    ("--lr", "expected one argument"),
+    ("--lr", "expected at least one argument"),
     ("--amp fp8", "choose from"),
 ])  # fmt: skip
 def test_mistakes_end_with_status_2(capsys, arguments, message):

@@ -22,12 +22,14 @@ def option(
     least: float | None = None,
     below: float | None = None,
     belongs: str = RUN,
+    several: bool = False,
 ):
     """A field. `above`, `least` and `below` bound a number. `belongs`: a setting of the RUN is kept in its config.json
-    and stays on --resume; EITHER is kept and may be given anew; a COMMAND's is not kept."""
+    and stays on --resume; EITHER is kept and may be given anew; a COMMAND's is not kept. `several`: a command may give
+    many values, of which each of its runs gets one."""
     return dataclasses.field(default=default, metadata={
         "help": help, "group": group, "choices": choices, "above": above, "least": least, "below": below,
-        "belongs": belongs,
+        "belongs": belongs, "several": several,
     })  # fmt: skip
 
 
@@ -123,7 +125,10 @@ class TrainConfig:
     batch_size: int | None = option(None, "documents in a micro-batch", "training", above=0)
     accumulate: int | None = option(None, "micro-batches in an optimiser step", "training", above=0)
     epochs: int | None = option(None, "passes over the training data", "training", above=0)
-    lr: float | None = option(None, "peak learning rate", "training", above=0)
+    lr: float | None = option(
+        None, "peak learning rate; of several, each is trained with, and the best on dev selected", "training", above=0,
+        several=True,
+    )  # fmt: skip
     encoder_lr: float | None = option(
         None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0
     )
@@ -288,6 +293,13 @@ def parser(description: str, choices: dict[str, Iterable[str]] | None = None) ->
     return result
 
 
+class OneOrSeveral(argparse.Action):
+    """One value as itself, so that it is what a run is told; several as a list."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values if len(values) > 1 else values[0])
+
+
 def add_flag(group, field: dataclasses.Field, hint, choices: Iterable[str] | None) -> None:
     help = field.metadata["help"]
     if isinstance(hint, types.UnionType):
@@ -302,4 +314,6 @@ def add_flag(group, field: dataclasses.Field, hint, choices: Iterable[str] | Non
         help += f" (default: {field.default})"
     choices = tuple(choices) if choices else None
     metavar = None if choices else {int: "N", float: "X", str: "S"}[hint]
-    group.add_argument(flag(field.name), type=hint, choices=choices, help=help.replace("%", "%%"), metavar=metavar)
+    many = {"nargs": "+", "action": OneOrSeveral} if field.metadata["several"] else {}
+    help = help.replace("%", "%%")
+    group.add_argument(flag(field.name), type=hint, choices=choices, help=help, metavar=metavar, **many)

@@ -1,59 +1,188 @@
-"""Several runs that differ in nothing but their seed, as one result."""
+"""Several runs as one result: they differ in nothing but their seed, or in their learning rate and their seed.
 
+RUN/seed-N          a run for each of --seeds, where there is one learning rate (or the recipe's)
+RUN/lr-X/seed-N     a run for each of several --lr and each seed: a search, in which the dev metric selects the rate
+RUN/seeds.json      what came out of the first kind
+RUN/search.json     what came out of the second
+"""
+
+import contextlib
+import dataclasses
 import json
+import math
 import pathlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from textcls.config import OPTIONS, RUN, TrainConfig, flag
-from textcls.report.text import number, table, title
+from textcls.config import OPTIONS, RUN, TrainConfig, check_bounds, flag
+from textcls.report import search
+from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import write_json
+from textcls.runtime.files import write_json, write_text
+from textcls.runtime.progress import say
 from textcls.training.run import Run, free_folder
+from textcls.training.tally import Diverged, is_better, selected
 
 SAME = 0.02  # a score this close to that of always giving the commonest answer is no learning
+DIVERGED = "diverged.txt"  # in a run's folder: it is not trained on, and why
 
 
-def find_folder(name: str, config: TrainConfig) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One of the runs. `lr` is None where all have the same."""
+
+    folder: pathlib.Path
+    seed: int
+    lr: float | None
+
+    @property
+    def name(self) -> str:
+        return f"seed {self.seed}" if self.lr is None else f"learning rate {self.lr}, seed {self.seed}"
+
+    @property
+    def tested(self) -> bool:
+        return (self.folder / "results.json").exists()
+
+    @property
+    def diverged(self) -> bool:
+        return self.lr is not None and (self.folder / DIVERGED).exists()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train. A run without a test split goes on, and finds itself at its end."""
+        return self.tested or self.diverged
+
+    def result(self) -> dict:
+        return json.loads((self.folder / "results.json").read_text("utf-8"))
+
+    def flags(self, given: dict) -> dict:
+        """What `given` for all of them means for this one: a new run, or going on with the one that has begun, which
+        keeps its own settings."""
+        if Run(self.folder).exists():
+            again = {name: value for name, value in given.items() if OPTIONS[name]["belongs"] != RUN}
+            return again | {"resume": str(self.folder)}
+        own = {} if self.lr is None else {"lr": self.lr}
+        return given | {"seed": self.seed, "out": str(self.folder)} | own
+
+
+# ---- what to run ----------------------------------------------------------------------------------------------------
+
+
+def asked(flags: dict) -> tuple[dict, list[float], list[int]]:
+    """(what all runs are told, learning rates to search, seeds) of a command with --seeds or several --lr; no rates
+    where there is no search. Raises InputError for flags that do not go with it."""
+    rates = flags["lr"] if isinstance(flags.get("lr"), list) else []
+    if "seeds" in flags and flags.keys() & {"resume", "seed", "plan"}:
+        raise InputError("--seeds stands alone: leave out --seed, --resume and --plan (the same command goes on)")
+    if flags.keys() & {"resume", "plan"}:
+        raise InputError(
+            f"--lr {words(rates)}: several learning rates are a search; leave out --resume and --plan (the same "
+            "command goes on)"
+        )
+    seeds = flags.get("seeds", [flags.get("seed", TrainConfig.seed)])
+    for rate in rates:
+        check_bounds("lr", rate)
+    for name, values in (("seeds", seeds), ("lr", rates)):
+        if len(set(values)) < len(values):
+            raise InputError(f"{flag(name)} {words(values)}: one of them is given twice")
+    common = {name: value for name, value in flags.items() if name != "seeds"}
+    return common | ({"lr": rates[0]} if rates else {}), rates, seeds
+
+
+def words(values: Sequence) -> str:
+    return " ".join(map(str, values))
+
+
+def members(folder: pathlib.Path, rates: list[float], seeds: list[int]) -> list[Member]:
+    """In the order in which they are trained: all seeds of a learning rate, then the next one."""
+    if not rates:
+        return [Member(folder / f"seed-{seed}", seed, None) for seed in seeds]
+    return [Member(folder / rate_folder(rate) / f"seed-{seed}", seed, rate) for rate in rates for seed in seeds]
+
+
+def rate_folder(rate: float | None) -> str:
+    return f"lr-{rate}"
+
+
+def begun(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The runs of either kind that `folder` holds."""
+    return [path.parent for form in ("seed-*", "lr-*/seed-*") for path in sorted(folder.glob(f"{form}/config.json"))]
+
+
+def find_folder(config: TrainConfig, rates: list[float]) -> pathlib.Path:
     """The folder in runs/ in which runs of these settings were begun, so that the same command goes on; else the first
     free one."""
-    free, number = free_folder(name), 1
+    name = f"{config.model}-{'search' if rates else 'seeds'}"
+    free, count = free_folder(name), 1
     folder = free.with_name(name)
     while folder != free:
-        if any(folder.glob("seed-*/config.json")) and not differences(folder, config):
+        if begun(folder) and not differences(folder, config, rates):
             return folder
-        number += 1
-        folder = free.with_name(f"{name}-{number}")
+        count += 1
+        folder = free.with_name(f"{name}-{count}")
     return free
 
 
-def check_settings(folder: pathlib.Path, config: TrainConfig) -> None:
-    """Seeds are one experiment: raise InputError where a run in `folder` has other settings than these, or where each
-    would be tested on other documents."""
+@contextlib.contextmanager
+def claimed(folder: pathlib.Path, runs: list[Member]) -> Iterator[None]:
+    """While the block lasts no other command writes into `folder`, nor into that of a learning rate in it; one in which
+    no run was begun is taken away at its end."""
+    with contextlib.ExitStack() as stack:
+        for part in dict.fromkeys([folder, *(member.folder.parent for member in runs)]):
+            stack.enter_context(Run(part).claimed())
+        yield
+
+
+@contextlib.contextmanager
+def noted_if_diverged(member: Member) -> Iterator[None]:
+    """In a search a run that diverges is a result: it is noted, and the other ones are trained. Of several processes
+    not all need to have seen it: there it ends the command, as it does where there is no search."""
+    try:
+        yield
+    except Diverged as error:
+        if member.lr is None or parallel.size() > 1:
+            raise
+        write_text(member.folder / DIVERGED, f"{error}\n")
+        say(f"diverged: {error}")
+
+
+# ---- whether they are one experiment --------------------------------------------------------------------------------
+
+
+def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -> None:
+    """Seeds, and learning rates, are one experiment: raise InputError where a run in `folder` has other settings than
+    these, or where each would be tested on other documents."""
     if isinstance(config.test_split, float):
         raise InputError(f"--test {config.test}: each seed would draw other test documents; give --seeds a --test FILE")
-    for difference in differences(folder, config):
+    for difference in differences(folder, config, rates):
         raise InputError(f"{difference}; choose another --out, or leave out what is different")
 
 
-def differences(folder: pathlib.Path, config: TrainConfig) -> list[str]:
-    """In words: every setting of a run in `folder` that is not the same in `config`, but for its seed and its folder, and
-    for what may change when a run goes on."""
+def differences(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -> list[str]:
+    """In words: every setting of a run in `folder` that is not the same in `config`, but for its seed, its folder, in a
+    search its learning rate, and for what may change when a run goes on."""
     fixed = {name for name, option in OPTIONS.items() if option["belongs"] == RUN} - {"seed", "out"}
     settings, found = config.stored(), []
-    for path in sorted(folder.glob("seed-*/config.json")):
-        before = Run(path.parent).meta().get("config", {})
+    for run in begun(folder):
+        if (run.parent != folder) != bool(rates):
+            found.append(f"{run} is of {'seeds at one learning rate' if rates else 'a search over learning rates'}")
+            continue
+        before, now = Run(run).meta().get("config", {}), settings
+        if rates:
+            agrees = run.parent.name == rate_folder(before.get("lr"))
+            now = settings | {"lr": before.get("lr") if agrees else run.parent.name.removeprefix("lr-")}
         found += [
-            f"{path.parent} was trained with {flag(name)} {before.get(name)}, not {settings[name]}"
+            f"{run} was trained with {flag(name)} {before.get(name)}, not {now[name]}"
             for name in sorted(fixed)
-            if before.get(name) != settings[name]
+            if before.get(name) != now[name]
         ]
     return found
 
 
-def check_data(folders: list[pathlib.Path]) -> None:
+def check_data(runs: list[Member]) -> None:
     """Raise InputError where the runs began with different data, or over different weights."""
-    folders = [folder for folder in folders if Run(folder).exists()]
+    folders = [member.folder for member in runs if Run(member.folder).exists()]
     metas = [Run(folder).meta() for folder in folders]
     for what, facts in (
         ("on different data", [meta["source"] for meta in metas]),
@@ -70,38 +199,54 @@ def weights(source: dict) -> tuple[str | None, str | None]:
     return None if drawn else source.get("sha256"), source.get("vectors")
 
 
-def summary(folders: list[pathlib.Path]) -> str:
-    """A row a seed, mean and standard deviation below; runs that learned nothing are marked, and the mean is given
-    with and without them. Also written beside the runs, as seeds.json."""
-    check_data(folders)
-    tested = [folder for folder in folders if (folder / "results.json").exists()]
-    results = [json.loads((folder / "results.json").read_text("utf-8")) for folder in tested]
-    if not results:
-        return (
-            "no test split, and so no results to summarise; evaluate the runs with: "
-            f"python evaluate.py {' '.join(map(str, folders))} --test FILE"
-        )
+def with_reference(runs: list[Member], reference: str) -> Member:
+    """The run beside which the reference stands, or is to be trained: one is enough for all, since they are of the same
+    data."""
+    tested = [member for member in runs if member.tested] or runs
+    return next((member for member in tested if (member.folder / reference).exists()), tested[0])
+
+
+# ---- what came out --------------------------------------------------------------------------------------------------
+
+
+def summary(runs: list[Member], select: str) -> str:
+    """What the runs came to, in tables; also written beside them. `select` names the dev metric of their best epochs.
+    Raises InputError where they are not of the same data, or no learning rate can be selected."""
+    check_data(runs)
+    results = [member.result() for member in runs if member.tested]
     if any(result["split"] != results[0]["split"] for result in results):
-        raise InputError(f"{folders[0].parent}: its runs were tested on different documents, or different labels")
-    names = list(results[0]["metrics"])
-    values = np.array([[result["metrics"][name]["value"] for name in names] for result in results])
-    fine = np.array([not collapsed(result) for result in results])
-    rows = [["", *map(title, names), ""]]
-    for folder, numbers, learned in zip(tested, values, fine, strict=True):
-        rows.append([str(folder), *map(number, numbers), "" if learned else "collapsed"])
-    rows.append(["mean ± sd", *spread(values), f"{len(values)} runs"])
-    if 0 < fine.sum() < len(fine):
-        rows.append(["without the collapsed", *spread(values[fine]), f"{fine.sum()} runs"])
-    write_json(
-        folders[0].parent / "seeds.json",
-        {
-            "runs": list(map(str, tested)),
-            "collapsed": (~fine).tolist(),
-            "mean": dict(zip(names, values.mean(0).tolist(), strict=True)),
-            "sd": dict(zip(names, deviation(values).tolist(), strict=True)),
-        },
-    )
-    return f"{results[0]['data']}\n{table(rows)}"
+        raise InputError(f"{runs[0].folder.parent}: its runs were tested on different documents, or different labels")
+    records = [record(member, select) for member in runs]
+    lines = of_seeds(runs, records) if runs[0].lr is None else of_search(runs, records, select)
+    return "\n".join([results[0]["data"], *lines] if results else lines)
+
+
+def record(member: Member, select: str) -> dict:
+    """What is known of a run (report/search.py); None stands for what there is not, since JSON has no NaN."""
+    result = member.result() if member.tested else None
+    search_goes_by = member.lr is not None and not member.diverged
+    dev = best_dev(Run(member.folder), select) if search_goes_by else math.nan
+    return {
+        "run": str(member.folder),
+        "lr": member.lr,
+        "seed": member.seed,
+        "dev": dev if math.isfinite(dev) else None,
+        "test": {name: value["value"] for name, value in result["metrics"].items()} if result else None,
+        "collapsed": collapsed(result) if result else None,
+        "diverged": member.diverged,
+    }
+
+
+def best_dev(run: Run, select: str) -> float:
+    """The dev metric of the run's best epoch, whose weights it keeps. Raises InputError for a damaged history."""
+    path, best = run.folder / "metrics.jsonl", None
+    try:
+        for line in path.read_text("utf-8").splitlines():
+            value = selected(json.loads(line), select)
+            best = value if is_better(value, best, select) else best
+        return float(best)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: missing or damaged; take {run.folder} away, and it is trained again") from None
 
 
 def collapsed(result: dict) -> bool:
@@ -111,10 +256,88 @@ def collapsed(result: dict) -> bool:
     return value > chance * (1 - SAME) if lower_is_better else value <= chance + SAME * (1 - chance)
 
 
-def deviation(values: np.ndarray) -> np.ndarray:
-    """Of a sample (n - 1 in the denominator); 0 for one run."""
-    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+def spreads(tested: list[dict]) -> dict[str, dict]:
+    """Mean and standard deviation on test (of a sample, n - 1 in the denominator; 0 for one run) of the records of all
+    runs and, where some collapsed, of the others."""
+    groups = {"mean ± sd": tested, "without the collapsed": [one for one in tested if not one["collapsed"]]}
+    if len(groups["without the collapsed"]) in (0, len(tested)):
+        del groups["without the collapsed"]
+    found = {}
+    for what, group in groups.items():
+        values = np.array([list(one["test"].values()) for one in group])
+        sd = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+        of_metric = [dict(zip(group[0]["test"], part.tolist(), strict=True)) for part in (values.mean(0), sd)]
+        found[what] = {"runs": len(group), "mean": of_metric[0], "sd": of_metric[1]}
+    return found
 
 
-def spread(values: np.ndarray) -> list[str]:
-    return [f"{number(mean)} ± {number(sd)}" for mean, sd in zip(values.mean(0), deviation(values), strict=True)]
+def of_seeds(runs: list[Member], records: list[dict]) -> list[str]:
+    """A row a seed, mean and standard deviation below; runs that learned nothing are marked, and the mean is given
+    with and without them. Also written beside the runs, as seeds.json."""
+    tested = [one for one in records if one["test"]]
+    if not tested:
+        return [no_test_split(records)]
+    found = spreads(tested)
+    write_json(
+        runs[0].folder.parent / "seeds.json",
+        {
+            "runs": [one["run"] for one in tested],
+            "collapsed": [one["collapsed"] for one in tested],
+            "mean": found["mean ± sd"]["mean"],
+            "sd": found["mean ± sd"]["sd"],
+        },
+    )
+    return [search.seeds_table(tested, found)]
+
+
+def no_test_split(records: list[dict]) -> str:
+    return (
+        "no test split, and so no results to summarise; evaluate the runs with: "
+        f"python evaluate.py {words([one['run'] for one in records])} --test FILE"
+    )
+
+
+# ---- a search -------------------------------------------------------------------------------------------------------
+
+
+def of_search(runs: list[Member], records: list[dict], select: str) -> list[str]:
+    """All runs, the learning rates by their mean on dev, and the selected one on test; also written beside the runs, as
+    search.json."""
+    rates = over_seeds(records)
+    best = best_rate(rates, select)
+    own = [one for one in records if one["lr"] == best]
+    found = spreads([one for one in own if one["test"]]) if any(one["test"] for one in own) else {}
+    if len(own) == 1:
+        found = {what: values | {"sd": None} for what, values in found.items()}
+    path = runs[0].folder.parent.parent / "search.json"
+    facts = {"select": select, "runs": records, "rates": rates, "selected": best}
+    write_json(path, facts | {"test": found.get("mean ± sd"), "without_collapsed": found.get("without the collapsed")})
+    if best is None:
+        raise InputError(f"at every learning rate a run diverged: {path}; try smaller ones")
+    tables = [search.runs_table(records, select), search.rates_table(rates, select, best)]
+    last = search.selected_table(best, found) if found else no_test_split(own)
+    return [f"{part}\n" for part in (*tables, last)] + [f"all runs: {path}"]
+
+
+def over_seeds(records: list[dict]) -> list[dict]:
+    """The dev metric of each learning rate over its seeds, {"lr", "runs", "mean", "sd"}, in the order in which they
+    were given; no mean where a run diverged."""
+    found = []
+    for rate in dict.fromkeys(one["lr"] for one in records):
+        dev = [one["dev"] for one in records if one["lr"] == rate]
+        whole = None not in dev
+        # fsum rounds once, whatever the order: rates with the same scores for other seeds are equal to the last bit.
+        mean = math.fsum(dev) / len(dev) if whole else None
+        sd = float(np.std(dev, ddof=1)) if whole and len(dev) > 1 else None
+        found.append({"lr": rate, "runs": len(dev), "mean": mean, "sd": sd})
+    return found
+
+
+def best_rate(rates: list[dict], select: str) -> float | None:
+    """The learning rate with the best mean on dev, of equal ones the first; None where none has a mean. What the runs
+    got on test plays no part."""
+    best = None
+    for rate in rates:
+        if rate["mean"] is not None and (best is None or is_better(rate["mean"], best["mean"], select)):
+            best = rate
+    return best["lr"] if best else None

@@ -31,16 +31,29 @@ class State:
 
 def end_epoch(state: State, row: dict, select: str) -> None:
     """Book a finished epoch, and whether it is the best so far by the dev metric `select`."""
-    value = row["dev"]["nll" if select == "loss" else select]
-    better = state.best is None or (value < state.best if select == "loss" else value > state.best)
+    value = selected(row, select)
     state.epoch, state.position = state.epoch + 1, 0
-    if better:
+    if is_better(value, state.best, select):
         state.best, state.best_epoch = value, state.epoch
     state.history.append(row)
 
 
+def selected(row: dict, select: str) -> float:
+    """The dev metric of an epoch that --select names; `loss` is dev nll."""
+    return row["dev"]["nll" if select == "loss" else select]
+
+
+def is_better(value: float, best: float | None, select: str) -> bool:
+    """Whether a value of the dev metric beats the best so far, if there is one: the more the better, but for a loss."""
+    return best is None or (value < best if select == "loss" else value > best)
+
+
 def out_of_patience(state: State, config: TrainConfig) -> bool:
     return bool(config.patience) and state.epoch - state.best_epoch >= config.patience
+
+
+class Diverged(InputError):
+    """A loss or a gradient stopped being finite."""
 
 
 class Tally:
@@ -78,7 +91,7 @@ class Tally:
         values = torch.stack([value.float() for _, value, _ in self.pending]).tolist() if self.pending else []
         for (name, _, documents), value in zip(self.pending, values, strict=True):
             if not math.isfinite(value):
-                raise InputError(self.explain(name, value, documents))
+                raise Diverged(self.explain(name, value, documents))
             if name.startswith("loss "):
                 sums[name] = sums.get(name, 0.0) + value
         self.pending.clear()
