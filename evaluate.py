@@ -2,6 +2,7 @@
 
 python evaluate.py runs/bilstm                       metrics with 95 % intervals on the test split
 python evaluate.py runs/bert runs/bilstm             side by side, and how far apart they are, document by document
+python evaluate.py runs/*/bert runs/*/bilstm         of several corpora: a row a model, a column a corpus, the average
 python evaluate.py runs/bilstm --predict texts.txt   a label and its probability for each line
 python evaluate.py runs/bilstm --predict new.csv     … for each row of the run's text column
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
@@ -20,7 +21,8 @@ from typing import Any
 import textcls
 from textcls import predictor as predictors
 from textcls.config import TrainConfig, check_encoding
-from textcls.report.compare import Result, compare
+from textcls.report.compare import compare
+from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
@@ -41,12 +43,16 @@ def main(argv=None):
     if arguments.predict is not None:
         predictor = load(arguments.runs[0], arguments)
         return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
-    check_tasks(arguments.runs)
-    results = [evaluate(folder, arguments) for folder in arguments.runs]
+    if arguments.test:
+        check_tasks(arguments.runs)
+    entries = [evaluate(folder, arguments) for folder in arguments.runs]
+    results = [entry.result for entry in entries]
     if arguments.json:
         summaries = [result.summary for result in results]
         json.dump(summaries if len(results) > 1 else summaries[0], sys.stdout, indent=2)
         print()
+    elif not arguments.test and len(columns(entries)) > 1:
+        print(corpora_table(entries))
     elif len(results) > 1:
         print(side_by_side([result.summary for result in results]))
         print("\n" + "\n".join(compare(results)))
@@ -101,20 +107,22 @@ def load(folder: str, arguments) -> Predictor:
 
 
 def check_tasks(folders: list[str]) -> None:
-    """Runs are put side by side where they are of one task; an ensemble is one of classifiers."""
+    """A file is of one task; an ensemble is one of classifiers."""
     tasks = {Run(folder).meta().get("config", {}).get("task", TrainConfig.task) for folder in folders}
     if len(tasks) > 1:
-        raise InputError("the runs are of different tasks; evaluate them one by one")
+        raise InputError("the runs are of different tasks, and --test FILE of one; leave it out, or the other runs")
 
 
-def evaluate(folder: str, arguments) -> Result:
+def evaluate(folder: str, arguments) -> Entry:
     """Score one run on its test split, and print the result unless it is part of a table or of JSON."""
     predictor = load(folder, arguments)
     description, test = test_split(predictor, arguments)
     result = predictors.evaluate(predictor, description, test, arguments.quiet)
     if not arguments.json and len(arguments.runs) == 1:
         show(folder, predictor, result.summary, own_split=not arguments.test)
-    return result
+    config, backbone = predictor.config, result.summary["properties"]["backbone"]
+    model = "ensemble" if "members" in predictor.meta else config.model + " small" * bool(config.small)
+    return Entry(result, model, backbone, config.train or config.data)
 
 
 def show(folder: str, predictor: Predictor, summary: dict, own_split: bool) -> None:

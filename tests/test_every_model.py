@@ -199,9 +199,13 @@ def test_taggers_are_compared_by_sentence(call, trained):
     assert "test F1 (conlleval)" in text and "in F1 (95 % interval" in text
 
 
-def test_runs_of_different_tasks_are_not_compared(call, trained):
-    runs = trained("linear", "classification"), trained("lstm", "lm")
-    assert "the runs are of different tasks" in call("evaluate", *runs, status=2)
+def test_runs_of_different_tasks_stand_in_one_table(call, trained):
+    runs = [trained("linear", "classification"), trained("bilstm-scratch", "tagging"), trained("lstm", "lm")]
+    lines = call("evaluate", *runs, "--quiet").splitlines()
+    assert lines[0].split("  ")[-1] == "average" and lines[0].count("test.") == 3
+    assert all(name in lines[0] for name in ("test.csv accuracy", "test.conll F1 (conlleval)", "test.txt perplexity"))
+    assert [line.split()[0] for line in lines[2:5]] == ["linear", "bilstm-scratch", "lstm"]
+    assert "the runs are of different tasks" in call("evaluate", *runs, "--test", "test.csv", status=2)
 
 
 def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatch):

@@ -14,13 +14,14 @@ from textcls.runtime.errors import InputError
 from textcls.training.run import Run
 
 LINEAR = "--model linear --epochs 2 --train train.csv --dev dev.csv --test test.csv --quiet".split()
-LSTM = "--model lstm --embedding 8 --hidden 4 --epochs 2 --batch-size 16 --train train.csv --dev dev.csv --quiet".split()
+LSTM = [*"--model lstm --embedding 8 --hidden 4 --epochs 2 --batch-size 16 --quiet".split(),
+        *"--train train.csv --dev dev.csv".split()]  # fmt: skip
 TESTED = [*LSTM, "--test", "test.csv"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Files of three tasks, and two searches of one model each: `searched`, which tests copy before they change it."""
+    """Train, dev and test files of three tasks."""
     folder = tmp_path_factory.mktemp("sweep")
     rng = random.Random(0)
     for name, count, seed in (("train", 60, 0), ("dev", 15, 1), ("test", 30, 2)):
@@ -245,8 +246,8 @@ def test_rates_and_seeds_may_be_added(searched, call):
 
 def test_the_same_command_without_out_finds_its_folder(folder, call):
     flags = [*LINEAR, "--lr", "1e-8", "0.5"]
-    for more, name in ((), "linear-search"), (("--seeds", "2"), "linear-search"), (("--epochs", "1"), "linear-search-2"):
-        call("train", *flags, *more)
+    for more, name in (("", "linear-search"), ("--seeds 2", "linear-search"), ("--epochs 1", "linear-search-2")):
+        call("train", *flags, *more.split())
         assert (folder / "runs" / name / "search.json").exists()
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["linear-search", "linear-search-2"]
     assert sorted(path.name for path in (folder / "runs/linear-search/lr-0.5").iterdir()) == ["seed-1", "seed-2"]
