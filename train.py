@@ -274,7 +274,7 @@ def many(flags: dict) -> None:
     folder = parallel.from_first(pathlib.Path(flags.pop("out", None) or sweep.find_folder(config, rates)))
     members = sweep.members(folder, rates, seeds)
     with sweep.claimed(folder, members):
-        sweep.check_settings(folder, config, rates)
+        sweep.check_settings(folder, config, rates, seeds)
         sweep.check_data(members)
         for member in members:
             say(f"---- {member.name}: {member.folder}")

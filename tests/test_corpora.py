@@ -80,6 +80,7 @@ def test_the_runs_of_a_row_are_named():
     ("runs/{corpus}/{which}", ["bert (one)", "bert (two)"]),
     ("runs/{which}/{corpus}", ["bert (one)", "bert (two)"]),
     ("{which}/runs/{corpus}/seed-1", ["bert (one)", "bert (two)"]),
+    ("runs/{which}/{corpus}-{which}", ["bert (one)", "bert (two)"]),  # fewer rows than the last part would give
     ("runs/{corpus}-{which}", ["bert (cola-one)", "bert (cola-two)", "bert (rte-one)", "bert (rte-two)"]),
 ])  # fmt: skip
 def test_runs_of_one_model_are_told_apart_by_their_paths(form, names):

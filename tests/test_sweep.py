@@ -158,7 +158,8 @@ def test_the_best_epoch_counts(tmp_path):
 
 
 def test_selection_by_loss_end_to_end(folder, call):
-    call("train", *LINEAR, *"--select loss --lr 1e-8 0.5 --out by-loss".split())
+    """At one seed, whose share of the training file all rates are tested on."""
+    call("train", *LINEAR, *"--select loss --lr 1e-8 0.5 --test 0.2 --out by-loss".split())
     found = kept(folder / "by-loss")
     dev = {run["lr"]: run["dev"] for run in found["runs"]}
     assert dev == {rate: dev_of(folder / f"by-loss/lr-{rate}/seed-1", "nll", min) for rate in (1e-08, 0.5)}

@@ -46,7 +46,7 @@ class Member:
 
     @property
     def diverged(self) -> bool:
-        return self.lr is not None and (self.folder / DIVERGED).exists()
+        return self.lr is not None and not self.tested and (self.folder / DIVERGED).exists()
 
     @property
     def ended(self) -> bool:
@@ -150,10 +150,10 @@ def noted_if_diverged(member: Member) -> Iterator[None]:
 # ---- whether they are one experiment --------------------------------------------------------------------------------
 
 
-def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -> None:
+def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float], seeds: list[int]) -> None:
     """Seeds, and learning rates, are one experiment: raise InputError where a run in `folder` has other settings than
-    these, or where each would be tested on other documents."""
-    if isinstance(config.test_split, float):
+    these, or where each would be tested on other documents (all rates at one seed draw the same)."""
+    if isinstance(config.test_split, float) and not (rates and len(seeds) == 1):
         raise InputError(f"--test {config.test}: each seed would draw other test documents; give --seeds a --test FILE")
     for difference in differences(folder, config, rates):
         raise InputError(f"{difference}; choose another --out, or leave out what is different")
