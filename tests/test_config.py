@@ -141,7 +141,7 @@ def belonging(to: str) -> set[str]:
 
 def test_what_belongs_to_the_command():
     assert belonging(COMMAND) == {"seeds", "plan", "nodes", "gpus", "updates", "resume", "quiet"}
-    assert belonging(EITHER) == {"data_dir", "memory", "checkpoint_activations", "device"}
+    assert belonging(EITHER) == {"data_dir", "elmo", "memory", "checkpoint_activations", "device"}
     assert belonging(RUN) == OPTIONS.keys() - belonging(COMMAND) - belonging(EITHER)
 
 
