@@ -32,7 +32,8 @@ from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
 from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
-from textcls.tasks.classification import Predictor, cached_logits
+from textcls.tasks.classification import Predictor
+from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
 

@@ -9,6 +9,7 @@ cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --to
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
+python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
 """
 
 import argparse
@@ -26,9 +27,9 @@ from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
-from textcls.tasks import TASKS
+from textcls.tasks import TASKS, submission
 from textcls.tasks.base import Predictor
-from textcls.tasks.classification import FORMATS
+from textcls.tasks.documents import FORMATS
 from textcls.training.run import Run
 
 
@@ -43,6 +44,9 @@ def main(argv=None):
     if arguments.predict is not None:
         predictor = load(arguments.runs[0], arguments)
         return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
+    if arguments.submission is not None:
+        print("\n".join(submission.write(load(arguments.runs[0], arguments), arguments.submission, arguments.data_dir)))
+        return
     if arguments.test:
         check_tasks(arguments.runs)
     entries = [evaluate(folder, arguments) for folder in arguments.runs]
@@ -71,6 +75,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels to print for each text (default: 1)")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
+    parser.add_argument("--submission", metavar="FOLDER", help="write GLUE's test predictions, a file a test set, here")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of --sample (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --sample (default: 0)")
     parser.add_argument("--test", metavar="FILE", help="evaluate on this file instead of the run's test split")
@@ -80,7 +85,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
-    for name in ("predict", "sample"):
+    for name in ("predict", "sample", "submission"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
     if arguments.encoding:

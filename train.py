@@ -339,7 +339,7 @@ def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
             one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
 
 
-SAME_DATA = "data keep train dev test encoding text_column label_column seed select".split()  # what it is told
+SAME_DATA = "data protocol keep train dev test encoding text_column label_column seed select".split()  # what it is told
 
 
 if __name__ == "__main__":

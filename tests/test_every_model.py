@@ -36,6 +36,9 @@ def folder(tmp_path_factory):
     rows = make_rows(72)
     write_csv(folder / "train.csv", rows)
     write_csv(folder / "test.csv", make_rows(30, seed=1))
+    for name, count, seed in (("train", 72, 0), ("test", 30, 1)):
+        scores = [(text, len(text.split()) / 4) for text, _ in make_rows(count, seed)]
+        write_csv(folder / f"{name}.scores.csv", scores)
     rng = random.Random(0)
     for name, count in (("train", 70), ("test", 20)):
         sentences = [rng.choices([*NAMES, "the", "ship", "saw", "in"], k=rng.randint(1, 20)) for _ in range(count)]
@@ -49,7 +52,8 @@ def folder(tmp_path_factory):
 
 
 def command(model: str, task: str, out: str) -> list[str]:
-    kind = {"classification": "csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}[task]
+    kinds = {"classification": "csv", "regression": "scores.csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}
+    kind = kinds[task]
     flags = f"--model {model} --task {task} --train train.{kind} --test test.{kind} --dev 0.2".split()
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
     for name, value in SMALL.items():
@@ -142,6 +146,10 @@ def test_evaluates_and_predicts(model, task, folder, call, trained):
         labels, probabilities = predictor.predict(["a star and a comet", "flour and butter"])
         assert [line.split("\t")[0] for line in lines] == labels
         assert probabilities.sum(1) == pytest.approx(1.0)
+    elif task == "regression":
+        (folder / "in.txt").write_text("a star and a comet\nflour and butter\n", "utf-8")
+        lines = call("evaluate", run, "--predict", "in.txt", "--quiet").splitlines()
+        assert lines == [f"{score:.4f}" for score in predictor.predict(["a star and a comet", "flour and butter"])]
     elif task == "tagging":
         text = "ada x 1\nsaw y 2\n\n" + "turin z 3\n" * 40
         (folder / "in.conll").write_text(text, "utf-8")

@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from textcls.runtime.memory import peak_memory, resident_memory
 from textcls.tasks import language, pretraining
 from textcls.tasks.classification import cross_entropy
 from textcls.tasks.masking import MASKED
+from textcls.tasks.regression import squared_error
 from textcls.tasks.tagging import tag_loss
 from textcls.text.batches import Batch
 from textcls.training.optim import build_optimizer
@@ -77,7 +79,7 @@ def blocks_of(model: str, dims: BertConfig, labels: int) -> ledger.Model:
     return recipes.blocks(recipes.complete(TrainConfig(model=model, bert="x")), dims, labels)
 
 
-def forward(model, step: Step) -> torch.Tensor:
+def forward(model, step: Step, loss_of: Callable = cross_entropy) -> torch.Tensor:
     """The summed loss of one micro-batch, as training computes it. A word of a tagger is one token."""
     ids = torch.randint(5, 900, (step.batch, step.tokens))
     if isinstance(model, LinearClassifier):
@@ -85,7 +87,8 @@ def forward(model, step: Step) -> torch.Tensor:
     mask, config = torch.ones_like(ids), TrainConfig(label_smoothing=0.0)
     mask[1:, step.tokens - 3 :] = 0
     inputs = {"ids": ids, "mask": mask if step.padded else None, "segments": None}
-    targets, loss_fn = {"labels": torch.zeros(step.batch, dtype=torch.long)}, cross_entropy()
+    targets, loss_fn = {"labels": torch.zeros(step.batch, dtype=torch.long)}, loss_of()
+    targets["scores"] = torch.zeros(step.batch)
     if isinstance(model, Tagger):
         starts = torch.arange(1, step.tokens - 1).repeat(step.batch, 1)
         labels = torch.zeros_like(starts)
@@ -169,6 +172,22 @@ def test_every_model_saves_what_is_predicted(name, settings, dtype, padded):
     for part, size in predicted.activations().items():
         assert size == pytest.approx(saved.parts.get(part, 0), rel=0.01, abs=0.001 * total), part
     assert predicted.copies == saved.copies
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "regression"])
+def test_every_regression_saves_what_is_predicted(model, dtype):
+    step = Step(6, 50, dtype=dtype)
+    model, blocks = build(f"{model}/regression", step, labels=1)
+    predicted = Plan(blocks, step).activations()
+    with SavedTensors(model) as saved:
+        forward(model, step, squared_error)
+    assert set(predicted) == set(saved.parts)
+    for part, size in predicted.items():
+        assert size == pytest.approx(saved.parts[part], rel=0.01), part
+    counts = {flag: sum(p.numel() for p in model.parameters() if p.requires_grad is flag) for flag in (True, False)}
+    assert sum(block.trainable for block in blocks) == counts[True]
+    assert sum(block.frozen for block in blocks) == counts[False]
 
 
 @pytest.mark.parametrize("name, settings", [("bert", {}), ("bilstm", {}), *OTHERS], ids=str)

@@ -11,6 +11,8 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.memory import parse_memory
 
 RUN, EITHER, COMMAND = "run", "either", "command"
+GLUE = ("cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte")  # corpora that data/glue.py reads
+SCORES = ("sts-b",)  # those of them that have scores in place of classes
 
 
 def option(
@@ -40,8 +42,13 @@ class TrainConfig:
     # ---- data
     data: str = option("pydocs", "a built-in corpus, unless --train is given", "data")
     data_dir: str | None = option(
-        None, "folder (or archive) that holds the corpus, instead of downloading it", "data", belongs=EITHER
-    )
+        None, "folder (or archive) that holds the corpus, instead of downloading it; of GLUE's, the folder of its files",
+        "data", belongs=EITHER,
+    )  # fmt: skip
+    protocol: str = option(
+        "honest", "of GLUE's corpora: test on the published dev set; paper: choose the epoch on it too", "data",
+        ("honest", "paper"),
+    )  # fmt: skip
     keep: str = option("", "parts of 20newsgroups posts to leave in, by commas: headers,footers,quotes", "data")
     train: str | None = option(
         None,
@@ -221,19 +228,30 @@ class TrainConfig:
             raise InputError("--stride goes with --long-documents window")
         if self.task != "classification" and self.class_weights != "none":
             raise InputError("--class-weights goes with --task classification")
-        for name in ("data_dir", "keep"):
-            if getattr(self, name) and (self.train is not None or self.data != "20newsgroups"):
-                raise InputError(f"{flag(name)} goes with --data 20newsgroups")
+        built_in = None if self.train is not None else self.data
+        for name, corpora in (("data_dir", ("20newsgroups", *GLUE)), ("keep", ("20newsgroups",))):
+            if getattr(self, name) and built_in not in corpora:
+                raise InputError(f"{flag(name)} goes with --data {', '.join(corpora)}")
+        if self.protocol != "honest" and built_in not in GLUE:
+            raise InputError(f"--protocol {self.protocol} goes with --data {', '.join(GLUE)}")
 
     def check_built_in(self) -> None:
-        """The built-in corpora are for classification, and bring their columns and their test split."""
-        if self.task != "classification":
-            raise InputError(f"--task {self.task} has no data of its own; give --train FILE")
+        """The built-in corpora are for classification, or have scores, and bring their columns and their test split."""
+        scored = self.data in SCORES
+        if self.task == "classification" and scored:
+            raise InputError(f"--data {self.data} has scores, and no classes: add --task regression")
+        if self.task != "classification" and not (self.task == "regression" and scored):
+            also = f" (or --data {', '.join(SCORES)})" if self.task == "regression" else ""
+            raise InputError(f"--task {self.task} has no data of its own; give --train FILE{also}")
+        if self.data in GLUE and self.data_dir is None:
+            raise InputError(f"--data {self.data}: say which folder holds its files: --data-dir FOLDER")
         for name in ("test", "text_column", "label_column", "encoding"):
             if getattr(self, name) not in (None, "text", "label", "utf-8"):
                 raise InputError(f"{flag(name)} goes with --train, your own data")
         if isinstance(self.dev_split, str):
             raise InputError(f"--dev {self.dev}: the built-in corpora take a share between 0 and 1, such as 0.1")
+        if self.protocol == "paper" and self.dev != "0.1":
+            raise InputError("--dev goes with --protocol honest; paper takes the published dev set")
 
 
 def share_or_file(value: str) -> str | float:

@@ -15,12 +15,14 @@ class Documents:
     """N documents: `texts[i]` is a tuple of one text or two, `labels[i]` a class number (N,) int64.
 
     `ids[i]` (uint64) names the document by the pool it was read from, its place there and its text, so that two runs
-    can tell whether one trained on what the other held out, even where two documents have the same text.
+    can tell whether one trained on what the other held out, even where two documents have the same text. `beside` are
+    further documents that are reported on with these, by what tells their metrics apart.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray
     ids: np.ndarray
+    beside: dict[str, "Documents"] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -38,7 +38,7 @@ def values_of(where: str, row: object, columns: list[str]) -> list[str]:
     for column in columns:
         if column not in row:
             raise InputError(f"{where}: no field {column!r}; {fields_of(row, columns)}")
-        if not isinstance(row[column], str | int | bool):
+        if not isinstance(row[column], str | int | float | bool):
             raise InputError(f"{where}: field {column!r} must be text, found {type(row[column]).__name__}")
         values.append(row[column] if isinstance(row[column], str) else json.dumps(row[column]))
     return values

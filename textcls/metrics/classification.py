@@ -1,6 +1,7 @@
 """Classification metrics from logits, with bootstrap intervals. Dimensions: N documents, C classes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,6 +56,19 @@ class Scores:
         present = confusion.sum(0) + confusion.sum(1) > 0
         return float(f1(confusion)[present].mean())
 
+    def matthews(self, weights=None) -> float:
+        """Matthews' correlation of labels and predictions (1975), for any number of classes as Gorodkin (2004) has it;
+        0 where either of them is always the same."""
+        confusion = self.confusion(weights).astype(np.float64)
+        total, true, predicted = confusion.sum(), confusion.sum(1), confusion.sum(0)
+        spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
+        return float((np.trace(confusion) * total - true @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+
+    def positive_f1(self, weights=None) -> float:
+        """F1 of the second of two classes, such as 1 of 0 and 1; 0 where it is neither label nor prediction."""
+        assert self.num_labels == 2, self.num_labels
+        return float(f1(self.confusion(weights))[1])
+
     def per_class(self) -> dict[str, np.ndarray]:
         """precision, recall, f1 and support, (C,) each; 0 where a denominator is 0."""
         confusion = self.confusion()
@@ -75,6 +89,7 @@ class Scores:
 
 
 METRICS = {"accuracy": Scores.accuracy, "macro_f1": Scores.macro_f1, "nll": Scores.nll, "ece": Scores.ece}
+ASKED = {"matthews": Scores.matthews, "positive_f1": Scores.positive_f1}  # reported where data or user ask for them
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -86,14 +101,16 @@ def f1(confusion: np.ndarray) -> np.ndarray:
     return ratio(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1))
 
 
-def intervals(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Interval]:
-    """Every metric with its 95 % bootstrap interval over documents."""
-    scores = Scores(logits, labels)
+def intervals(logits: np.ndarray, labels: np.ndarray, seed: int = 0, first: Sequence[str] = ()) -> dict[str, Interval]:
+    """Every metric of METRICS with its 95 % bootstrap interval over documents; those called `first` come before the
+    others, and may be of ASKED."""
+    scores, known = Scores(logits, labels), METRICS | ASKED
+    metrics = {name: known[name] for name in dict.fromkeys((*first, *METRICS))}
 
     def values(weights: np.ndarray | None) -> list[float]:
-        return [metric(scores, weights) for metric in METRICS.values()]
+        return [metric(scores, weights) for metric in metrics.values()]
 
-    return dict(zip(METRICS, bootstrap(values, len(labels), seed), strict=True))
+    return dict(zip(metrics, bootstrap(values, len(labels), seed), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

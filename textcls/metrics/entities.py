@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, resampled
+from textcls.metrics.statistics import Interval, bootstrap, paired_bootstrap
 
 SENSES = ("conlleval", "strict")
 Span = tuple[int, int, str]  # first word, word after the last, type
@@ -68,13 +68,10 @@ class Counts:
         """(F1 of this minus that of the other with its 95 % interval, two-sided p) by drawing the same sentences for
         both."""
 
-        def difference(weights: np.ndarray | None) -> list[float]:
-            return [self.f1(weights) - other.f1(weights)]
+        def difference(weights: np.ndarray | None) -> float:
+            return self.f1(weights) - other.f1(weights)
 
-        values = resampled(difference, len(self.true), seed)
-        p = 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + RESAMPLES)
-        interval = Interval(difference(None)[0], *map(float, np.percentile(values, [2.5, 97.5])))
-        return interval, float(min(1.0, p))
+        return paired_bootstrap(difference, len(self.true), seed)
 
 
 def scores(correct: float, predicted: float, true: float) -> tuple[float, float, float]:

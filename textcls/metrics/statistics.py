@@ -40,6 +40,16 @@ def bootstrap(statistic: Callable[[np.ndarray | None], Sequence[float]], count: 
     return [Interval(float(value), float(a), float(b)) for value, a, b in zip(statistic(None), low, high, strict=True)]
 
 
+def paired_bootstrap(
+    difference: Callable[[np.ndarray | None], float], count: int, seed: int = 0
+) -> tuple[Interval, float]:
+    """(a difference of two runs with its 95 % interval, two-sided p that there is none), the same items drawn for both
+    runs. `difference(None)` is that of all items, each counted once."""
+    values = resampled(lambda weights: [difference(weights)], count, seed)
+    p = 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + RESAMPLES)
+    return Interval(difference(None), *map(float, np.percentile(values, [2.5, 97.5]))), float(min(1.0, p))
+
+
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
     """(only a right, only b right, p): the exact two-sided test that both err equally often (McNemar, 1947).
 

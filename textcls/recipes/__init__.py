@@ -22,6 +22,7 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   defaults  settings that the user did not give, on top of the task's
   without   settings of the task that mean nothing to this model (optional)
   nano      the defaults that differ for the small backbone that comes with the library
+  glue      those that differ for GLUE's corpora and another backbone (optional)
 """
 
 import dataclasses
@@ -29,17 +30,19 @@ import dataclasses
 import torch
 
 from textcls.config import OPTIONS, TrainConfig, flag
+from textcls.data import glue
 from textcls.ledger.plan import Model, Step
 from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import Backbone, dims_of
-from textcls.recipes import bert, elmo, linear, recurrent
+from textcls.recipes import bert, elmo, linear, recurrent, regression
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
+from textcls.tasks.documents import is_glue
 
-RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **elmo.ROWS}
+RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **elmo.ROWS, **regression.ROWS}
 DIMS = {"pieces": BertConfig, "characters": ElmoConfig}  # of what a model reads; else WordDims
 Dims = BertConfig | ElmoConfig | WordDims
 REFERENCE = "linear"  # the model that every other must beat, for the tasks that it is there for
@@ -65,8 +68,17 @@ def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
     pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
     nano = recipe["nano"] if config.bert == "nano" else {}
-    values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano
+    values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | of_glue(config, recipe) | nano
     return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
+
+
+def of_glue(config: TrainConfig, recipe: dict) -> dict:
+    """The defaults of GLUE's corpora: the main metric chooses the epoch, and models that are BERTs throughout are
+    fine-tuned as the papers do."""
+    if not is_glue(config):
+        return {}
+    published = recipe.get("glue", {}) if config.bert != "nano" else {}
+    return published | {"select": glue.CORPORA[config.data].metrics[0]}
 
 
 def settings() -> set[str]:

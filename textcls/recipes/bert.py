@@ -169,6 +169,8 @@ BERT_CLASSIFIER = {
         "max_length": 128,
         "label_smoothing": 0.1,
     },
+    # As google-research/bert's run_classifier has them, where the number of epochs and the dropout (0.1) are the same.
+    "glue": {"lr": 3e-5, "batch_size": 32, "accumulate": 1, "epochs": 3, "max_length": 128, "dropout": 0.1},
 }
 BERT_TAGGER = {
     "input": "pieces",

@@ -18,6 +18,13 @@ TITLES = {
     "mlm_accuracy": "masked accuracy",
     "nsp_nll": "pair NLL",
     "nsp_accuracy": "pair accuracy",
+    "accuracy_mm": "accuracy (mm)",
+    "positive_f1": "F1 (positive)",
+    "matthews": "Matthews",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "mse": "squared error",
+    "mae": "absolute error",
 }
 
 
@@ -57,7 +64,8 @@ def headline(result: dict) -> list[str]:
     if result.get("empty"):
         share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
         of_others = "none" if share is None else number(share)
-        lines.insert(1, f"{'non-empty':<15} {of_others} ({empty} of {count} documents are empty)")
+        place = list(result["metrics"]).index("accuracy") + 1
+        lines.insert(place, f"{'non-empty':<15} {of_others} ({empty} of {count} documents are empty)")
     return lines
 
 

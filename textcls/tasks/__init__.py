@@ -18,10 +18,11 @@ Predictor            what textcls.load gives
 predict_file         (predictor, source, arguments): what evaluate.py --predict prints; "-" is standard input
 """
 
-from textcls.tasks import classification, language, pretraining, tagging
+from textcls.tasks import classification, language, pretraining, regression, tagging
 
 TASKS = {
     "classification": classification,
+    "regression": regression,
     "tagging": tagging,
     "lm": language,
     "pretrain": pretraining,

@@ -18,7 +18,8 @@ from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks.base import parameter_counts
-from textcls.tasks.classification import Predictor, Text, cached_logits
+from textcls.tasks.classification import Predictor
+from textcls.tasks.documents import Text, cached_logits
 from textcls.training.run import Run
 
 IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted log-probabilities"}
@@ -43,6 +44,7 @@ class EnsemblePredictor(Predictor):
     def __init__(self, run: Run, meta: dict, model: torch.nn.Module, members: list[Member], device: torch.device):
         first = members[0].predictor
         precision = Precision(None, "probabilities are combined in float32")
+        meta |= {"metrics": first.meta.get("metrics", [])}  # what its corpus is judged by
         super().__init__(run, meta, first.recipe, first.config, model, first.vocabulary, device, precision)
         self.members = members
 

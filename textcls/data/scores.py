@@ -1,0 +1,93 @@
+"""Texts with a number each, for regression: your own files of every kind that tabular.py reads, with a number in place
+of the class."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from textcls.data import tabular
+from textcls.data.corpus import Corpus, check_share, identify
+from textcls.data.decoding import UTF8
+from textcls.runtime.errors import InputError
+
+SCORE = "score"  # the one "label" of a regression: what the model's one output is
+
+
+@dataclasses.dataclass
+class Scored:
+    """N documents: `texts[i]` is a tuple of one text or two, `scores` (N,) are float64, `ids` (N,) uint64 name the
+    documents as those of corpus.Documents do."""
+
+    texts: list[tuple[str, ...]]
+    scores: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> "Scored":
+        return Scored([self.texts[i] for i in rows], self.scores[rows], self.ids[rows])
+
+    def answers(self, labels: list[str]) -> list[str]:
+        """The score of every document, exactly."""
+        return [repr(score) for score in self.scores.tolist()]
+
+
+def scored(pool: str, rows: Sequence[tuple[str, tuple[str, ...], float]]) -> Scored:
+    """Documents of one source from rows (FILE:LINE, texts, score); `pool` tells apart the sources of one corpus."""
+    texts = [texts for _, texts, _ in rows]
+    return Scored(texts, np.array([score for _, _, score in rows], np.float64), identify(pool, texts))
+
+
+def number(where: str, text: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """The score that a field holds. Raises InputError for what is no finite number from `low` to `high`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value) and low <= value <= high:
+        return value
+    bounds = "" if math.isinf(low) else f" from {low:g} to {high:g}"
+    raise InputError(f"{where}: score {text[:40]!r}, expected a number{bounds}")
+
+
+def read(path: str, columns: list[str], encoding: str = UTF8, split: str = "test") -> Scored:
+    """A file of your own. `columns`: one or two text columns, then that of the score."""
+    rows = tabular.read(pathlib.Path(path), columns, encoding, split)
+    return scored(split, [(where, texts, number(where, label)) for where, texts, label in rows])
+
+
+def load(
+    train: str, dev: str | float, test: str | float | None, text_column: str, label_column: str, seed: int,
+    encoding: str = UTF8,
+) -> Corpus:  # fmt: skip
+    """`dev` and `test` are files, or shares of the training file to hold out, test first, as for tabular.load."""
+    columns = tabular.wanted(text_column, label_column)
+    given = tabular.files(train, dev, test, encoding)
+    splits = {name: read(path, columns, encoding, name) for name, path in given.items()}
+    for name, share in (("test", test), ("dev", dev)):
+        if name not in splits and share is not None:
+            splits["train"], splits[name] = hold_out(splits["train"], share, seed, name)
+    name = pathlib.Path(train).name
+    return corpus(name, f"{name} (scores)", splits["train"], splits["dev"], splits.get("test"))
+
+
+def corpus(name: str, description: str, train: Scored, dev: Scored, test: Scored | None) -> Corpus:
+    """A corpus of scores. Its `facts` hold the range of the training scores, within which reports keep predictions."""
+    low, high = float(train.scores.min()), float(train.scores.max())
+    if low == high:
+        raise InputError(f"{name}: every training score is {low:g}: there is nothing to learn")
+    return Corpus(name, description, [SCORE], train, dev, test, facts={"range": [low, high]})
+
+
+def hold_out(pool: Scored, share: float, seed: int, name: str = "dev") -> tuple[Scored, Scored]:
+    """(train, dev): `share` of the documents, drawn by `seed`, goes to dev. Both keep the order of the pool."""
+    check_share(share, name)
+    count = round(share * len(pool))
+    if not 0 < count < len(pool):
+        raise InputError(f"--{name} {share:g} of {len(pool)} documents leaves no {name} or no training document")
+    order = np.random.default_rng(seed).permutation(len(pool))
+    return pool.take(np.sort(order[count:])), pool.take(np.sort(order[:count]))

@@ -1,0 +1,229 @@
+"""Texts, and pairs of texts, as one row of numbers each: what classification and regression have in common.
+
+Dimensions: N documents, C outputs of the model (classes, or one score).
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from textcls.config import TrainConfig
+from textcls.data import glue, tabular
+from textcls.data.corpus import Corpus, Documents
+from textcls.data.scores import Scored
+from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
+from textcls.pretrained.features import Features
+from textcls.runtime import files, parallel
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.progress import through
+from textcls.tasks import base
+from textcls.text.batches import CPU_TOKENS, Batch, Batches
+from textcls.text.characters import Characters
+from textcls.text.pieces import Pieces, Sequences
+from textcls.text.sequences import assemble, ends, windows
+from textcls.text.vocabulary import WORD, Vocabulary, encode
+
+DEFAULTS = base.DEFAULTS | {
+    "text_column": "text",
+    "label_column": "label",
+    "dropout": 0.3,
+    "long_documents": "cut",
+    "stride": None,
+    "max_windows": 8,
+}
+Text = str | tuple[str, ...]
+FORMATS = ("csv", "tsv", "jsonl")  # of files to be predicted, by their ending; others have a text a line
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def is_glue(config: TrainConfig) -> bool:
+    """Whether the data are a corpus of GLUE."""
+    return config.train is None and config.data in glue.CORPORA
+
+
+def text_columns(config: TrainConfig) -> list[str]:
+    """What the texts of a document are called in files: of a corpus of GLUE as it was published."""
+    if config.train is not None:
+        return tabular.text_columns(config.text_column)
+    return list(glue.CORPORA[config.data].texts) if is_glue(config) else ["text"]
+
+
+def prepare(load: Callable, config: TrainConfig, recipe: dict) -> tuple[Corpus, Backbone]:
+    """The corpus that `load` reads, and what the recipe's model stands on. Raises InputError for pairs where the model
+    reads single texts."""
+    corpus = base.read(load, config)
+    if recipe["input"] == "pieces":
+        backbone = base.pieces_backbone(config, recipe)
+        if len(corpus.train.texts[0]) > 1:
+            check_pairs(backbone)
+        return corpus, backbone
+    if recipe["input"] == "characters":
+        if len(corpus.train.texts[0]) > 1:
+            raise InputError(f"--model {config.model} reads one text a document, not pairs")
+        return corpus, elmo_of(config)
+    texts = [text for parts in corpus.train.texts for text in parts]
+    vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD, config.lower)
+    if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"
+        vocabulary = vocabulary.with_pairs(texts, min(len(vocabulary), config.vocab_size - len(vocabulary)))
+    return corpus, words_of(config, vocabulary)
+
+
+def sequences(split: Documents | Scored, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Sequences:
+    """The documents of a split as the model reads them."""
+    progress = through(f"tokenising {name}", config.quiet)
+    sides = [encode(vocabulary, side, progress) for side in zip(*split.texts, strict=True)]
+    return sequences_of(sides, vocabulary, config)
+
+
+def description(split: Documents | Scored, sequences: Sequences, config: TrainConfig) -> str:
+    """How many documents there are, and how many of them are cut."""
+    what = f"up to {config.max_windows} windows" if sequences.documents is not None else f"{config.max_length} tokens"
+    share = sequences.truncated / len(split)
+    return f"{len(split)} documents, {share:.1%} longer than {what} (cut: {config.truncate})"
+
+
+def sequences_of(sides: Sequence[Pieces], vocabulary: Vocabulary | Characters, config: TrainConfig) -> Sequences:
+    """Documents as the model reads them: one row each, or windows of the long ones."""
+    if config.long_documents != "window":
+        return assemble(sides, vocabulary, config.max_length, config.truncate)
+    if len(sides) > 1:
+        raise InputError("--long-documents window reads one text a document, not pairs")
+    room = config.max_length - ends(vocabulary)
+    stride = config.stride or room // 2
+    if stride > room:
+        raise InputError(f"--stride {stride} leaves out words: a window holds {room} tokens")
+    return windows(sides[0], vocabulary, config.max_length, stride, config.max_windows)
+
+
+# ---- the model's output ---------------------------------------------------------------------------------------------
+
+
+def document_logits(model, batch: Batch) -> torch.Tensor:
+    """Logits (documents, C): the model's own, or the mean over the windows of each document."""
+    logits = model(**batch.inputs)
+    owner = batch.targets.get("owner")
+    if owner is None:
+        return logits
+    counts = torch.bincount(owner)
+    return logits.new_zeros(len(counts), logits.shape[1]).index_add_(0, owner, logits) / counts[:, None]
+
+
+@torch.no_grad()
+def collect_logits(
+    model, batches: Batches, device: torch.device, precision: Precision, quiet: bool = True
+) -> np.ndarray:
+    """Logits of all N documents in their order, float32 (N, C). The model must be in eval mode."""
+    assert not model.training
+    parts, order = [], parallel.share(batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None))
+    for documents in through("evaluating", quiet)(order):
+        batch = batches.collate(documents).to(device)
+        with precision.autocast(device):
+            parts.append(document_logits(model, batch).float())
+    shares = parallel.gather((np.concatenate([*order, []]), torch.cat(parts).cpu().numpy() if parts else None))
+    documents = np.concatenate([numbers for numbers, _ in shares]).astype(np.int64)
+    logits = np.concatenate([part for _, part in shares if part is not None])
+    restored = np.empty_like(logits)
+    restored[documents] = logits
+    return restored
+
+
+def cached_logits(predictor: "Predictor", split: Documents | Scored, quiet: bool = True) -> tuple[np.ndarray, float]:
+    """(logits (N, C), seconds they took) of a split, kept in RUN/logits under checkpoint, device and data."""
+    rests_on = [files.sha256(predictor.run.folder / name) for name in ("best.pt", "config.json")]
+    digest = hashlib.sha256(f"{rests_on} {predictor.device.type}".encode() + split.ids.tobytes())
+    path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
+    cached = files.read_arrays(path) or {}
+    if "seconds" in cached and cached["logits"].shape == (len(split), len(predictor.labels)):
+        return cached["logits"], float(cached["seconds"])
+    logits, seconds = predictor.timed_logits(split, quiet)
+    with contextlib.suppress(OSError):  # a run folder that may not be written can still be evaluated
+        path.parent.mkdir(exist_ok=True)
+        with files.replacing(path, by_all=True) as file:  # another command may be evaluating the same run
+            np.savez(file, logits=logits, seconds=seconds)
+    return logits, seconds
+
+
+# ---- prediction -----------------------------------------------------------------------------------------------------
+
+
+class Predictor(base.Predictor):
+    """What gives a row of C numbers for a document of one text or two."""
+
+    @property
+    def columns(self) -> int:
+        """Texts of a document."""
+        return len(text_columns(self.config))
+
+    def checked(self, texts: Sequence[Text]) -> list[Text]:
+        """The texts as a list. Raises InputError for a single text that is in no list, and for what is no text."""
+        texts = base.listed(texts, "texts", "predict([text])")
+        for number, text in enumerate(texts):
+            base.check_strings(text if isinstance(text, tuple | list) else (text,), f"text {number}")
+        return texts
+
+    def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
+        """float32 (N, C)."""
+        batches = self._batches(texts, quiet)
+        return collect_logits(self.model, batches, self.device, self.precision, quiet)
+
+    def timed_logits(self, split: Documents | Scored, quiet: bool) -> tuple[np.ndarray, float]:
+        """(logits (N, C), seconds from text to logits). The vectors of a frozen encoder are kept in the cache, where
+        other models over it find them; the time they took counts all the same."""
+        start, earlier = time.perf_counter(), 0.0
+        batches = self._batches(split.texts, quiet)
+        if self.config.encoder == "frozen":
+            before, weights = time.perf_counter(), self.meta["backbone"]["sha256"]
+            features = Features(self.model.get_submodule(self.recipe["source"]), weights, batches, self.precision)
+            batches.features, took = features.get(self.device, "texts", quiet)
+            earlier = max(0.0, took - (time.perf_counter() - before))
+        logits = collect_logits(self.model, batches, self.device, self.precision, quiet)
+        return logits, time.perf_counter() - start + earlier
+
+    def _batches(self, texts: Sequence[Text], quiet: bool) -> Batches:
+        progress = through("tokenising", quiet)
+        sides = [self.vocabulary.encode(side, progress) for side in zip(*map(self._parts, texts), strict=True)]
+        self.model.to(self.device)  # only now: the members of an ensemble take turns on the device
+        return Batches(sequences_of(sides, self.vocabulary, self.config), None, base.BATCH, pad=self.vocabulary.pad)
+
+    def _parts(self, text: Text) -> tuple[str, ...]:
+        parts = (text,) if isinstance(text, str) else tuple(text)
+        if len(parts) != self.columns:
+            raise InputError(f"{self.run.folder} reads {self.columns} text(s) a document, got {len(parts)}")
+        return parts
+
+
+def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[tuple[str, ...]]:
+    """The texts of each document of a file in one of FORMATS, or a text a line."""
+    config, name, columns = predictor.config, base.name_of(source), text_columns(predictor.config)
+    lines = base.lines_of(source, config.encoding)
+    if kind == "jsonl":
+        rows = tabular.json_lines(lines, name, columns)
+    elif kind in ("csv", "tsv"):
+        table = tabular.read_table(again(lines, source, config.encoding), name, columns, kind == "tsv")
+        rows = tabular.without_header(table, columns)
+    elif len(columns) > 1:
+        raise InputError(
+            f"{predictor.run.folder} reads pairs of texts; give them with the columns {', '.join(columns)}, and "
+            "--format jsonl, csv or tsv"
+        )
+    else:
+        rows = (("", (line.rstrip("\r\n"),)) for line in lines)
+    return (tuple(texts) for _, texts in rows)
+
+
+def again(lines: Iterator[str], source: str | os.PathLike, encoding: str) -> Callable[[], Iterator[str]]:
+    """What gives the lines of a source from the first on, as often as it is called: a file is opened anew, standard
+    input is kept in memory."""
+    if str(source) != "-":
+        return lambda: base.lines_of(source, encoding)
+    kept = list(lines)
+    return lambda: iter(kept)
