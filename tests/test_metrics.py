@@ -54,6 +54,61 @@ def test_equals_scikit_learn():
     assert np.array_equal(scores.confusion(), theirs.confusion_matrix(labels, guesses))
 
 
+def two_classes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(logits, labels), with ties among the logits, and where `seed` is 3 or 4 one class alone."""
+    random = np.random.default_rng(seed)
+    logits, labels = random.integers(-1, 3, (n, 2)).astype(np.float32), random.integers(0, 2, n)
+    return logits, labels * (seed != 3) | (seed == 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_matthews_and_f1_of_the_positive_class_from_the_counts(seed):
+    logits, labels = two_classes(40, seed)
+    scores, guesses = Scores(logits, labels), logits.argmax(1)
+    counts = {(y, g): int(((labels == y) & (guesses == g)).sum()) for y in (0, 1) for g in (0, 1)}
+    tp, tn, fp, fn = counts[1, 1], counts[0, 0], counts[0, 1], counts[1, 0]
+    below = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    assert scores.matthews() == pytest.approx((tp * tn - fp * fn) / below if below else 0.0, abs=1e-12)
+    assert scores.positive_f1() == pytest.approx(2 * tp / (2 * tp + fp + fn))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_matthews_and_f1_are_scikit_learns(classes, seed):
+    theirs = pytest.importorskip("sklearn.metrics")
+    scores, logits, labels = random_scores(c=classes, seed=seed, sharp=seed / 2)
+    guesses = logits.argmax(1)
+    assert scores.matthews() == pytest.approx(theirs.matthews_corrcoef(labels, guesses), abs=1e-12)
+    if classes == 2:
+        assert scores.positive_f1() == pytest.approx(theirs.f1_score(labels, guesses))
+
+
+def test_nothing_is_known_of_a_constant():
+    """As scikit-learn has it: 0."""
+    logits = np.array([[1, 0], [1, 0], [1, 0]], np.float32)
+    assert Scores(logits, np.array([0, 1, 0])).matthews() == 0 and Scores(logits, np.array([0, 1, 0])).positive_f1() == 0
+    assert Scores(logits, np.array([0, 0, 0])).matthews() == 0 and Scores(-logits, np.array([0, 0, 1])).matthews() == 0
+    many = Scores(np.tile(np.eye(2, dtype=np.float32), (200_000, 1)), np.tile([0, 1], 200_000))
+    assert many.matthews() == pytest.approx(1.0)  # no overflow in the products of counts
+
+
+def test_metrics_that_are_asked_for_leave_the_others_as_they_are():
+    _, logits, labels = random_scores(n=50, c=2)
+    asked = intervals(logits, labels, first=("matthews", "accuracy"))
+    assert list(asked) == ["matthews", "accuracy", "macro_f1", "nll", "ece"]
+    assert intervals(logits, labels) == {name: asked[name] for name in ("accuracy", "macro_f1", "nll", "ece")}
+    assert asked["matthews"].low < asked["matthews"].value < asked["matthews"].high
+
+
+def test_weights_are_repetitions_for_two_classes_too():
+    logits, labels = two_classes(30, 0)
+    weights = np.random.default_rng(1).integers(0, 4, 30)
+    rows = np.repeat(np.arange(30), weights)
+    repeated = Scores(logits[rows], labels[rows])
+    for name in ("matthews", "positive_f1"):
+        assert getattr(Scores(logits, labels), name)(weights.astype(float)) == pytest.approx(getattr(repeated, name)())
+
+
 def test_weights_are_repetitions():
     scores, logits, labels = random_scores(n=30)
     weights = np.random.default_rng(1).integers(0, 4, 30)
