@@ -406,15 +406,23 @@ def test_the_main_metric_chooses_the_epoch(folder, trained):
     assert Run(folder / run).meta()["config"]["select"] == "matthews"
 
 
-def test_files_that_have_changed_are_seen(folder, call, trained):
+@pytest.mark.parametrize("name, file, column, value, what", [
+    ("rte", "RTE/dev.tsv", 3, "entailment", "labels"),
+    ("sts-b", "STS-B/dev.tsv", 9, "1.25", "labels"),
+    ("mnli", "MNLI/dev_mismatched.tsv", 15, "neutral", "labels"),
+    ("mnli", "MNLI/dev_mismatched.tsv", 9, "another", "documents"),
+])  # fmt: skip
+def test_files_that_have_changed_are_seen(folder, call, trained, name, file, column, value, what):
+    shutil.rmtree(folder / "moved", ignore_errors=True)
     shutil.copytree(folder / "glue", folder / "moved")
-    run = trained("rte")
-    assert call("evaluate", run, "--quiet", "--data-dir", "moved").startswith(f"{run} on RTE of GLUE")
-    rows = rows_of(folder, "moved/RTE/dev.tsv")
-    rows[2][3] = "entailment" if rows[2][3] == "not_entailment" else "not_entailment"
-    write(folder / "moved/RTE/dev.tsv", rows)
+    run = trained(name)
+    assert call("evaluate", run, "--quiet", "--data-dir", "moved").startswith(f"{run} on {TITLES[name]} of GLUE")
+    rows = rows_of(folder, f"moved/{file}")
+    for row in rows[2:]:
+        row[column] = value
+    write(folder / "moved" / file, rows)
     error = call("evaluate", run, "--quiet", "--data-dir", "moved", status=2)
-    assert "the test labels are not those the run began with" in error
+    assert f"the test {what} are not those the run began with" in error
 
 
 def test_predictions_of_ones_own_files(folder, call, trained):
@@ -512,4 +520,4 @@ def test_logits_of_hugging_faces_weights(tmp_path, labels, paired):
     assert (inputs["segments"] is not None) == paired and inputs["mask"] is not None
     with torch.no_grad():
         logits = theirs(inputs["ids"], attention_mask=inputs["mask"], token_type_ids=inputs["segments"]).logits
-        assert torch.allclose(ours(**inputs), logits, atol=2e-5, rtol=0) and logits.std(0).min() > 0.1
+        assert torch.allclose(ours(**inputs), logits, atol=2e-5, rtol=0) and logits.std(0).min() > 0.05

@@ -281,7 +281,13 @@ def test_it_evaluates_and_compares(folder, call, run):
 
 def test_its_seeds_are_summarised(folder, call):
     flags = [value for value in TRAIN if value not in ("--epochs", "6")]
-    text = call("train", *flags, *"--epochs 1 --seeds 1 2 --out both".split())
+    command = [*flags, *"--epochs 1 --seeds 1 2 --out both".split()]
+    call("train", *command)
+    path = folder / "both/seed-1/config.json"
+    meta = json.loads(path.read_text("utf-8"))
+    del meta["config"]["protocol"]  # a run from before there was this setting
+    path.write_text(json.dumps(meta), "utf-8")
+    text = call("train", *command)
     found = json.loads((folder / "both/seeds.json").read_text("utf-8"))
     values = [results(folder, f"both/seed-{seed}")["metrics"]["spearman"]["value"] for seed in (1, 2)]
     assert found["mean"]["spearman"] == pytest.approx(np.mean(values)) and "mean ± sd" in text

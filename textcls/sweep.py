@@ -168,7 +168,8 @@ def differences(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -
         if (run.parent != folder) != bool(rates):
             found.append(f"{run} is of {'seeds at one learning rate' if rates else 'a search over learning rates'}")
             continue
-        before, now = Run(run).meta().get("config", {}), settings
+        # A setting that is new since then is at its default there.
+        before, now = vars(TrainConfig()) | Run(run).meta().get("config", {}), settings
         if rates:
             agrees = run.parent.name == rate_folder(before.get("lr"))
             now = settings | {"lr": before.get("lr") if agrees else run.parent.name.removeprefix("lr-")}

@@ -69,10 +69,14 @@ def identify(pool: str, items: Sequence[Sequence[str]]) -> np.ndarray:
 
 def identity(split, labels: list[str]) -> dict[str, np.ndarray]:
     """What a split is: its `ids`, and where its items have labels or tags a number for each of these, uint64 (N,). Equal
-    for two splits where they have the same items with the same answers in the same order."""
+    for two splits where they have the same items with the same answers in the same order. What is beside it is the
+    same kind of numbers, under NAME-ids and NAME-answers."""
     if not hasattr(split, "answers"):
         return {"ids": split.ids}
-    return {"ids": split.ids, "answers": np.array([number_of(a) for a in split.answers(labels)], np.uint64)}
+    found = {"ids": split.ids, "answers": np.array([number_of(a) for a in split.answers(labels)], np.uint64)}
+    for name, part in getattr(split, "beside", {}).items():
+        found |= {f"{name}-{kind}": numbers for kind, numbers in identity(part, labels).items()}
+    return found
 
 
 def number_of(*parts: str) -> int:

@@ -204,7 +204,7 @@ def check_split(run: Run, name: str, split, labels: list[str]) -> None:
     before = run.splits()
     for key, numbers in stored(name, identity(split, labels)).items():
         if not np.array_equal(numbers, before.get(key)):
-            what = "documents" if key == name else "labels"
+            what = "labels" if key.endswith("answers") else "documents"
             raise InputError(f"{run.folder}: the {name} {what} are not those the run began with")
 
 
