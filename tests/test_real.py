@@ -1,7 +1,7 @@
 """Comparisons on real weights and data, for whoever has them:
 
 TEXTCLS_TEST_BERT   folder of a published BERT (config.json, model.safetensors, vocab.txt, tokenizer.json)
-TEXTCLS_TEST_DATA   folder that holds 20news-bydate.tar.gz
+TEXTCLS_TEST_DATA   folder that holds 20news-bydate.tar.gz; and a folder glue with GLUE's, one a corpus
 """
 
 import os
@@ -12,7 +12,7 @@ import torch
 
 from tests.test_vocabulary import AWKWARD
 from textcls import load_bert
-from textcls.data import newsgroups
+from textcls.data import glue, newsgroups
 from textcls.text.sequences import assemble
 from textcls.text.vocabulary import Vocabulary
 
@@ -71,3 +71,21 @@ def test_counts_of_20_newsgroups(cache):
     assert len(corpus.train) + len(corpus.dev) == 11_314 and len(corpus.test) == 7_532
     assert corpus.train.empty.sum() + corpus.dev.empty.sum() == 300 and corpus.test.empty.sum() == 215
     assert len(corpus.labels) == 20
+
+
+@pytest.mark.parametrize("name, train, dev, test", [
+    ("cola", 8_551, 1_043, None),
+    ("sst-2", 67_349, 872, None),
+    ("mrpc", 3_668, 408, 1_725),
+    ("sts-b", 5_749, 1_500, None),
+    ("rte", 2_490, 277, 3_000),
+])  # fmt: skip
+def test_counts_of_glue(name, train, dev, test):
+    """The published counts; `test`, where the folder glue has that file without labels."""
+    folder = given("TEXTCLS_TEST_DATA") / "glue"
+    if not folder.is_dir():
+        pytest.skip("TEXTCLS_TEST_DATA has no folder glue")
+    corpus = glue.load(name, str(folder), "paper", 0.1, 1)
+    assert (len(corpus.train), len(corpus.dev), len(corpus.test)) == (train, dev, dev)
+    if test:
+        assert [len(texts) for texts in glue.unlabelled(name, str(folder)).values()] == [test]
