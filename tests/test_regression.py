@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -359,6 +360,25 @@ def test_micro_batches_are_one_batch():
             (summed(linear(inputs[part]), numbers[part].tolist()) / 6).backward()
         gradients.append([p.grad.clone() for p in linear.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "regression"])
+def test_the_output_begins_at_the_mean(model):
+    """The bias of the layer that gives the score, and nothing else, whatever the model's layers are called."""
+    torch.manual_seed(0)
+    config = recipes.complete(TrainConfig(model=model, task="regression", train="x.csv"))
+    network = recipes.build(config, recipes.dims(config), 1).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    batches = types.SimpleNamespace(labels=np.array([1.0, 2.0, 6.0]))
+    said = recipes.choose(config)["begin"](config, network, {"train": batches}, None)
+    changed = [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert len(changed) == 1 and network.state_dict()[changed[0]].tolist() == [3.0]
+    assert said == "regression: the output begins at 3, the mean of the training scores"
+    with torch.no_grad():
+        ids = torch.randint(5, 90, (4, 9))
+        before_that = network(ids)
+        network.state_dict()[changed[0]].zero_()
+        assert torch.allclose(before_that - network(ids), torch.tensor(3.0), atol=1e-5)
 
 
 def test_no_row_has_a_setting_that_the_task_lacks():

@@ -1,13 +1,27 @@
 """Regression: the classifiers of the other files with one output, trained by squared error.
 
-Builders are the classifiers' own; of their blocks the last keeps other numbers for the backward pass.
+Builders are the classifiers' own; of their blocks the last keeps other numbers for the backward pass. The output begins
+at the mean of the training scores: at the rates that a BERT is fine-tuned with, the way there from 0 takes epochs.
 """
+
+import torch
 
 from textcls.config import TrainConfig
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.bert import BertConfig
 from textcls.models.recurrent import WordDims
 from textcls.recipes import bert, recurrent
+from textcls.text.batches import Batches
+from textcls.text.vocabulary import Vocabulary
+
+
+def begin(c: TrainConfig, model: torch.nn.Module, batches: dict[str, Batches], vocabulary: Vocabulary) -> str:
+    """Give the last layer the mean of the training scores as its bias."""
+    last = [part for part in model.modules() if isinstance(part, torch.nn.Linear)][-1]
+    assert last.out_features == 1, last
+    mean = float(batches["train"].labels.mean())
+    torch.nn.init.constant_(last.bias, mean)
+    return f"regression: the output begins at {mean:.3g}, the mean of the training scores"
 
 
 def scored(blocks: list[Block], step: Step) -> list[Block]:
@@ -49,23 +63,24 @@ def bert_bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
-WITHOUT = ("label_smoothing",)
+OF_ALL = {"begin": begin, "without": ("label_smoothing",)}
 
 ROWS = {
-    ("bert", "regression"): bert.ROWS["bert", "classification"] | {"blocks": bert_blocks, "without": WITHOUT},
+    ("bert", "regression"): bert.ROWS["bert", "classification"] | OF_ALL | {"blocks": bert_blocks},
     ("trans-blstm-1", "regression"): bert.ROWS["trans-blstm-1", "classification"]
-    | {"blocks": trans_blstm_blocks, "without": WITHOUT},
+    | OF_ALL
+    | {"blocks": trans_blstm_blocks},
     ("trans-blstm-2", "regression"): bert.ROWS["trans-blstm-2", "classification"]
-    | {"blocks": trans_blstm_blocks, "without": WITHOUT},
-    ("blstm", "regression"): bert.ROWS["blstm", "classification"] | {"blocks": trans_blstm_blocks, "without": WITHOUT},
-    ("bilstm", "regression"): recurrent.ROWS["bilstm", "classification"]
-    | {"blocks": bilstm_blocks, "without": WITHOUT},
-    ("lstm", "regression"): recurrent.ROWS["lstm", "classification"]
-    | {"blocks": lstm_from_scratch_blocks, "without": WITHOUT},
+    | OF_ALL
+    | {"blocks": trans_blstm_blocks},
+    ("blstm", "regression"): bert.ROWS["blstm", "classification"] | OF_ALL | {"blocks": trans_blstm_blocks},
+    ("bilstm", "regression"): recurrent.ROWS["bilstm", "classification"] | OF_ALL | {"blocks": bilstm_blocks},
+    ("lstm", "regression"): recurrent.ROWS["lstm", "classification"] | OF_ALL | {"blocks": lstm_from_scratch_blocks},
     ("bilstm-scratch", "regression"): recurrent.ROWS["bilstm-scratch", "classification"]
-    | {"blocks": bilstm_from_scratch_blocks, "without": WITHOUT},
-    ("bert-lstm", "regression"): recurrent.ROWS["bert-lstm", "classification"]
-    | {"blocks": bert_lstm_blocks, "without": WITHOUT},
+    | OF_ALL
+    | {"blocks": bilstm_from_scratch_blocks},
+    ("bert-lstm", "regression"): recurrent.ROWS["bert-lstm", "classification"] | OF_ALL | {"blocks": bert_lstm_blocks},
     ("bert-bilstm", "regression"): recurrent.ROWS["bert-bilstm", "classification"]
-    | {"blocks": bert_bilstm_blocks, "without": WITHOUT},
+    | OF_ALL
+    | {"blocks": bert_bilstm_blocks},
 }
