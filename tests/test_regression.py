@@ -296,11 +296,14 @@ def test_its_seeds_are_summarised(folder, call):
 
 def test_it_predicts_numbers_within_the_training_range(folder, call, run):
     predictor = textcls.load(folder / run)
-    texts = ["the sail", "star planet", "star " * 40, "mast " * 40]
+    texts = ["the sail", "star planet", "mast"]
     found = predictor.predict(texts)
     low, high = Run(folder / run).meta()["range"]
     assert found.dtype == np.float64 and low <= found.min() and found.max() <= high and found[1] > found[0]
-    assert predictor.logits(texts).shape == (4, 1) and predictor.logits(["star " * 40])[0, 0] > high == found[2]
+    assert predictor.logits(texts).shape == (3, 1)
+    for beyond, bound in ((100, high), (-100, low)):
+        torch.nn.init.constant_(predictor.model.classifier.bias, beyond)
+        assert predictor.predict(texts).tolist() == [bound] * 3
     assert predictor.predict([]).shape == (0,)
     with pytest.raises(InputError, match="expected a list of texts"):
         predictor.predict("a text")
