@@ -40,7 +40,7 @@ def test_two_models_and_two_corpora():
         entry("c", 0.25, "cola", "lstm", metric="matthews", accuracy=0.8), entry("d", 1.0, "rte", "lstm"),
     )  # fmt: skip
     assert rows == [
-        ["", "cola matthews", "rte accuracy", "average"],
+        ["", "cola Matthews", "rte accuracy", "average"],
         ["bert", "50.0", "75.0", "62.5"],
         ["lstm", "25.0", "100.0", "62.5"],
     ]
