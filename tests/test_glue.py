@@ -140,7 +140,7 @@ def test_rows_that_are_left_out_are_counted(folder):
         "; 2 short rows left out of train.tsv; 2 short rows left out of dev.tsv"
     )
     text = load("mnli", folder / "glue").description
-    assert text.count("1 rows without a label left out of ") == 3 and text.endswith("dev_mismatched.tsv")
+    assert text.count("1 unlabelled row left out of ") == 3 and text.endswith("dev_mismatched.tsv")
 
 
 def test_colas_public_files(tmp_path):
@@ -211,7 +211,8 @@ def test_protocols(folder, name):
     assert not set(honest.dev.ids.tolist()) & {*honest.train.ids.tolist(), *honest.test.ids.tolist()}
     assert {*honest.train.ids.tolist(), *honest.dev.ids.tolist()} == set(paper.train.ids.tolist())
     assert np.array_equal(honest.dev.ids, again.dev.ids)
-    said = "on which the epoch was chosen too (--protocol paper)"
+    dev = " and ".join(glue.CORPORA[name].releases[0].dev)
+    said = f"; the epoch was chosen on {dev} too (--protocol paper)"
     assert said in paper.description and "paper" not in honest.description
 
 
@@ -386,7 +387,7 @@ def test_mnli_reports_both_dev_sets(folder, call, trained):
 
 @pytest.mark.parametrize("name", ["cola", "sts-b"])
 def test_the_papers_protocol_is_said_with_every_result(folder, call, trained, name):
-    run, said = trained(name, "paper"), "on which the epoch was chosen too (--protocol paper)"
+    run, said = trained(name, "paper"), "; the epoch was chosen on dev.tsv too (--protocol paper)"
     assert said in results(folder, run)["data"]
     assert f"test: {results(folder, run)['data']}\n" in (folder / f"{name}-paper.txt").read_text("utf-8")
     assert said in call("evaluate", run, "--quiet") and said in json.loads(call("evaluate", run, "--json"))["data"]

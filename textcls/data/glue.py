@@ -44,11 +44,10 @@ def load(name: str, data_dir: str, protocol: str, dev_share: float, seed: int, p
 
 def describe(source: Source, release: Release, paper: bool, left_out: list[str]) -> str:
     of = "GLUE" if "train.tsv" in release.train else "its first distribution"
-    tested = " and ".join((*(release.dev or release.test), *source.beside.values()))
-    how = f"tested on {tested}"
-    if paper:
-        how += ", on which the epoch was chosen too (--protocol paper)"
-    return f"{source.title} of {of}, {how}" + "".join(f"; {words}" for words in left_out)
+    tested = release.dev or release.test
+    chosen = [f"the epoch was chosen on {' and '.join(tested)} too (--protocol paper)"] * paper
+    words = [f"tested on {' and '.join((*tested, *source.beside.values()))}", *chosen, *left_out]
+    return f"{source.title} of {of}, {'; '.join(words)}"
 
 
 def find(source: Source, data_dir: str) -> tuple[Release, pathlib.Path]:
@@ -85,7 +84,8 @@ def read_split(
     rows, counts = [], {}
     for file in files:
         rows += progress(labelled_rows(source, folder / file, counts))
-    left_out += [f"{count} {what} left out of {' and '.join(files)}" for what, count in counts.items()]
+    for what, count in counts.items():
+        left_out.append(f"{count} {what} row{'s' * (count > 1)} left out of {' and '.join(files)}")
     return encode(source, pool, rows)
 
 

@@ -154,12 +154,12 @@ def labelled_rows(source: Source, path: pathlib.Path, counts: dict[str, int]) ->
                 continue
         empty = False
         if source.short and len(row) < form.widths[0]:
-            counts["short rows"] = counts.get("short rows", 0) + 1
+            counts["short"] = counts.get("short", 0) + 1
             continue
         check_width(where, row, form)
         label = row[form.label].strip()
         if source.beside and label == DROPPED:
-            counts["rows without a label"] = counts.get("rows without a label", 0) + 1
+            counts["unlabelled"] = counts.get("unlabelled", 0) + 1
             continue
         yield where, tuple(row[place] for place in form.texts), label
     if empty:
