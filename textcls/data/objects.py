@@ -3,7 +3,7 @@ arrays by position from 1."""
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from textcls.data.decoding import UTF8, decoded_lines, is_blank
 from textcls.data.tables import by_position
@@ -12,30 +12,35 @@ from textcls.runtime.errors import InputError
 SPLITS = {"train": "train", "dev": "val", "test": "test"}  # what a file of several splits calls them
 
 
-def json_lines(lines: Iterator[str], name: str, columns: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """(FILE:LINE, values) of every line that is not blank."""
+def json_lines(
+    lines: Iterator[str], name: str, columns: list[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """(FILE:LINE, values) of every line that is not blank; "" for `optional` fields that are not there, or null."""
     for number, line in enumerate(lines, 1):
         if not is_blank(line):
-            yield f"{name}:{number}", json_values(f"{name}:{number}", line, columns)
+            yield f"{name}:{number}", json_values(f"{name}:{number}", line, columns, optional)
 
 
-def json_values(where: str, line: str, columns: list[str]) -> list[str]:
+def json_values(where: str, line: str, columns: list[str], optional: Sequence[str] = ()) -> list[str]:
     """The wanted fields of one JSON object, as text; by position, those of an array."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a JSON object ({error})") from None
-    return values_of(where, row, columns)
+    return values_of(where, row, columns, optional)
 
 
-def values_of(where: str, row: object, columns: list[str]) -> list[str]:
+def values_of(where: str, row: object, columns: list[str], optional: Sequence[str] = ()) -> list[str]:
     if isinstance(row, list) and by_position(columns):
         row = {str(place): value for place, value in enumerate(row, 1)}
     if not isinstance(row, dict):
         wants = "a JSON array" if by_position(columns) else "a JSON object"
         raise InputError(f"{where}: expected {wants}, found {type(row).__name__}")
     values = []
-    for column in columns:
+    for column in (*columns, *optional):
+        if column in optional and row.get(column) is None:
+            values.append("")
+            continue
         if column not in row:
             raise InputError(f"{where}: no field {column!r}; {fields_of(row, columns)}")
         if not isinstance(row[column], str | int | float | bool):
@@ -73,8 +78,13 @@ def read_json(path: pathlib.Path, columns: list[str], encoding: str, split: str)
 
 
 def json_content(path: pathlib.Path, encoding: str) -> object:
+    return parsed(decoded_lines(path, encoding), str(path))
+
+
+def parsed(lines: Iterator[str], path: str) -> object:
+    """A JSON document; `path` is what errors call its source."""
     try:
-        return json.loads("".join(decoded_lines(path, encoding)))
+        return json.loads("".join(lines))
     except json.JSONDecodeError as error:
         advice = "; a file of an object a line is called .jsonl" if error.msg == "Extra data" else ""
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}{advice})") from None

@@ -17,10 +17,11 @@ def by_position(columns: Sequence[str]) -> bool:
 
 
 def read_table(
-    lines: Callable[[], Iterator[str]], name: str, columns: list[str], tabs: bool
+    lines: Callable[[], Iterator[str]], name: str, columns: list[str], tabs: bool, optional: Sequence[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
     """(FILE:LINE, the wanted columns) of every row. `lines` gives the lines from the first on, whenever it is called;
-    `name` is what errors call the file; `tabs`: TSV.
+    `name` is what errors call the file; `tabs`: TSV. Of columns that are `optional`, and come after the others, those
+    that are not there are empty.
 
     What divides the columns of a CSV file is seen in its first row: the first of SEPARATORS with which the wanted ones
     are there, or what a line "sep=;" (Excel's) says. A TSV file is quoted where all of it can be read so, with as many
@@ -35,12 +36,12 @@ def read_table(
     for where, row in rows_of(lines(), name, skip, options):
         if header is None:
             header = row
-            picks = pick(where, header, columns)
+            picks = [*pick(where, header, columns), *pick_optional(where, header, optional)]
             if not by_position(columns):
                 continue
         if len(row) != len(header):
             raise InputError(f"{where}: {len(row)} columns, expected {len(header)} as in the first row")
-        yield where, [row[i] for i in picks]
+        yield where, ["" if i is None else row[i] for i in picks]
 
 
 def rows_of(lines: Iterator[str], name: str, skip: int, options: dict) -> Iterator[tuple[str, list[str]]]:
@@ -120,3 +121,9 @@ def pick(where: str, header: list[str], columns: list[str]) -> list[int]:
         if names.count(column) > 1:
             raise InputError(f"{where}: {names.count(column)} columns are called {column!r}; rename one of them")
     return [names.index(column) for column in columns]
+
+
+def pick_optional(where: str, header: list[str], columns: Sequence[str]) -> list[int | None]:
+    """The place of each of these columns in a header, None where it has none."""
+    names = {name.strip() for name in header}
+    return [pick(where, header, [column])[0] if column in names else None for column in columns]
