@@ -27,12 +27,14 @@ from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import Tagger, WordDims
+from textcls.models.spans import RecurrentSpanModel, SpanModel
 from textcls.runtime.device import M_MMAP_THRESHOLD, prepare_cpu
 from textcls.runtime.memory import peak_memory, resident_memory
 from textcls.tasks import language, pretraining
 from textcls.tasks.classification import cross_entropy
 from textcls.tasks.masking import MASKED
 from textcls.tasks.regression import squared_error
+from textcls.tasks.spans import span_loss
 from textcls.tasks.tagging import tag_loss
 from textcls.text.batches import Batch
 from textcls.training.optim import build_optimizer
@@ -94,6 +96,8 @@ def forward(model, step: Step, loss_of: Callable = cross_entropy) -> torch.Tenso
         labels = torch.zeros_like(starts)
         labels[1:, -1] = -100
         inputs, targets, loss_fn = inputs | {"starts": starts}, {"labels": labels}, tag_loss()
+    elif isinstance(model, SpanModel | RecurrentSpanModel):
+        targets, loss_fn = {"labels": torch.randint(0, step.tokens - 3, (step.batch, 2))}, span_loss
     elif isinstance(model, LanguageModel):
         inputs, targets, loss_fn = {"ids": ids}, {"words": ids}, language.loss(config, None)
     elif isinstance(model, BertForPreTraining):
@@ -134,6 +138,12 @@ OTHERS = [
     ("bert/pretrain", {}),
     ("bert/pretrain", {"next_sentence": False}),
     ("trans-blstm-2/pretrain", {"small": True}),
+    ("bert/spans", {}),
+    ("bert/spans", {"decoder": "blstm"}),
+    ("trans-blstm-1/spans", {"decoder": "blstm", "decoder_layers": 1, "hidden": UNITS}),
+    ("trans-blstm-2/spans", {"small": True}),
+    ("blstm/spans", {"decoder": "blstm", "small": True}),
+    ("bilstm/spans", {}),
 ]
 
 
@@ -280,6 +290,9 @@ def live_peak(model, step: Step) -> int:
         ("bert", Step(12, 100, checkpoint=True, accumulate=2, dtype=torch.bfloat16)),
         ("bilstm", Step(12, 100)),
         ("bilstm", Step(8, 50, accumulate=2)),
+        ("bert/spans", Step(12, 100)),
+        ("bert/spans", Step(4, 150, dtype=torch.bfloat16)),
+        ("bilstm/spans", Step(12, 100)),
     ],
     ids=identify,
 )

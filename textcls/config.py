@@ -53,7 +53,7 @@ class TrainConfig:
     train: str | None = option(
         None,
         "your own training file: .csv, .tsv, .jsonl, .json, lines with labels in .txt, a folder of FOLDER/CLASS/*.txt; "
-        "CoNLL to tag; plain text for lm, pretrain",
+        "CoNLL to tag; plain text for lm, pretrain; for spans SQuAD's .json",
         "data",
     )
     dev: str = option("0.1", "a dev file, or the share of the training data to hold out", "data")
@@ -83,7 +83,7 @@ class TrainConfig:
     )
     long_documents: str | None = option(None, "longer texts: cut, or read in windows", "data", ("cut", "window"))
     stride: int | None = option(
-        None, "tokens from one window's beginning to the next (default: half a window)", "data", above=0
+        None, "tokens from one window's beginning to the next (default: half a window; of spans: 128)", "data", above=0
     )
     max_windows: int | None = option(None, "windows of a text that are read, at most", "data", above=0)
     truncate: str = option("head", "which end of a longer text is kept", "data", ("head", "tail", "headtail"))
@@ -127,6 +127,10 @@ class TrainConfig:
     )
     small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection", "model")
     crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)", "model")
+    decoder: str | None = option(
+        None, "what answers are read off: BERT's tokens, or a bidirectional LSTM over them", "model", ("none", "blstm")
+    )
+    decoder_layers: int | None = option(None, "layers of --decoder blstm (default: 2)", "model", above=0)
 
     # ---- training
     batch_size: int | None = option(None, "documents in a micro-batch", "training", above=0)
@@ -224,8 +228,11 @@ class TrainConfig:
                 raise InputError(
                     f"{flag(name)} goes with --plan; to train on several GPUs: torchrun --nproc-per-node N"
                 )
-        if self.stride is not None and self.long_documents != "window":
+        if self.stride is not None and self.long_documents == "cut":
             raise InputError("--stride goes with --long-documents window")
+        for name in ("decoder_layers", "hidden"):
+            if self.decoder == "none" and getattr(self, name) is not None:
+                raise InputError(f"{flag(name)} goes with --decoder blstm")
         if self.task != "classification" and self.class_weights != "none":
             raise InputError("--class-weights goes with --task classification")
         built_in = None if self.train is not None else self.data

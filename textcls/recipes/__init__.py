@@ -36,13 +36,13 @@ from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import Backbone, dims_of
-from textcls.recipes import bert, elmo, linear, recurrent, regression
+from textcls.recipes import bert, elmo, linear, recurrent, regression, spans
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
 from textcls.tasks.documents import is_glue
 
-RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **elmo.ROWS, **regression.ROWS}
+RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **elmo.ROWS, **regression.ROWS, **spans.ROWS}
 DIMS = {"pieces": BertConfig, "characters": ElmoConfig}  # of what a model reads; else WordDims
 Dims = BertConfig | ElmoConfig | WordDims
 REFERENCE = "linear"  # the model that every other must beat, for the tasks that it is there for

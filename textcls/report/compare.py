@@ -19,10 +19,15 @@ class Paired(Protocol):
 
 @dataclasses.dataclass
 class Result:
-    """Of a run on a test split. `items`, where there are any, are for comparisons item by item."""
+    """Of a run on a test split. `items`, where there are any, are for comparisons item by item; several where they are
+    compared by several metrics."""
 
     summary: dict
-    items: Paired | None = None
+    items: Paired | Sequence[Paired] | None = None
+
+    @property
+    def compared(self) -> Sequence[Paired]:
+        return self.items if isinstance(self.items, Sequence) else [self.items]
 
 
 def compare(results: Sequence[Result]) -> list[str]:
@@ -33,14 +38,21 @@ def compare(results: Sequence[Result]) -> list[str]:
             return [f"not compared document by document: the runs were tested on different {what}"]
     if any(result.items is None for result in results):
         return []
-    pairs = list(itertools.combinations(results, 2))
-    differences, p_values = zip(*(first.items.against(second.items) for first, second in pairs), strict=True)
-    what = results[0].items.metric
-    lines = [
-        sentence(first.summary["run"], second.summary["run"], difference, p, what)
-        for (first, second), difference, p in zip(pairs, differences, holm(list(p_values)), strict=True)
+    names, lines = [result.summary["run"] for result in results], []
+    for items in zip(*(result.compared for result in results), strict=True):
+        lines += in_pairs(names, items)
+    pairs = len(names) * (len(names) - 1) // 2
+    return lines + ([f"p corrected for {pairs} comparisons (Holm)"] if pairs > 1 else [])
+
+
+def in_pairs(names: Sequence[str], items: Sequence[Paired]) -> list[str]:
+    """A sentence for each two of the runs, by one metric."""
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    differences, p_values = zip(*(items[a].against(items[b]) for a, b in pairs), strict=True)
+    return [
+        sentence(names[a], names[b], difference, p, items[0].metric)
+        for (a, b), difference, p in zip(pairs, differences, holm(list(p_values)), strict=True)
     ]
-    return lines + ([f"p corrected for {len(pairs)} comparisons (Holm)"] if len(pairs) > 1 else [])
 
 
 def sentence(first: str, second: str, difference: Interval, p: float, what: str) -> str:

@@ -25,6 +25,8 @@ TITLES = {
     "pearson": "Pearson",
     "mse": "squared error",
     "mae": "absolute error",
+    "answer_f1": "F1",
+    "exact_match": "EM",
 }
 
 
@@ -59,14 +61,14 @@ def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
 
 
 def headline(result: dict) -> list[str]:
-    """A line a metric, with accuracy on the non-empty documents where some are empty."""
+    """A line a metric, with accuracy on the non-empty documents where some are empty; and what the task remarks."""
     lines = [f"{title(name):<15} {interval(Interval(**value))}" for name, value in result["metrics"].items()]
     if result.get("empty"):
         share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
         of_others = "none" if share is None else number(share)
         place = list(result["metrics"]).index("accuracy") + 1
         lines.insert(place, f"{'non-empty':<15} {of_others} ({empty} of {count} documents are empty)")
-    return lines
+    return lines + result.get("remarks", [])
 
 
 def details(result: dict) -> list[str]:

@@ -18,7 +18,7 @@ Predictor            what textcls.load gives
 predict_file         (predictor, source, arguments): what evaluate.py --predict prints; "-" is standard input
 """
 
-from textcls.tasks import classification, language, pretraining, regression, tagging
+from textcls.tasks import classification, language, pretraining, regression, spans, tagging
 
 TASKS = {
     "classification": classification,
@@ -26,4 +26,5 @@ TASKS = {
     "tagging": tagging,
     "lm": language,
     "pretrain": pretraining,
+    "spans": spans,
 }

@@ -1,0 +1,270 @@
+"""The piece of a passage that answers a question. Dimensions: N questions, W windows, B of them in a batch, T tokens."""
+
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from textcls.config import TrainConfig
+from textcls.data import squad, tabular
+from textcls.data.corpus import Corpus
+from textcls.data.squad import Questions
+from textcls.metrics.spans import ExactMatches, F1Scores, Scores
+from textcls.pretrained.backbone import Backbone, check_pairs
+from textcls.report.compare import Result
+from textcls.runtime import parallel
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.runtime.progress import through
+from textcls.tasks import base
+from textcls.text.batches import CPU_TOKENS, Batch, Batches, padded
+from textcls.text.passages import Placed, Windows, locate, longest_question, place, place_cached, targets, windows
+from textcls.text.pieces import Pieces
+from textcls.text.spans import BEST, NO_ANSWER, Answer, Candidates, candidates, decode
+from textcls.text.vocabulary import Vocabulary
+from textcls.training.run import Run
+
+UNIT = "questions"
+LABELS = ""
+SELECT = ("answer_f1", "exact_match")
+DEFAULTS = {name: value for name, value in base.DEFAULTS.items() if name != "label_smoothing"} | {
+    "text_column": "question,context",
+    "label_column": "answer",
+    "select": "answer_f1",
+    "max_length": 384,
+    "stride": 128,
+}
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
+    return squad.load(config.train, config.dev_split, config.test_split, columns(config), config.seed, config.encoding)
+
+
+def columns(config: TrainConfig) -> list[str]:
+    """Of a table: question, context, answer."""
+    names = tabular.wanted(config.text_column, config.label_column)
+    if len(names) != 3:
+        raise InputError(f"--text-column {config.text_column}: give two columns, QUESTION,CONTEXT")
+    return names
+
+
+def count_labels(config: TrainConfig) -> int:
+    return 0
+
+
+def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
+    corpus = base.read(load, config)
+    backbone = base.pieces_backbone(config, recipe)
+    check_pairs(backbone)
+    return corpus, backbone
+
+
+class SpanBatches(Batches):
+    """Windows of questions about `passages`, whose pieces are `placed`. Each is an item of a batch, as in run_squad.
+    `tokens` (W, 2), where they are known: where the answer begins and ends in each window."""
+
+    def __init__(
+        self,
+        rows: Windows,
+        passages: list[str],
+        placed: Placed,
+        tokens: np.ndarray | None,
+        batch_size: int,
+        seed: int = 0,
+        pad: int = 0,
+    ):
+        super().__init__(rows.sequences, tokens, batch_size, seed, pad)
+        self.windows, self.passages, self.placed = rows, passages, placed
+        self.best = Pieces(rows.best, rows.sequences.rows.offsets)  # as the tokens are divided
+
+
+def windows_of(
+    questions: Sequence[str], contexts: Sequence[str], vocabulary: Vocabulary, config: TrainConfig, placing: Callable
+) -> tuple[Windows, list[str], Placed]:
+    """(windows, distinct passages, their pieces). `placing` is place, or place_cached."""
+    passages = list(dict.fromkeys(contexts))
+    number = {passage: i for i, passage in enumerate(passages)}
+    placed, asked = placing(vocabulary, passages), vocabulary.encode(questions)
+    about = [number[context] for context in contexts]
+    return windows(asked, placed.pieces, about, vocabulary, config.max_length, config.stride), passages, placed
+
+
+def batches(split: Questions, vocabulary: Vocabulary, config: TrainConfig, name: str) -> SpanBatches:
+    """For training without the questions whose answer is not in their context; else with all of them."""
+    rows, passages, placed = windows_of(split.questions, split.contexts, vocabulary, config, place_cached)
+    answers = [answer_of(golds, *placed.places(i)) for golds, i in zip(split.golds, rows.about, strict=True)]
+    known, tokens = np.array([answer is not None for answer in answers], bool), targets(rows, answers)
+    remarks = in_words(rows, known, tokens, config)
+    if name == "train":
+        chosen = np.flatnonzero(known[rows.questions])
+        rows, tokens = rows.take(chosen), tokens[chosen]
+        remarks += [f"{(~known).sum():,} left out, whose answer is not in the context"] * bool((~known).any())
+    if not len(tokens):
+        raise InputError(f"the {name} split has no window: none of its contexts has a word piece")
+    result = SpanBatches(rows, passages, placed, tokens, config.batch_size, config.seed, vocabulary.pad)
+    result.description = "; ".join(remarks)
+    return result
+
+
+def answer_of(golds: Sequence[squad.Gold], starts: np.ndarray, ends: np.ndarray) -> tuple[int, int] | None:
+    """(first, last) piece of the first gold answer that is in its passage."""
+    for gold in golds:
+        if gold.start is not None and (span := locate(starts, ends, gold.start, gold.start + len(gold.text))):
+            return span
+    return None
+
+
+def in_words(rows: Windows, known: np.ndarray, tokens: np.ndarray, config: TrainConfig) -> list[str]:
+    whole = np.zeros(len(known), bool)
+    whole[rows.questions[tokens[:, 1] > 0]] = True
+    cut, long = rows.sequences.truncated, int((known & ~whole).sum())
+    remarks = [f"{len(known):,} questions in {len(tokens):,} windows of up to {config.max_length} tokens"]
+    remarks += [f"{cut:,} questions cut to {longest_question(config.max_length)} pieces"] * bool(cut)
+    return remarks + [f"{long:,} answers that no window holds whole"] * bool(long)
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def loss(config: TrainConfig, corpus: Corpus) -> Callable:
+    return span_loss
+
+
+def span_loss(model, batch: Batch, carry):
+    """Half the sum of the cross-entropies of the answer's first and last token over the real tokens of its window
+    (run_squad takes padding in), summed over the windows."""
+    logits, mask = model(**batch.inputs), batch.inputs["mask"]  # (B, T, 2)
+    if mask is not None:
+        logits = logits.masked_fill(mask[..., None] == 0, float("-inf"))
+    return {"label": F.cross_entropy(logits, batch.targets["labels"], reduction="sum") / 2}, carry
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    batches: SpanBatches, corpus: Corpus, device: torch.device, precision: Precision, quiet: bool = True
+) -> Callable:
+    """(model) -> {answer_f1, exact_match} on the questions of the dev split."""
+    golds = gold_texts(corpus.dev)
+
+    def scores(model) -> dict[str, float]:
+        found = find_answers(model, batches, device, precision, quiet, 1)
+        scores = Scores.of(texts_of(found), golds)
+        return {"answer_f1": float(scores.f1.mean()), "exact_match": float(scores.exact.mean())}
+
+    return scores
+
+
+def gold_texts(split: Questions) -> list[list[str]]:
+    return [[gold.text for gold in golds] for golds in split.golds]
+
+
+def texts_of(found: list[list[Answer]]) -> list[str | None]:
+    """The best answers; None for a question that has none."""
+    return [answers[0].text if answers else None for answers in found]
+
+
+@torch.no_grad()
+def find_answers(
+    model, batches: SpanBatches, device: torch.device, precision: Precision, quiet: bool = True, most: int = BEST
+) -> list[list[Answer]]:
+    """The `most` best answers to each of N questions, in their order; see text/spans.py."""
+    assert not model.training
+    rows, lengths = batches.windows, batches.sequences.rows.lengths
+    order, parts = parallel.share(batches.sorted_order(CPU_TOKENS if device.type == "cpu" else None)), []
+    for chosen in through("evaluating", quiet)(order):
+        batch = batches.collate(chosen).to(device)
+        with precision.autocast(device):
+            logits = model(**batch.inputs).float().cpu().numpy()
+        best = padded(batches.best, chosen, 0)[0].astype(bool)
+        parts.append(candidates(logits, rows.sequences.first[chosen], lengths[chosen], best))
+    numbers, parts = zip(*parallel.gather((order, parts)), strict=True)
+    found = Candidates.join(sum(parts, []), sum(numbers, []))
+    return decode(found, rows, batches.placed, batches.passages, most)
+
+
+def result(predictor: "Predictor", split: Questions, quiet: bool) -> Result:
+    start = time.perf_counter()
+    found = predictor.n_best(list(zip(split.questions, split.contexts, strict=True)), 1, quiet)
+    seconds = time.perf_counter() - start
+    scores = Scores.of(texts_of(found), gold_texts(split), split.titles)
+    unanswered = sum(not answers for answers in found)
+    remarks = [f"intervals over {scores.count:,} {scores.units}", *split.remarks()]
+    summary = {
+        "metrics": {name: vars(value) for name, value in scores.intervals().items()},
+        "unanswered": unanswered,
+        "remarks": remarks + [f"{unanswered:,} questions without an answer, which count as 0"] * bool(unanswered),
+        "documents_per_s": len(split) / seconds,
+    }
+    return Result(summary, (F1Scores(scores), ExactMatches(scores.exact)))
+
+
+def chance(corpus: Corpus) -> dict:
+    """Of no answer."""
+    return {"metric": "answer_f1", "value": 0.0, "lower_is_better": False}
+
+
+# ---- prediction -----------------------------------------------------------------------------------------------------
+
+
+class Predictor(base.Predictor):
+    """What answers questions about passages."""
+
+    def predict(self, question: str | Sequence[tuple[str, str]], context: str | None = None) -> Answer | list[Answer]:
+        """The best answer to a question about a context; or to each of a list of pairs (question, context). An answer
+        has `text`, `probability`, and `start` and `end`, which are its characters in the context. Raises InputError for
+        what is no such pair, and for an empty one."""
+        if context is not None:
+            return self.predict([(question, context)])[0]
+        return [answers[0] if answers else NO_ANSWER for answers in self.n_best(question, 1)]
+
+    def n_best(self, pairs: Sequence[tuple[str, str]], most: int = BEST, quiet: bool = True) -> list[list[Answer]]:
+        """The best answers to each (question, context), at most 20, best first; none where a context has no word
+        piece."""
+        pairs = base.listed(pairs, "pairs (question, context)", "predict(question, context)")
+        for number, pair in enumerate(pairs):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise InputError(f"pair {number}: expected (question, context), got {pair!r:.60}")
+            base.check_strings(pair, f"pair {number}")
+            squad.check(f"pair {number}", *pair)
+        if not pairs:
+            return []
+        rows, passages, placed = windows_of(*zip(*pairs, strict=True), self.vocabulary, self.config, place)
+        if not len(rows.starts):
+            return [[] for _ in pairs]
+        batches = SpanBatches(rows, passages, placed, None, base.BATCH, pad=self.vocabulary.pad)
+        self.model.to(self.device)
+        return find_answers(self.model, batches, self.device, self.precision, quiet, most)
+
+    def read(self, path: str) -> Questions:
+        return squad.read(pathlib.Path(path), columns(self.config), self.config.encoding, "test")
+
+
+def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
+    """One JSON object {id: answer}, as SQuAD's evaluation reads it; with --top-k N above 1 {id: its N best answers with
+    their probabilities and places}. A file without ids has the numbers of its rows from 1. Nothing is printed where the
+    file cannot be read to its end: half an object is none."""
+    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
+    kind = arguments.format or (ending if f".{ending}" in squad.FORMATS else "json")
+    if kind == "lines":
+        raise InputError(f"{base.name_of(source)}: questions and contexts are no lines; give SQuAD's .json, or a table")
+    kept = list(base.lines_of(source, predictor.config.encoding))
+    rows = squad.rows_of(lambda: iter(kept), base.name_of(source), kind, columns(predictor.config), answered=False)
+    asked = squad.questions("predict", list(rows), base.name_of(source))
+    pairs = list(zip(asked.questions, asked.contexts, strict=True))
+    found = predictor.n_best(pairs, arguments.top_k, arguments.quiet)
+    answers = [text or "" for text in texts_of(found)]
+    if arguments.top_k > 1:
+        answers = [[answer._asdict() for answer in best] for best in found]
+    json.dump(dict(zip(asked.names, answers, strict=True)), sys.stdout, ensure_ascii=False, indent=2)
+    print()
