@@ -8,6 +8,7 @@ python evaluate.py runs/bilstm --predict new.csv     … for each row of the run
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
+python evaluate.py runs/bert-spans --predict dev-v1.1.json      answers in SQuAD's form of predictions
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
 python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
 """
@@ -73,7 +74,7 @@ def parse(argv) -> argparse.Namespace:
         help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines)",
     )
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
-    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels to print for each text (default: 1)")
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels (or answers) of each text (default: 1)")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
     parser.add_argument("--submission", metavar="FOLDER", help="write GLUE's test predictions, a file a test set, here")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of --sample (default: 1)")

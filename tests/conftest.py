@@ -63,8 +63,9 @@ def save_tiny(folder: pathlib.Path, texts: list[str], **changes) -> None:
 
     vocabulary = Vocabulary.learn(texts, 200)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    sizes["max_position_embeddings"] = 32
     torch.manual_seed(0)
-    dims = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes | changes)
+    dims = BertConfig(vocab_size=len(vocabulary), **sizes | changes)
     save_bert(Bert(dims), folder)
     vocabulary.save(folder)
 

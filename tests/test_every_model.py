@@ -45,21 +45,39 @@ def folder(tmp_path_factory):
         lines = [[f"{word}\t{'B-' + NAMES[word] if word in NAMES else 'O'}" for word in words] for words in sentences]
         (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(asked(sentences)), "utf-8")
         (folder / f"{name}.docs").write_text("\n\n".join("\n".join(text.split("a ")) for text, _ in make_rows(count)))
     save_tiny(folder / "tiny", [text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2)
     save_tiny_bilm(folder / "bilm")
     return folder
 
 
+def asked(sentences: list[list[str]]) -> dict:
+    """As SQuAD has it: for each sentence where its first and its last word are."""
+    contexts = [(" ".join(words), words) for words in sentences]
+    paragraphs = [
+        {
+            "context": text,
+            "qas": [
+                {"id": f"{i} first", "question": "the", "answers": [{"text": words[0], "answer_start": 0}]},
+                {"id": f"{i} last", "question": "in", "answers": [{"text": words[-1], "answer_start": text.rindex(words[-1])}]},
+            ],
+        }
+        for i, (text, words) in enumerate(contexts)
+    ]
+    return {"data": [{"title": "words", "paragraphs": paragraphs}]}
+
+
 def command(model: str, task: str, out: str) -> list[str]:
     kinds = {"classification": "csv", "regression": "scores.csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}
-    kind = kinds[task]
+    kind = (kinds | {"spans": "json"})[task]
     flags = f"--model {model} --task {task} --train train.{kind} --test test.{kind} --dev 0.2".split()
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
     for name, value in SMALL.items():
         if name in known and not (model == "linear" and name == "max_length"):
             flags += ["--" + name.replace("_", "-"), str(value)]
     flags += ["--accumulate", "1"] if task == "pretrain" else []
+    flags += ["--decoder", "blstm"] if "decoder" in known else []
     flags += ["--elmo", "bilm"] if "elmo" in known else []
     flags += ["--elmo-options", "bilm/options.json"] if "elmo_options" in known else []
     return [*flags, *f"--bert tiny --quiet --out {out}".split()]
@@ -163,6 +181,11 @@ def test_evaluates_and_predicts(model, task, folder, call, trained):
         assert [len(line.split("\t")) for line in lines] == [4, 8]
         piece, probability = max(predictor.fill("a star and [MASK] comet")[0].items(), key=lambda item: item[1])
         assert lines[0].startswith(f"{piece}\t{probability:.4f}\t")
+    elif task == "spans":
+        (folder / "in.csv").write_text("id,question,context\nx,the,ada saw turin\ny,in,the ship in milan\n", "utf-8")
+        answers = json.loads(call("evaluate", run, "--predict", "in.csv", "--quiet"))
+        assert list(answers) == ["x", "y"] and answers["x"] in "ada saw turin"
+        assert answers["y"] == predictor.predict("in", "the ship in milan").text
     else:
         words = call("evaluate", run, *"--sample 25 --seed 3".split()).split()
         assert 10 < len(words) <= 25 and set(words) <= {*NAMES, "the", "ship", "saw", "in"}

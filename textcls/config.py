@@ -62,7 +62,7 @@ class TrainConfig:
     )
     encoding: str = option("utf-8", "of your own files: utf-8, latin1, cp1252, utf-16, …", "data")
     text_column: str | None = option(
-        None, "name, or position from 1, of the text column; two with a comma for pairs", "data"
+        None, "name, or position from 1, of the text column; two with a comma for pairs, or QUESTION,CONTEXT", "data"
     )
     label_column: str | None = option(
         None, "name, or position from 1, of the label column (of tags: -1, the last)", "data"

@@ -87,15 +87,14 @@ def load(
     splits = {
         name: read(pathlib.Path(path), columns, encoding, name) for name, path in given.items() if isinstance(path, str)
     }
-    for name, share in (("test", test), ("dev", dev)):
+    pool, name = splits["train"], pathlib.Path(train).name
+    description = "; ".join([f"{name}: {len(set(pool.contexts)):,} contexts", *pool.remarks()])
+    for part, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
-            splits["train"], splits[name] = hold_out(splits["train"], share, seed, name)
-    name, train_split = pathlib.Path(train).name, splits["train"]
-    if all(gold.start is None for golds in train_split.golds for gold in golds):
+            splits["train"], splits[part] = hold_out(splits["train"], share, seed, part)
+    if all(gold.start is None for golds in splits["train"].golds for gold in golds):
         raise InputError(f"{train}: no answer occurs in its context; there is nothing to learn")
-    remarks = "; ".join([f"{len(set(train_split.contexts)):,} contexts", *train_split.remarks()])
-    description = f"{name} ({remarks})"
-    return Corpus(name, description, [], train_split, splits["dev"], splits.get("test"))
+    return Corpus(name, description, [], splits["train"], splits["dev"], splits.get("test"))
 
 
 def read(path: pathlib.Path, columns: Sequence[str], encoding: str = UTF8, split: str = "train") -> Questions:
