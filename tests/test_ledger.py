@@ -301,6 +301,13 @@ def test_peak_is_predicted_within_a_twentieth(name, step):
     assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
 
 
+@pytest.mark.parametrize("settings", [{}, {"decoder_layers": 1, "hidden": UNITS}])
+def test_peak_with_a_decoder(settings):
+    step = Step(12, 100)
+    model, blocks = build("bert/spans", step, decoder="blstm", **settings)
+    assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [None, torch.float16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])

@@ -121,8 +121,8 @@ def test_runs_are_compared_by_both():
     assert ExactMatches(good.exact).against(ExactMatches(bad.exact))[1] == mcnemar(good.exact, bad.exact)[2]
     results = [Result({"run": name, "split": {}}, items(scores)) for name, scores in (("x", good), ("y", bad))]
     first, second = compare(results)
-    assert first.startswith("x is ") and " in F1 (paired bootstrap over articles) (95 % interval " in first
-    assert second.startswith("x is ") and " in EM (McNemar over questions) (95 % interval " in second
+    assert first.startswith("x is ") and " in F1, by a paired bootstrap over articles (95 % interval " in first
+    assert second.startswith("x is ") and " in EM, by McNemar's test over questions (95 % interval " in second
     lines = compare([*results, Result({"run": "z", "split": {}}, items(bad))])
     assert len(lines) == 7 and lines[-1] == "p corrected for 3 comparisons (Holm)"
     assert np.isfinite(difference.low)

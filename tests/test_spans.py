@@ -284,7 +284,7 @@ def test_two_runs_are_compared_in_words(folder, run, call):
     call("train", *COMMAND, *"--model bilstm --hidden 8 --layers 1 --epochs 1 --out weak".split())
     text = call("evaluate", run, "weak", "--quiet")
     assert "test F1" in text and "test EM" in text
-    for what in ("F1 (paired bootstrap over articles)", "EM (McNemar over questions)"):
+    for what in ("F1, by a paired bootstrap over articles", "EM, by McNemar's test over questions"):
         assert re.search(rf"run is [\d.]+ points (better|worse) than weak in {re.escape(what)} \(95 % interval", text)
 
 

@@ -104,7 +104,7 @@ class F1Scores:
 
     @property
     def metric(self) -> str:
-        return f"F1 (paired bootstrap over {self.scores.units})"
+        return f"F1, by a paired bootstrap over {self.scores.units}"
 
     def against(self, other: "F1Scores", seed: int = 0) -> tuple[Interval, float]:
         """(F1 of this minus that of the other with its 95 % interval, two-sided p), the same units drawn for both."""
@@ -119,4 +119,4 @@ class F1Scores:
 class ExactMatches(Correct):
     """Which of N questions were answered exactly, for comparisons by McNemar's test, which takes them singly."""
 
-    metric = "EM (McNemar over questions)"
+    metric = "EM, by McNemar's test over questions"
