@@ -382,3 +382,20 @@ def test_a_file_without_answers_is_answered(folder, run, call):
 def test_other_models_have_no_decoder(call):
     command = [*COMMAND, *"--model bilstm --decoder blstm --out refused".split()]
     assert "--decoder does not apply to --model bilstm --task spans" in call("train", *command, status=2)
+
+
+def test_what_is_learned_is_found_in_other_contexts(folder, call):
+    """The one place of each context, which may stand in any of its windows: nothing is shifted between characters,
+    targets, logits and characters."""
+    rng = random.Random(0)
+    for name, count in (("easy", 150), ("other", 40)):
+        rows = []
+        for _ in range(count):
+            where, words = rng.choice(PLACES), rng.choices(FILLER, k=rng.randrange(5, 60))
+            words.insert(rng.randrange(len(words)), where)
+            rows.append({"question": "where ?", "context": "  ".join(words), "answer": where})
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    flags = "--model bert --train easy.jsonl --dev other.jsonl --test other.jsonl --epochs 2 --lr 1e-2 --out easy"
+    call("train", *COMMAND, *flags.split())
+    found = json.loads((folder / "easy" / "results.json").read_text("utf-8"))
+    assert found["metrics"]["exact_match"]["value"] > 0.9
