@@ -78,7 +78,7 @@ def make(arguments) -> list:
     torch.nn.init.normal_(model.qa_outputs.weight)  # logits as far apart as a trained model's
     ours = Ours(config, model, backbone.vocabulary, pairs)
     peers = [RunQa(ours, arguments.bert, padding) for padding in ("max_length", "longest")]
-    return [ours, *([Pipeline(ours, arguments.bert)] if has_pipeline() else []), *peers]
+    return [ours, *((Pipeline(ours, arguments.bert, batch) for batch in (1, BATCH)) if has_pipeline() else ()), *peers]
 
 
 def compare(ours, peers: list, repetitions: int) -> None:
@@ -137,7 +137,9 @@ class Ours:
             whole = self.run()[0]
         finally:
             spans.decode = decode
-        return f"tokenising {tokenising:.2f}, forward passes {whole - tokenising - spent[0]:.2f}, decoding {spent[0]:.2f}"
+        return (
+            f"tokenising {tokenising:.2f}, forward passes {whole - tokenising - spent[0]:.2f}, decoding {spent[0]:.2f}"
+        )
 
 
 class RunQa:
@@ -190,7 +192,7 @@ NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def best_answer(context: str, windows: list, best: int = 20, longest: int = 30) -> str:
-    """The best of 20 x 20 pairs of each window, as postprocess_qa_predictions looks for it; it knows no most context."""
+    """The best of 20 x 20 pairs of each window, as postprocess_qa_predictions has it; it knows no most context."""
     found = []
     for offsets, start_logits, end_logits in windows:
         for start in np.argsort(start_logits)[-1 : -best - 1 : -1].tolist():
@@ -219,15 +221,15 @@ def has_pipeline() -> bool:
 
 
 class Pipeline(RunQa):
-    """pipeline("question-answering"), in batches of 8 windows. It makes its windows by one overlap for all questions: that
-    of a question of 12 pieces."""
+    """pipeline("question-answering"), one window at a time, as it does unless told, or in batches. It makes windows
+    by one overlap for all questions: that of a question of 12 pieces."""
 
-    def __init__(self, ours: Ours, bert: str):
+    def __init__(self, ours: Ours, bert: str, batch: int):
         super().__init__(ours, bert, "longest")
         from transformers import QuestionAnsweringPipeline
 
-        self.name = "question-answering pipeline"
-        self.pipeline = QuestionAnsweringPipeline(model=self.model, tokenizer=self.tokenizer, batch_size=BATCH)
+        self.name = f"question-answering pipeline, batches of {batch}"
+        self.pipeline = QuestionAnsweringPipeline(model=self.model, tokenizer=self.tokenizer, batch_size=batch)
 
     def run(self) -> tuple[float, list[str]]:
         start, config = clock(), self.ours.config

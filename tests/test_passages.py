@@ -10,7 +10,8 @@ from textcls.text.passages import locate, most_context, place, place_cached, tar
 from textcls.text.pieces import Pieces
 from textcls.text.vocabulary import Vocabulary
 
-WORDS = "the sun rose over cold hills while café owners slept résumé naïve 1895 1943 ( ) - . , ' electron ##ics ##s un ##aff ##able".split()
+WORDS = "the sun rose over cold hills while café owners slept résumé naïve".split()
+WORDS += "1895 1943 ( ) - . , ' electron ##ics ##s un ##aff ##able".split()
 LETTERS = sorted({letter for word in WORDS for letter in word if letter.isalnum()})
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -75,7 +76,8 @@ def test_rows_are_question_and_window(vocabulary):
         room = 24 - 3 - len(question)
         for start, size in slow_windows(len(passages[passage]), room, 6):
             w = next(rows)
-            expected = [vocabulary.cls, *question, vocabulary.sep, *passages[passage][start : start + size], vocabulary.sep]
+            part = passages[passage][start : start + size]
+            expected = [vocabulary.cls, *question, vocabulary.sep, *part, vocabulary.sep]
             assert found.sequences.rows[w].tolist() == expected and len(expected) <= 24
             assert (found.questions[w], found.starts[w], found.sequences.first[w]) == (number, start, len(question) + 2)
     assert next(rows, None) is None and 3 not in found.questions  # a passage without pieces

@@ -50,8 +50,8 @@ def found_in(rows, logits, order: list[np.ndarray]) -> Candidates:
 
 
 def brute_force(rows, texts, logits, number: int) -> list[tuple[float, str, int, int]]:
-    """(score, text, begin, end) of all answers to a question, best first: every pair of tokens of every window, of which
-    the first must be among the window's 20 best beginnings, and the second among its 20 best ends."""
+    """(score, text, begin, end) of all answers to a question, best first: every pair of tokens of every window, of
+    which the first must be among the window's 20 best beginnings, and the second among its 20 best ends."""
     every, best = [], Pieces(rows.best, rows.sequences.rows.offsets)
     for w in np.flatnonzero(rows.questions == number):
         first, length = rows.sequences.first[w], len(logits[w])

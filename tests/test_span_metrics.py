@@ -66,7 +66,15 @@ def test_cases_by_hand(prediction, golds, expected):
 
 def test_random_cases():
     rng = random.Random(0)
-    parts = [*"The the a an An cat Dog dog's 1,000 U.S. – — ... naïve NAÏVE a-the x_the".split(), "\u00a0", "\t", "日本", "", "(a)", "“the”"]
+    parts = [
+        *"The the a an An cat Dog dog's 1,000 U.S. – — ... naïve NAÏVE a-the x_the".split(),
+        "\u00a0",
+        "\t",
+        "日本",
+        "",
+        "(a)",
+        "“the”",
+    ]
     for _ in range(3000):
         prediction, *golds = (" ".join(rng.choices(parts, k=rng.randrange(0, 6))) for _ in range(rng.randrange(2, 6)))
         assert normalise(prediction) == slow_normalise(prediction), prediction

@@ -63,8 +63,8 @@ class Questions:
         """What a reader of results should know of the answers."""
         mended = sum(any(gold.mended for gold in golds) for golds in self.golds)
         absent = sum(bool(golds) and all(gold.start is None for gold in golds) for golds in self.golds)
-        remarks = [f"answer_start mended of {mended:,} questions (nearest occurrence)"] if mended else []
-        return remarks + ([f"{absent:,} answers that do not occur in their context"] if absent else [])
+        remarks = [f"answer_start mended to the nearest occurrence: {mended:,}"] if mended else []
+        return remarks + ([f"answers that are not in their context: {absent:,}"] if absent else [])
 
 
 class Row(NamedTuple):
@@ -88,7 +88,7 @@ def load(
         name: read(pathlib.Path(path), columns, encoding, name) for name, path in given.items() if isinstance(path, str)
     }
     pool, name = splits["train"], pathlib.Path(train).name
-    description = "; ".join([f"{name}: {len(set(pool.contexts)):,} contexts", *pool.remarks()])
+    description = "; ".join([f"{name}: contexts {len(set(pool.contexts)):,}", *pool.remarks()])
     for part, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
             splits["train"], splits[part] = hold_out(splits["train"], share, seed, part)
@@ -212,7 +212,7 @@ def find(where: str, context: str, answer: str, start: int | None) -> Gold:
             )
         return Gold(text, places[0] if places else None)
     start += len(answer) - len(answer.lstrip())
-    if context.startswith(text, start):
+    if start >= 0 and context.startswith(text, start):
         return Gold(text, start)
     places = occurrences(context, text)
     nearest = min(places, key=lambda place: abs(place - start)) if places else None

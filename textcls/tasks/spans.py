@@ -1,4 +1,4 @@
-"""The piece of a passage that answers a question. Dimensions: N questions, W windows, B of them in a batch, T tokens."""
+"""The piece of a passage that answers a question. Dimensions: N questions, W windows, B rows of a batch, T tokens."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def batches(split: Questions, vocabulary: Vocabulary, config: TrainConfig, name:
     if name == "train":
         chosen = np.flatnonzero(known[rows.questions])
         rows, tokens = rows.take(chosen), tokens[chosen]
-        remarks += [f"{(~known).sum():,} left out, whose answer is not in the context"] * bool((~known).any())
+        remarks += [f"left out, since their answer is not in the context: {(~known).sum():,}"] * bool((~known).any())
     if not len(tokens):
         raise InputError(f"the {name} split has no window: none of its contexts has a word piece")
     result = SpanBatches(rows, passages, placed, tokens, config.batch_size, config.seed, vocabulary.pad)
@@ -128,8 +128,8 @@ def in_words(rows: Windows, known: np.ndarray, tokens: np.ndarray, config: Train
     whole[rows.questions[tokens[:, 1] > 0]] = True
     cut, long = rows.sequences.truncated, int((known & ~whole).sum())
     remarks = [f"{len(known):,} questions in {len(tokens):,} windows of up to {config.max_length} tokens"]
-    remarks += [f"{cut:,} questions cut to {longest_question(config.max_length)} pieces"] * bool(cut)
-    return remarks + [f"{long:,} answers that no window holds whole"] * bool(long)
+    remarks += [f"questions cut to {longest_question(config.max_length)} pieces: {cut:,}"] * bool(cut)
+    return remarks + [f"answers that no window holds whole: {long:,}"] * bool(long)
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def result(predictor: "Predictor", split: Questions, quiet: bool) -> Result:
     summary = {
         "metrics": {name: vars(value) for name, value in scores.intervals().items()},
         "unanswered": unanswered,
-        "remarks": remarks + [f"{unanswered:,} questions without an answer, which count as 0"] * bool(unanswered),
+        "remarks": remarks + [f"questions without an answer, which count as 0: {unanswered:,}"] * bool(unanswered),
         "documents_per_s": len(split) / seconds,
     }
     return Result(summary, (F1Scores(scores), ExactMatches(scores.exact)))
