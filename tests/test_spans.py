@@ -124,6 +124,15 @@ def test_a_windows_logits_do_not_depend_on_its_neighbours(tiny_shape, name):
     assert together.shape == (4, 20, 2) and together.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["bert", "decoder"])
+def test_logits_are_not_rounded_to_16_bits(tiny_shape, name):
+    """Under autocast, too: rounded, many tokens of a window would have the same."""
+    model = models(tiny_shape)[name].eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.randint(1, 60, (4, 30)))
+    assert logits.dtype == torch.float32 and (logits != logits.bfloat16().float()).float().mean() > 0.9
+
+
 def test_the_decoder_has_half_the_width_a_direction_unless_told(tiny_shape):
     default, told = SpanModel(tiny_shape, 0.0, 2), SpanModel(tiny_shape, 0.0, 1, 5)
     assert (default.decoder.hidden_size, default.decoder.num_layers, default.qa_outputs.in_features) == (8, 2, 16)

@@ -11,11 +11,11 @@ def span_decoder(step: Step, features: int, units: int, layers: int, dropout: fl
 
 
 def span_head(step: Step, features: int, dropout: float) -> Block:
-    """Dropout, Linear(F -> 2), and the cross-entropies of where the answer begins and ends."""
-    slots, width = step.slots, step.width
+    """Dropout, Linear(F -> 2) in float32, and the cross-entropies of where the answer begins and ends."""
+    slots = step.slots
     saved = {
         "dropout mask (B, T, F)": slots * features * (dropout > 0),
-        "input (B, T, F)": width * slots * features,
+        "input (B, T, F)": FLOAT * slots * features,
         "log-probabilities (B, T, 2)": 2 * FLOAT * slots,
         "padding (B, T)": slots * step.padded,
         "tokens (B, 2)": 2 * LONG * step.batch,
@@ -26,6 +26,5 @@ def span_head(step: Step, features: int, dropout: float) -> Block:
         saved,
         flop=4 * slots * features,
         trainable=2 * features + 2,
-        products=2 * features,
         extra=2 * FLOAT * slots * (features + 2),
     )

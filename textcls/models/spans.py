@@ -43,7 +43,13 @@ class SpanModel(nn.Module):
         hidden, _ = self.bert(ids, mask, segments)
         if self.decoder is not None:
             hidden = self.decoder(self.dropout(hidden), true_lengths(ids, mask))
-        return self.qa_outputs(self.dropout(hidden)).float()  # (B, T, 2)
+        return in_float32(self.qa_outputs, self.dropout(hidden))  # (B, T, 2)
+
+
+def in_float32(linear: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+    """The product without autocast: in bf16 a logit has three digits, and many tokens of a window would have the same."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return linear(hidden.float())
 
 
 class RecurrentSpanModel(nn.Module):
@@ -57,4 +63,4 @@ class RecurrentSpanModel(nn.Module):
         self.qa_outputs = nn.Linear(encoder.features, 2)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        return self.qa_outputs(self.dropout(self.encoder(ids, mask, segments))).float()  # (B, T, 2)
+        return in_float32(self.qa_outputs, self.dropout(self.encoder(ids, mask, segments)))  # (B, T, 2)
