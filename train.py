@@ -36,7 +36,7 @@ from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.files import write_json
-from textcls.runtime.memory import cap_memory, is_out_of_memory, parse_memory
+from textcls.runtime.memory import cap_memory, explained, parse_memory
 from textcls.runtime.progress import say, silence
 from textcls.runtime.tensors import count_parameters
 from textcls.tasks import TASKS, base
@@ -160,7 +160,8 @@ def make_batches(job: Job, corpus: Corpus, backbone: Backbone) -> dict:
 
 def make_model(job: Job, corpus: Corpus, backbone: Backbone) -> torch.nn.Module:
     torch.manual_seed(job.config.seed)
-    model = recipes.build(job.config, backbone.dims, len(corpus.labels))
+    with explained("cpu", lambda: "the model alone is too large; --plan says how large"):
+        model = recipes.build(job.config, backbone.dims, len(corpus.labels))
     recipes.share(job.config, model, backbone)
     counts = count_parameters(model)
     frozen = counts["total"] - counts["trainable"]
@@ -214,19 +215,16 @@ def fit(job: Job, corpus: Corpus, model, batches: dict, machine: Machine, blocks
     evaluate = job.task.evaluate(batches["dev"], corpus, device, precision, config.quiet)
     where = job.run, device, precision, job.last, job.recipe["encoder"]
     try:
-        state = train(model.to(device), batches["train"], loss_fn, evaluate, config, *where)
-        with parallel.alone() as first:
-            if first:
-                measured = measure(model, batches["train"], loss_fn, device, precision, config.batch_size)
+        with explained(device, lambda: tables.ways_out(blocks, machine.step)):
+            state = train(model.to(device), batches["train"], loss_fn, evaluate, config, *where)
+            with parallel.alone() as first:
+                if first:
+                    measured = measure(model, batches["train"], loss_fn, device, precision, config.batch_size)
     except parallel.LostProcess as error:
         raise InputError(
             f"another process of this run has died, or cannot be reached ({error}). {job.run.folder} holds what was "
             f"last saved; go on with: python train.py --resume {job.run.folder}"
         ) from None
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"out of memory on {device}; {tables.ways_out(blocks, machine.step)}") from None
     skipped = f", {state.skipped} skipped by the gradient scaler" if state.skipped else ""
     say(f"best epoch {state.best_epoch} by dev {config.select}; {state.step} updates{skipped}")
     return measured

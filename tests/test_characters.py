@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textcls.runtime.errors import InputError
-from textcls.text.characters import EMPTY, FIRST, TOKENS, Characters, spell, spelled_word
+from textcls.text.characters import EMPTY, FIRST, TOKENS, Characters, batch_of, spell, spelled_word
 from textcls.text.sequences import assemble, chunks, windows
 from textcls.text.vocabulary import Vocabulary
 
@@ -106,3 +106,11 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     Vocabulary.learn(["a text of words"], 60).save(tmp_path)
     with pytest.raises(InputError, match="not a tokenizer file of a model that reads characters"):
         Characters.from_folder(tmp_path)
+
+
+def test_sentences_as_a_batch():
+    ids, mask = batch_of([["The", "naïve", "x" * 60], [], ["a b"]], 20)
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
+    assert ids[0].tolist() == [ids_of(word, 20) for word in ("The", "naïve", "x" * 60)]
+    assert ids[2, 0].tolist() == ids_of("a b", 20) and not ids[1].any() and not ids[2, 1:].any()
+    assert batch_of([])[0].shape == (0, 0, 50) and batch_of([[]])[0].shape == (1, 0, 50)

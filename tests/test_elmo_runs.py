@@ -304,3 +304,19 @@ def test_a_frozen_biLM_does_not_change_while_a_run_trains(folder, call):
     call("train", *tuned)
     assert not equal(before, dict(textcls.load("runs/changed").model.encoder.source.bilm.state_dict()))
     assert isinstance(textcls.load("runs/changed").model.encoder.source.bilm, BiLM)
+
+
+def test_a_model_that_no_memory_holds_is_said_so(folder, call, monkeypatch):
+    def build(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1600000000 bytes")
+
+    monkeypatch.setattr(recipes, "build", build)
+    error = call("train", *command("tagging", "runs/too-large"), status=2)
+    assert "out of memory on cpu; the model alone is too large; --plan says how large" in error
+
+
+@pytest.mark.parametrize("flag", ["--elmo", "--elmo-options"])
+def test_an_empty_name_is_none(folder, call, flag):
+    task = ("--task", "lm", "--model", "elmo", "--train", "train.txt") if flag == "--elmo-options" else (
+        "--model", "elmo-bilstm", "--train", "train.csv")  # fmt: skip
+    assert f"{flag} '': expected the name of a file" in call("train", *task, flag, "", "--quiet", status=2)

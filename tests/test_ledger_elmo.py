@@ -46,19 +46,19 @@ def build(name: str, changes: dict, settings: dict):
     return built, loss_fn, recipes.blocks(config, dims, LABELS)
 
 
-def made_up(count: int) -> torch.Tensor:
-    """Distinct words (N, 50) of 3 to 22 letters; the first fills all its places."""
+def made_up(count: int, longest: int) -> torch.Tensor:
+    """Distinct words (N, 50) of 3 to 22 letters; the first has the `longest`."""
     ids = torch.full((count, 50), 261)
     ids[:, 0] = 259
     for row in range(count):
-        letters = 48 if row == 0 else 3 + row % 20
+        letters = longest if row == 0 else 3 + row % 20
         ids[row, 1 : letters + 1] = torch.randint(2, 257, (letters,))
         ids[row, letters + 1] = 260
     return ids
 
 
 def batch_for(model, step: Step) -> Batch:
-    ids = made_up(2 * step.slots).view(2, step.batch, step.tokens, 50)
+    ids = made_up(2 * step.slots, 22 if step.padded else 48).view(2, step.batch, step.tokens, 50)
     mask = torch.ones(step.batch, step.tokens, dtype=torch.long)
     if step.padded:
         mask[1:, step.tokens - 3 :] = 0

@@ -214,7 +214,7 @@ class TrainConfig:
         if self.memory is not None:
             parse_memory(self.memory)
         check_encoding(self.encoding)
-        for name in ("train", "dev", "test"):
+        for name in ("train", "dev", "test", "elmo", "elmo_options"):
             if getattr(self, name) == "":
                 raise InputError(f"{flag(name)} '': expected the name of a file")
         if self.train is None:

@@ -27,7 +27,7 @@ def characters(dims: ElmoConfig, step: Step, ends: int) -> Block:
     above = N * (1 + 3 * dims.highways)
     weights = 2 * N * N * dims.highways + N * P
     saved = {
-        "characters (U, K)": (LONG + FLOAT * n) * U * K,
+        "characters (U, K)": (LONG * dims.word_length + FLOAT * n * K) * U,  # the numbers of all places, as a view
         "places of the maxima (U, N)": LONG * U * N,
         "maxima; transform, carry and output of highways (U, N)": FLOAT * U * above,
         "places of the distinct words (B, T)": LONG * places,

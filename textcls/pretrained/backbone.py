@@ -99,7 +99,7 @@ def for_bilm(config: TrainConfig, vocabulary: Words, run_dims: dict | None) -> B
     run to go on with, whose file of options need not be there any more."""
     dims = bilm_dims(config, len(vocabulary)) if run_dims is None else ElmoConfig(**run_dims)
     vocabulary.word_length = dims.word_length
-    description = f"{len(vocabulary):,} words of the training text to be predicted; {shape_in_words(dims)}"
+    description = f"{len(vocabulary):,} words to be predicted; {shape_in_words(dims)}"
     return Backbone(dims, vocabulary, {"name": "characters"}, description)
 
 

@@ -5,6 +5,7 @@ A folder holds one *options.json, and weights.safetensors or one *weights*.hdf5 
 holds such a folder as RUN/published.
 """
 
+import errno
 import fnmatch
 import itertools
 import json
@@ -240,8 +241,10 @@ def read_hdf5(path: pathlib.Path, config: ElmoConfig) -> dict[str, torch.Tensor]
                 check_dataset(given[name], name, path)
             check_fit(wanted, given, path)
             return {name: numbers_of(given[name], name, path) for name in wanted}
-    except (InputError, PermissionError):
+    except InputError:
         raise
+    except PermissionError:  # h5py's names no file
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ValueError, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a readable HDF5 file, damaged or cut short ({reason})") from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -67,6 +68,17 @@ def size_of(tensors) -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error is a device or the process running out of memory; torch has no class for the latter."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def explained(device: torch.device | str, advice: Callable[[], str]) -> Iterator[None]:
+    """Around what may run out of memory: an InputError with `advice` then."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"out of memory on {device}; {advice()}") from None
 
 
 def cap_memory(device: torch.device, memory: int) -> None:

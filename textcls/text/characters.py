@@ -111,7 +111,7 @@ def spell(words: Sequence[str], word_length: int) -> np.ndarray:
 def batch_of(sentences: Sequence[Sequence[str]], word_length: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
     """Sentences of words as a biLM reads them: (ids (B, T, K), mask (B, T)), int64."""
     lengths = torch.tensor([len(words) for words in sentences])
-    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    mask = (torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths[:, None]).long()
     ids = torch.zeros(*mask.shape, word_length, dtype=torch.long)
     words = [printable(word) for words in sentences for word in words]
     ids[mask.bool()] = torch.from_numpy(spell(words, word_length)[FIRST:].astype(np.int64))
