@@ -113,6 +113,9 @@ def publish_bilm(model: BiLanguageModel, c: TrainConfig, dims: ElmoConfig, vocab
 OVER_ELMO = {"lr": 1e-3, "epochs": 5, "dropout": 0.5, "encoder": "frozen", "encoder_lr": 1e-4, "elmo_layers": "mix",
              "mix_norm": False, "mix_l2": 0.0, "elmo": None}  # fmt: skip
 
+CLASSIFIER = {"lr": 3e-3, "epochs": 12, "dropout": 0.3, "hidden": 64, "layers": 1, "pooling": "attention",
+              "tokens": "words"}  # fmt: skip
+
 ROWS = {
     ("elmo-lstm", "classification"): {
         "input": "characters",
@@ -127,7 +130,7 @@ ROWS = {
         "amp": "off",
         "describe": layers_of,
         "about": {"sequence modelling": "LSTM", "pooling": "{pooling}"},
-        "defaults": OVER_ELMO | {"hidden": 64, "layers": 1, "pooling": "attention", "tokens": "words"},
+        "defaults": OVER_ELMO | CLASSIFIER,
         "nano": {},
     },
     ("elmo-bilstm", "classification"): {
@@ -143,7 +146,7 @@ ROWS = {
         "amp": "off",
         "describe": layers_of,
         "about": {"sequence modelling": "BiLSTM", "pooling": "{pooling}"},
-        "defaults": OVER_ELMO | {"hidden": 64, "layers": 1, "pooling": "attention", "tokens": "words"},
+        "defaults": OVER_ELMO | CLASSIFIER,
         "nano": {},
     },
     ("elmo-bilstm", "tagging"): {
