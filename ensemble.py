@@ -14,6 +14,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from textcls.data.corpus import Corpus, Documents, identity
 from textcls.metrics import classification as metrics
 from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
-from textcls.report.text import interval, table
+from textcls.report.text import interval, table, title
 from textcls.runtime import files
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
@@ -32,7 +33,7 @@ from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
 from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
-from textcls.tasks.classification import Predictor
+from textcls.tasks.classification import Predictor, asked_for
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
@@ -126,7 +127,8 @@ def test(corpus: Corpus, models: dict, logits: list[np.ndarray], arguments) -> N
     inputs = member_probabilities(logits)
     combined = {f"{name} ensemble": model.eval()(inputs).numpy() for name, model in models.items()}
     members = dict(zip(arguments.runs, logits, strict=True))
-    show(corpus.test, corpus.description, members, {"average": average} | combined, f"{arguments.combine} ensemble")
+    combined = {"average": average} | combined
+    show(corpus.test, corpus.description, members, combined, f"{arguments.combine} ensemble", asked_for(corpus.facts))
 
 
 def parse(argv) -> argparse.Namespace:
@@ -142,7 +144,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument(
         "--in-sample",
         action="store_true",
-        help="fit even on documents that a member was trained on (its logits are too good there)",
+        help="fit even on documents that a member was trained on (its logits are too good there) or that are tested on",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, dropout and the inner split")
     parser.add_argument("--data-dir", metavar="S", help="where the members' corpus is now")
@@ -166,12 +168,25 @@ def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     if corpus.labels != member.labels:
         raise InputError(f"{member.run.folder}: the labels of the data are not those the run began with")
     check_split(member.run, "dev", corpus.dev, corpus.labels)
+    if is_tested_on_dev(corpus):
+        corpus.description += "; the ensemble was fitted on it too"
     return corpus
 
 
+def is_tested_on_dev(corpus: Corpus) -> bool:
+    """As with --protocol paper."""
+    return bool(np.isin(corpus.dev.ids, corpus.test.ids).any())
+
+
 def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> None:
-    """Refuse to fit on documents that the member was trained on, and to compare on a test split that is not its own."""
+    """Refuse to fit on documents that the member was trained on or that the ensemble is judged by, and to compare on a
+    test split that is not the member's own."""
     check_split(member.run, "test", corpus.test, corpus.labels)
+    if is_tested_on_dev(corpus) and not in_sample:
+        raise InputError(
+            "the dev documents of the first member are its test documents (--protocol paper): an ensemble would be "
+            "fitted on what it is judged by; train the members with --protocol honest, or insist with --in-sample"
+        )
     seen = int(np.isin(corpus.dev.ids, member.run.splits()["train"]).sum())
     if seen and not in_sample:
         raise InputError(
@@ -266,13 +281,20 @@ def save(
 
 
 def show(
-    test: Documents, description: str, members: dict[str, np.ndarray], combined: dict[str, np.ndarray], chosen: str
+    test: Documents,
+    description: str,
+    members: dict[str, np.ndarray],
+    combined: dict[str, np.ndarray],
+    chosen: str,
+    first: Sequence[str] = (),
 ) -> None:
-    """Every member and every way to combine them, and the best member against the `chosen` one."""
-    rows, correct = [["", "accuracy", "macro-F1", "NLL", "ECE"]], {}
+    """Every member and every way to combine them, and the best member against the `chosen` one. `first`: the metrics
+    that the corpus is judged by."""
+    names = list(dict.fromkeys((*first, *metrics.METRICS)))
+    rows, correct = [["", *map(title, names)]], {}
     for name, logits in (members | combined).items():
-        values = metrics.intervals(logits, test.labels)
-        rows.append([name, *(interval(values[key]) for key in metrics.METRICS)])
+        values = metrics.intervals(logits, test.labels, first=first)
+        rows.append([name, *(interval(values[key]) for key in names)])
         correct[name] = logits.argmax(1) == test.labels
     say(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{table(rows)}")
     best = max(members, key=lambda name: correct[name].mean())

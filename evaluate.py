@@ -89,6 +89,9 @@ def parse(argv) -> argparse.Namespace:
     for name in ("predict", "sample", "submission"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
+    for name in ("test", "json", "predict", "sample"):
+        if arguments.submission is not None and getattr(arguments, name) not in (None, False):
+            parser.error(f"--{name} does not go with --submission, which answers the published test files")
     if arguments.encoding:
         check_encoding(arguments.encoding)
     if arguments.predict is not None and arguments.json:

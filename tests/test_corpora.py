@@ -46,6 +46,28 @@ def test_two_models_and_two_corpora():
     ]
 
 
+def test_mnli_has_two_columns_which_both_count():
+    """The average of Devlin et al. (2019), Table 1, is of nine columns: 79.6 of BERT-base, 79.05 with one for MNLI."""
+    rows = shown(entry("a", 0.5, "mnli", accuracy_mm=0.4, ece=0.1), entry("b", 0.75, "rte"))
+    assert rows[0] == ["", "mnli accuracy", "mnli accuracy (mm)", "rte accuracy", "average"]
+    assert rows[1] == ["bert", "50.0", "40.0", "75.0", "55.0"]
+
+
+def test_runs_selected_by_different_metrics_are_shown_by_what_all_have():
+    runs = entry("a", 0.5, metric="matthews", accuracy=0.9), entry("b", 0.75, model="lstm"), entry("c", 0.5, "rte")
+    for some in (runs, runs[::-1]):
+        assert {row[0]: row[1:3] for row in shown(*some)[1:]}["lstm"] in (["75.0", ""], ["", "75.0"])
+
+
+def test_what_was_tested_on_is_said():
+    """So that a table does not hide which epochs were chosen on what it reports."""
+    runs = [entry("a", 0.5), entry("b", 0.75, model="lstm"), entry("c", 0.5, "rte")]
+    assert "\ncola: cola (2 classes)\nrte: rte (2 classes)" in corpora_table(runs)
+    runs[1].result.summary["data"] += "; the epoch was chosen on dev.tsv too"
+    text = corpora_table(runs)
+    assert "\ncola: cola (2 classes): a\ncola: cola (2 classes); the epoch was chosen on dev.tsv too: b\n" in text
+
+
 def test_where_a_model_lacks_a_column_cell_and_average_are_blank():
     runs = entry("a", 0.5), entry("b", 0.75, "rte"), entry("c", 0.25, "rte", "lstm")
     assert shown(*runs)[1:] == [["bert", "50.0", "75.0", "62.5"], ["lstm", "", "25.0", ""]]

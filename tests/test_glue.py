@@ -17,7 +17,9 @@ from textcls.data import glue
 from textcls.data.corpus import Documents
 from textcls.metrics.classification import Scores
 from textcls.pretrained.backbone import published
+from textcls.report.text import title
 from textcls.runtime.errors import InputError
+from textcls.tasks.base import digest
 from textcls.training.run import Run
 
 TITLES = {"cola": "CoLA", "sst-2": "SST-2", "mrpc": "MRPC", "qqp": "QQP", "sts-b": "STS-B", "mnli": "MNLI",
@@ -461,13 +463,53 @@ def test_a_submission_needs_a_run_of_glue(folder, call, trained):
         import evaluate
 
         evaluate.parse(["own", "own", "--submission", "x"])
+    with pytest.raises(SystemExit):
+        evaluate.parse(["own", "--submission", "x", "--test", "y"])
 
 
 def test_ensembles_of_a_corpus_report_its_metrics(folder, call, trained):
     call("train", *"--data mrpc --data-dir glue --model lstm --min-count 1 --out runs/lstm".split(), *SMALL)
-    call("ensemble", trained("mrpc"), "runs/lstm", "--out", "runs/both", "--quiet")
+    text = call("ensemble", trained("mrpc"), "runs/lstm", "--out", "runs/both", "--quiet")
+    assert "F1 (positive)" in text
     found = json.loads(call("evaluate", "runs/both", "--json", "--quiet"))
     assert list(found["metrics"])[:2] == ["positive_f1", "accuracy"]
+
+
+def test_an_ensemble_is_not_fitted_on_what_it_is_judged_by(folder, call, trained):
+    """With the paper's protocol the dev documents are the test documents."""
+    paper = "--data cola --data-dir glue --protocol paper --model lstm --min-count 1 --out runs/paper".split()
+    call("train", *paper, *SMALL)
+    command = trained("cola", "paper"), "runs/paper", "--out", "runs/unfair", "--quiet"
+    assert "are its test documents (--protocol paper)" in call("ensemble", *command, status=2)
+    assert not (folder / "runs/unfair").exists()
+    said = "; the ensemble was fitted on it too"
+    assert said in call("ensemble", *command, "--in-sample") and said in call("evaluate", "runs/unfair", "--quiet")
+
+
+def test_the_table_says_on_what_the_epoch_was_chosen(folder, call, trained):
+    text = call("evaluate", trained("cola", "paper"), trained("rte"), trained("mnli"), "--quiet")
+    assert "\ncola: CoLA of GLUE, tested on dev.tsv; the epoch was chosen on dev.tsv too (--protocol paper)\n" in text
+    assert "mnli accuracy (mm)" in text.splitlines()[0]
+
+
+def test_rows_left_out_of_a_file_given_to_evaluate_are_counted(folder, call, trained):
+    text = call("evaluate", trained("qqp"), *"--test glue/QQP/dev.tsv --quiet".split())
+    assert "\n2 short rows left out of dev.tsv\n" in text
+    header, *rows = rows_of(folder, "glue/MNLI/dev_matched.tsv")
+    write(folder / "none.tsv", [[*row[:-1], "-"] for row in rows], header)
+    error = call("evaluate", trained("mnli"), *"--test none.tsv --quiet".split(), status=2)
+    assert "none.tsv: no row with a label" in error
+
+
+def test_what_is_beside_the_test_split_is_part_of_the_data(folder, trained):
+    splits = Run(folder / trained("mnli")).splits()
+    changed = splits | {"test-mm-answers": splits["test-mm-answers"] + np.uint64(1)}
+    assert digest(changed) != digest(splits) == Run(folder / trained("mnli")).meta()["source"]
+
+
+def test_the_reference_is_judged_by_the_main_metric(folder, call):
+    flags = "--data cola --data-dir glue --model lstm --min-count 1 --out runs/judged".split()
+    assert " Matthews of a bag of words" in call("train", *flags, *SMALL)
 
 
 # ---- metrics that are asked for -------------------------------------------------------------------------------------
@@ -491,6 +533,8 @@ def test_own_data_are_judged_by_what_chooses(folder, call, metric):
     usual = results(folder, "usual")["metrics"]
     assert list(usual) == ["accuracy", "macro_f1", "nll", "ece"]
     assert {name: found["metrics"][name] for name in usual} == usual
+    for runs in ((metric, "usual"), ("usual", metric)):
+        assert f"test {title(metric)} " in call("evaluate", *runs, "--quiet")
 
 
 # ---- Hugging Face's model -------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_numbers(text, value):
     assert scores.number("f:1", text) == value
 
 
-@pytest.mark.parametrize("text", ["", "much", "2,5", "nan", "inf", "1.2.3", "5 points"])
+@pytest.mark.parametrize("text", ["", "much", "2,5", "nan", "inf", "1.2.3", "1_5", "5 points"])
 def test_what_is_no_number_is_refused(text):
     with pytest.raises(InputError, match=rf"^f:1: score '{text}', expected a number$"):
         scores.number("f:1", text)

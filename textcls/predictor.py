@@ -12,6 +12,7 @@ from textcls.config import TrainConfig
 from textcls.data.corpus import identity
 from textcls.pretrained import backbone
 from textcls.report.compare import Result
+from textcls.report.text import title
 from textcls.runtime.device import choose_device, choose_precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
@@ -81,6 +82,6 @@ def reference(folder: pathlib.Path) -> list[str]:
     ours, theirs = Run(folder).splits(), Run(path.parent).splits()
     if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
         return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
-    accuracy = json.loads(path.read_text("utf-8"))["metrics"]["accuracy"]["value"]
-    what = "accuracy of a bag of words (TF-IDF) trained on the same documents"
-    return [f"{recipes.REFERENCE:<15} {accuracy:.4f} {what}: {path.parent}"]
+    metric, value = next(iter(json.loads(path.read_text("utf-8"))["metrics"].items()))
+    what = f"{title(metric)} of a bag of words (TF-IDF) trained on the same documents"
+    return [f"{recipes.REFERENCE:<15} {value['value']:.4f} {what}: {path.parent}"]

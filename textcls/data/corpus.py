@@ -16,13 +16,15 @@ class Documents:
 
     `ids[i]` (uint64) names the document by the pool it was read from, its place there and its text, so that two runs
     can tell whether one trained on what the other held out, even where two documents have the same text. `beside` are
-    further documents that are reported on with these, by what tells their metrics apart.
+    further documents that are reported on with these, by what tells their metrics apart; `remarks` what a reader of
+    results should know of these documents.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray
     ids: np.ndarray
     beside: dict[str, "Documents"] = dataclasses.field(default_factory=dict)
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -84,6 +84,8 @@ def read_split(
     rows, counts = [], {}
     for file in files:
         rows += progress(labelled_rows(source, folder / file, counts))
+    if not rows:
+        raise InputError(f"{' and '.join(str(folder / file) for file in files)}: no row with a label")
     for what, count in counts.items():
         left_out.append(f"{count} {what} row{'s' * (count > 1)} left out of {' and '.join(files)}")
     return encode(source, pool, rows)
@@ -104,8 +106,11 @@ def encode(source: Source, pool: str, rows: list[Row]) -> Documents | Scored:
 
 def read(name: str, path: str) -> Documents | Scored:
     """One labelled file of a corpus, in any of its published forms, to be evaluated on."""
-    source, file = CORPORA[name], pathlib.Path(path)
-    return read_split(source, "test", file.parent, (file.name,), [])
+    source, file, left_out = CORPORA[name], pathlib.Path(path), []
+    split = read_split(source, "test", file.parent, (file.name,), left_out)
+    if left_out:
+        split.remarks = left_out
+    return split
 
 
 def unlabelled(name: str, data_dir: str) -> dict[str, list[tuple[str, ...]]]:

@@ -45,7 +45,7 @@ def scored(pool: str, rows: Sequence[tuple[str, tuple[str, ...], float]]) -> Sco
 def number(where: str, text: str, low: float = -math.inf, high: float = math.inf) -> float:
     """The score that a field holds. Raises InputError for what is no finite number from `low` to `high`."""
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_5 as 15
     except ValueError:
         value = math.nan
     if math.isfinite(value) and low <= value <= high:

@@ -1,6 +1,7 @@
 """Runs of several corpora in one table: a row a model, a column a corpus, and the mean over the columns.
 
-The form of Table 5 in Huang et al. (2020, arXiv:2003.07000), and of GLUE: each corpus with its main metric x 100.
+The form of Table 5 in Huang et al. (2020, arXiv:2003.07000), and of GLUE: each corpus with its main metric x 100, of
+MNLI for matched and mismatched, each of which counts in the mean as in Table 1 of Devlin et al. (2019).
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from textcls.report.compare import Result, compare
 from textcls.report.text import number, table, title
 
+Score = tuple[str, str]  # a column: what its corpus is called, and a metric
 NO_SHARES = ("nll", "perplexity", "mse")  # what ends so is no share of something: not x 100, and in no average
 
 
@@ -48,33 +50,54 @@ def is_same_corpus(one: Entry, other: Entry) -> bool:
 
 
 def corpora_table(entries: Sequence[Entry]) -> str:
-    """A row a model, a column a corpus with its main metric, the average; which runs stand in a row; and where several
-    runs are of one corpus, what :func:`compare` says of them."""
+    """A row a model, a column a corpus with its main metric (two columns where that is measured on two sets), the
+    average; which runs stand in a row; what was tested on; and where several runs are of one corpus, what
+    :func:`compare` says of them."""
     by_corpus = columns(entries)
     names, heads = row_names(by_corpus), heads_of(by_corpus)
-    metrics = [main_metric(column) for column in by_corpus]
-    shares = [place for place, metric in enumerate(metrics) if not metric.endswith(NO_SHARES)]
-    cells: dict[str, dict[int, float]] = {}
+    scores = [(head, name) for head, column in zip(heads, by_corpus, strict=True) for name in main_metrics(column)]
+    shares = [score for score in scores if is_share(score)]
+    cells: dict[str, dict[Score, float]] = {}
     for entry in entries:
-        place = next(place for place, column in enumerate(by_corpus) if entry in column)
-        cells.setdefault(names[entry.run], {})[place] = entry.result.summary["metrics"][metrics[place]]["value"]
-    scored = [f"{head} {title(metric)}" for head, metric in zip(heads, metrics, strict=True)]
-    rows = [["", *scored, "average"]]
+        head = next(head for head, column in zip(heads, by_corpus, strict=True) if entry in column)
+        metrics = entry.result.summary["metrics"]
+        values = {(head, name): value["value"] for name, value in metrics.items() if (head, name) in scores}
+        cells.setdefault(names[entry.run], {}).update(values)
+    rows = [["", *(f"{head} {title(metric)}" for head, metric in scores), "average"]]
     for name, values in cells.items():
-        shown = [cell(values.get(place), place in shares) for place in range(len(by_corpus))]
-        rows.append([name, *shown, average(values, shares)])
+        rows.append([name, *(cell(values.get(score), is_share(score)) for score in scores), average(values, shares)])
     rows = rows if len(shares) > 1 else [row[:-1] for row in rows]
-    lines = [table(rows), "", note(heads, metrics, shares)]
+    lines = [table(rows), "", note(scores, shares)]
     lines += [f"{name}: {', '.join(dict.fromkeys(e.run for e in entries if names[e.run] == name))}" for name in cells]
+    for head, column in zip(heads, by_corpus, strict=True):
+        lines += [f"{head}: {sentence}" for sentence in tested_on(column)]
     for head, column in zip(heads, by_corpus, strict=True):
         sentences = compare([entry.result for entry in column]) if len(column) > 1 else []
         lines += ["", f"{head}:", *sentences] if sentences else []
     return "\n".join(lines)
 
 
-def main_metric(column: Sequence[Entry]) -> str:
-    """The one that a task names first."""
-    return next(iter(column[0].result.summary["metrics"]))
+def main_metrics(column: Sequence[Entry]) -> list[str]:
+    """The one that a task names first, of those that all runs of the column have; and the same on documents beside
+    these, such as accuracy_mm."""
+    first, *others = (entry.result.summary["metrics"] for entry in column)
+    names = [name for name in first if all(name in other for other in others)]
+    return [names[0], *(name for name in names if name.startswith(f"{names[0]}_"))]
+
+
+def is_share(score: Score) -> bool:
+    return not score[1].endswith(NO_SHARES)
+
+
+def tested_on(column: Sequence[Entry]) -> list[str]:
+    """What the results of a corpus say of their data: how it was split, on what the epoch was chosen. With the runs
+    where these differ."""
+    runs: dict[str, list[str]] = {}
+    for entry in column:
+        runs.setdefault(entry.result.summary["data"], []).append(entry.run)
+    if len(runs) == 1:
+        return list(runs)
+    return [f"{data}: {', '.join(dict.fromkeys(names))}" for data, names in runs.items()]
 
 
 def cell(value: float | None, is_share: bool) -> str:
@@ -83,19 +106,18 @@ def cell(value: float | None, is_share: bool) -> str:
     return f"{100 * value:.1f}" if is_share else number(value)
 
 
-def average(values: dict[int, float], shares: Sequence[int]) -> str:
+def average(values: dict[Score, float], shares: Sequence[Score]) -> str:
     """Of the columns that hold shares, each counted once; blank where there are none, or the model lacks one."""
-    if not shares or any(place not in values for place in shares):
+    if not shares or any(score not in values for score in shares):
         return ""
-    return cell(sum(values[place] for place in shares) / len(shares), True)
+    return cell(sum(values[score] for score in shares) / len(shares), True)
 
 
-def note(heads: Sequence[str], metrics: Sequence[str], shares: Sequence[int]) -> str:
+def note(scores: Sequence[Score], shares: Sequence[Score]) -> str:
     """How to read the numbers."""
     if not shares:
         return "no average: these are no shares"
-    others = [f"{head} ({title(metric)})" for place, (head, metric) in enumerate(zip(heads, metrics, strict=True))
-              if place not in shares]  # fmt: skip
+    others = [f"{head} ({title(metric)})" for head, metric in scores if not is_share((head, metric))]
     without = f" but {', '.join(others)}" if others else ""
     return f"x 100{without}; the average is the mean of the columns{without}" if len(shares) > 1 else f"x 100{without}"
 

@@ -105,11 +105,12 @@ def side_by_side(results: Sequence[dict]) -> str:
     names = list(dict.fromkeys(name for result in results for name in result["properties"]))
     rows = [["", *(result["run"] for result in results)]]
     rows += [[name, *(str(result["properties"].get(name, "")) for result in results)] for name in names]
-    for name in results[0]["metrics"]:
-        values = [Interval(**result["metrics"][name]) for result in results]
-        rows.append([f"test {title(name)}", *(number(value.value) for value in values)])
-        if values[0].low is not None:
-            rows.append(["  95 % interval", *(f"{number(v.low)} to {number(v.high)}" for v in values)])
+    for name in dict.fromkeys(name for result in results for name in result["metrics"]):
+        found = [result["metrics"].get(name) for result in results]  # what one run was selected by, others may lack
+        values = [Interval(**value) if value else None for value in found]
+        rows.append([f"test {title(name)}", *(number(v.value) if v else "" for v in values)])
+        if any(v and v.low is not None for v in values):
+            rows.append(["  95 % interval", *(f"{number(v.low)} to {number(v.high)}" if v else "" for v in values)])
     rows.append([f"test {results[0]['unit']}/s", *(f"{r['documents_per_s']:.0f} on {r['device']}" for r in results)])
     lines = [f"test data: {name}" for name in dict.fromkeys(result["data"] for result in results)]
     if len(lines) > 1:

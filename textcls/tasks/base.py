@@ -193,8 +193,9 @@ def stored(name: str, identity: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def digest(splits: dict[str, np.ndarray]) -> str:
-    """Of all items with their answers, whichever split a seed has put them into."""
-    items = [np.stack([ids, splits.get(f"{name}-answers", ids)], 1) for name, ids in splits.items() if "-" not in name]
+    """Of all items with their answers, whichever split a seed has put them into, and of what is beside them."""
+    named = {name.removesuffix("-ids"): ids for name, ids in splits.items() if not name.endswith("-answers")}
+    items = [np.stack([ids, splits.get(f"{name}-answers", ids)], 1) for name, ids in named.items()]
     items = np.concatenate(items)
     return fingerprint(items[np.lexsort(items.T)].tobytes().hex()).hex()
 

@@ -153,6 +153,7 @@ def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
         "confused": [[labels[true], labels[guess], count] for true, guess, count in scores.confused()],
         "documents_per_s": len(split) / seconds,
     }
+    summary |= {"remarks": split.remarks} if split.remarks else {}
     return Result(summary, Correct(scores.correct))
 
 

@@ -163,12 +163,15 @@ def window_starts(length: int, room: int, stride: int) -> list[int]:
 def most_context(length: int, starts: Sequence[int], room: int) -> np.ndarray:
     """For each of the P pieces of a passage the number of the window in which it has most context: the fewer of the
     pieces to its left and to its right, and a hundredth of the window's length; the first of equals. (P,) int64."""
-    first = np.asarray(starts)[:, None]
-    sizes = np.minimum(first + room, length) - first  # (windows, 1)
-    left = np.arange(length) - first  # (windows, P)
-    right = sizes - 1 - left
-    context = np.minimum(left, right) + EDGE * sizes
-    return np.where((left >= 0) & (right >= 0), context, -np.inf).argmax(0)
+    richest, most = np.zeros(length, np.int64), np.full(length, -np.inf)
+    for k, start in enumerate(starts):
+        window = slice(start, start + room)
+        size = len(most[window])
+        left = np.arange(size)
+        context = np.minimum(left, size - 1 - left) + EDGE * size
+        more = context > most[window]
+        richest[window][more], most[window][more] = k, context[more]
+    return richest
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
