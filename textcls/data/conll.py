@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textcls.data.corpus import Corpus, check_share, identify
+from textcls.data.corpus import Corpus, draw, identify
 from textcls.data.decoding import BLANKS, UTF8, decoded_lines, is_blank
 from textcls.metrics.entities import spans
 from textcls.runtime.errors import InputError
@@ -66,7 +66,7 @@ def load(
     splits = {name: encode(name, part, labels) for name, part in rows.items()}
     for name, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
-            splits["train"], splits[name] = hold_out(splits["train"], share, seed, name)
+            splits["train"], splits[name] = draw(splits["train"], share, seed, name, "train sentence")
     name = files["train"].name
     converted = "" if scheme == "BIO" else f" in {scheme}, converted to BIO"
     description, facts = f"{name}: {len(labels) // 2} types of entities{converted}", {"scheme": scheme}
@@ -274,13 +274,3 @@ def encode(pool: str, rows: list[tuple[str, list[str], list[str]]], labels: list
     tags = [np.array([numbers[tag] for tag in to_bio(tags)], np.int64) for _, _, tags in rows]
     words = [words for _, words, _ in rows]
     return Sentences(words, tags, identify(pool, words))
-
-
-def hold_out(pool: Sentences, share: float, seed: int, name: str = "dev") -> tuple[Sentences, Sentences]:
-    """(train, dev): `share` of the sentences, drawn by `seed`, goes to dev. `name`: dev, or test."""
-    check_share(share, name)
-    count = round(share * len(pool))
-    if not 0 < count < len(pool):
-        raise InputError(f"--{name} {share:g} of {len(pool)} sentences leaves no {name} or no train sentence")
-    order = np.random.default_rng(seed).permutation(len(pool))
-    return pool.take(np.sort(order[count:])), pool.take(np.sort(order[:count]))

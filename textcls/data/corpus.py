@@ -92,6 +92,17 @@ def check_share(share: str | float | None, name: str = "dev") -> None:
         raise InputError(f"--{name} {share:g}: a share must lie between 0 and 1")
 
 
+def draw(pool: Any, share: float, seed: int, name: str, what: str) -> tuple[Any, Any]:
+    """(train, dev): `share` of the items, drawn by `seed`, goes to dev; both keep the order of the pool. `name`: dev,
+    or test; `what` errors call an item that is left to train on."""
+    check_share(share, name)
+    count, unit = round(share * len(pool)), what.split()[-1]
+    if not 0 < count < len(pool):
+        raise InputError(f"--{name} {share:g} of {len(pool)} {unit}s leaves no {name} or no {what}")
+    order = np.random.default_rng(seed).permutation(len(pool))
+    return pool.take(np.sort(order[count:])), pool.take(np.sort(order[:count]))
+
+
 def split_dev(pool: Documents, share: float, seed: int, name: str = "dev") -> tuple[Documents, Documents]:
     """(train, dev): `share` of every class goes to dev, a pure function of (pool, seed). `name`: dev, or test.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from textcls.data import tabular
-from textcls.data.corpus import Corpus, check_share, identify
+from textcls.data.corpus import Corpus, draw, identify
 from textcls.data.decoding import UTF8
 from textcls.runtime.errors import InputError
 
@@ -84,10 +84,4 @@ def corpus(name: str, description: str, train: Scored, dev: Scored, test: Scored
 
 
 def hold_out(pool: Scored, share: float, seed: int, name: str = "dev") -> tuple[Scored, Scored]:
-    """(train, dev): `share` of the documents, drawn by `seed`, goes to dev. Both keep the order of the pool."""
-    check_share(share, name)
-    count = round(share * len(pool))
-    if not 0 < count < len(pool):
-        raise InputError(f"--{name} {share:g} of {len(pool)} documents leaves no {name} or no training document")
-    order = np.random.default_rng(seed).permutation(len(pool))
-    return pool.take(np.sort(order[count:])), pool.take(np.sort(order[:count]))
+    return draw(pool, share, seed, name, "training document")

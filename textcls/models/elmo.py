@@ -19,7 +19,7 @@ CHARACTERS = 262
 LAYERS = ("mix", "average", "concatenate", "top")
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
-Carry = tuple[State, ...]  # of each layer
+Carry = tuple[State, ...]  # of each layer, (directions, B, …)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from textcls.models.dropout import Dropout
-from textcls.models.elmo import BiLM, ElmoConfig
+from textcls.models.elmo import BiLM, Carry, ElmoConfig
 from textcls.models.lstm import lstm_precision
 from textcls.models.recurrent import WordDims
 
-Carry = tuple[tuple[torch.Tensor, torch.Tensor], ...]  # (h, c) of each layer, (1 or D, B, …) both
 Losses = tuple[dict[str, torch.Tensor], Carry]
 
 

@@ -77,9 +77,7 @@ def words_of(config: TrainConfig, vocabulary: Vocabulary | Words) -> Backbone:
 
 def elmo_of(config: TrainConfig) -> Backbone:
     """The biLM of `--elmo`, which reads any word."""
-    if config.elmo is None:
-        raise InputError(f"--model {config.model} reads a biLM: say with --elmo where it is")
-    folder = elmo.find_elmo(config.elmo)
+    folder = elmo_folder(config)
     bilm = elmo.read_elmo(folder)
     source = {
         "kind": "elmo",
@@ -111,9 +109,13 @@ def bilm_dims(config: TrainConfig, vocab_size: int) -> ElmoConfig:
 
 def elmo_dims(config: TrainConfig) -> ElmoConfig:
     """The shape of the biLM of --elmo, for which its weights need not be there."""
+    return elmo.read_options(elmo.options_of(elmo_folder(config)))
+
+
+def elmo_folder(config: TrainConfig) -> pathlib.Path:
     if config.elmo is None:
         raise InputError(f"--model {config.model} reads a biLM: say with --elmo where it is")
-    return elmo.read_options(elmo.options_of(elmo.find_elmo(config.elmo)))
+    return elmo.find_elmo(config.elmo)
 
 
 def shape_in_words(dims: ElmoConfig) -> str:
@@ -252,25 +254,26 @@ def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
 def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None] | None = None) -> Backbone:
     """The frozen backbone of a run, from where it was or from where `places` says that its kind is; its digest must
     be the one noted."""
-    override = (places or {}).get(source.get("kind", "bert"))
+    kind = source.get("kind", "bert")
+    override = (places or {}).get(kind)
     folder = pathlib.Path(override) if override else run_folder / source["path"]
-    if override and source.get("kind") == "elmo":
+    if override and kind == "elmo":
         folder = elmo.find_elmo(override)
     if source["name"] == "nano" and not override and source["path"] != "backbone":
         folder = NANO  # wherever this installation has it
     if not folder.is_dir():
         raise InputError(
             f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
-            f"say where it is with --{source.get('kind', 'bert')} FOLDER"
+            f"say where it is with --{kind} FOLDER"
         )
-    weights = elmo.weights_of(folder) if source.get("kind") == "elmo" else weights_file(folder)
+    weights = elmo.weights_of(folder) if kind == "elmo" else weights_file(folder)
     digest = weights_sha256(weights)
     if digest != source["sha256"]:
         raise InputError(
             f"{weights}: sha256 {digest[:16]}… is not that of the backbone this run was trained on "
             f"({source['sha256'][:16]}…)"
         )
-    if source.get("kind") == "elmo":
+    if kind == "elmo":
         bilm = elmo.read_elmo(folder)
         return Backbone(bilm.config, None, source, source["name"], elmo=bilm)
     bert, _ = read_bert(folder)

@@ -110,60 +110,43 @@ def publish_bilm(model: BiLanguageModel, c: TrainConfig, dims: ElmoConfig, vocab
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
-OVER_ELMO = {"lr": 1e-3, "epochs": 5, "dropout": 0.5, "encoder": "frozen", "encoder_lr": 1e-4, "elmo_layers": "mix",
+OVER_ELMO = {"dropout": 0.5, "encoder": "frozen", "encoder_lr": 1e-4, "elmo_layers": "mix",
              "mix_norm": False, "mix_l2": 0.0, "elmo": None}  # fmt: skip
 
 CLASSIFIER = {"lr": 3e-3, "epochs": 12, "dropout": 0.3, "hidden": 64, "layers": 1, "pooling": "attention",
               "tokens": "words"}  # fmt: skip
 
+OVER = {
+    "input": "characters",
+    "dims": elmo_dims,
+    "vocabulary": Characters,
+    "build": elmo_bilstm,
+    "blocks": elmo_bilstm_blocks,
+    "encoder": "encoder.source.bilm",
+    "source": "encoder.source",
+    "share": share_bilm,
+    "frozen": encoder_is_frozen,
+    "amp": "off",
+    "describe": layers_of,
+    "about": {"sequence modelling": "BiLSTM", "pooling": "{pooling}"},
+    "defaults": OVER_ELMO | CLASSIFIER,
+    "nano": {},
+}
+
 ROWS = {
-    ("elmo-lstm", "classification"): {
-        "input": "characters",
-        "dims": elmo_dims,
-        "vocabulary": Characters,
+    ("elmo-lstm", "classification"): OVER
+    | {
         "build": elmo_lstm,
         "blocks": elmo_lstm_blocks,
-        "encoder": "encoder.source.bilm",
-        "source": "encoder.source",
-        "share": share_bilm,
-        "frozen": encoder_is_frozen,
-        "amp": "off",
-        "describe": layers_of,
         "about": {"sequence modelling": "LSTM", "pooling": "{pooling}"},
-        "defaults": OVER_ELMO | CLASSIFIER,
-        "nano": {},
     },
-    ("elmo-bilstm", "classification"): {
-        "input": "characters",
-        "dims": elmo_dims,
-        "vocabulary": Characters,
-        "build": elmo_bilstm,
-        "blocks": elmo_bilstm_blocks,
-        "encoder": "encoder.source.bilm",
-        "source": "encoder.source",
-        "share": share_bilm,
-        "frozen": encoder_is_frozen,
-        "amp": "off",
-        "describe": layers_of,
-        "about": {"sequence modelling": "BiLSTM", "pooling": "{pooling}"},
-        "defaults": OVER_ELMO | CLASSIFIER,
-        "nano": {},
-    },
-    ("elmo-bilstm", "tagging"): {
-        "input": "characters",
-        "dims": elmo_dims,
-        "vocabulary": Characters,
+    ("elmo-bilstm", "classification"): OVER,
+    ("elmo-bilstm", "tagging"): OVER
+    | {
         "build": elmo_bilstm_tagger,
         "blocks": elmo_bilstm_tagger_blocks,
-        "encoder": "encoder.source.bilm",
-        "source": "encoder.source",
-        "share": share_bilm,
-        "frozen": encoder_is_frozen,
-        "amp": "off",
-        "describe": layers_of,
         "about": {"sequence modelling": "BiLSTM", "pooling": "none"},
         "defaults": OVER_ELMO | {"lr": 3e-3, "epochs": 20, "hidden": 200, "layers": 1},
-        "nano": {},
     },
     ("elmo", "lm"): {
         "input": "characters",

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -15,8 +16,10 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
 from textcls.data.decoding import UTF8, decode
+from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, say_pooler
+from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -122,6 +125,15 @@ def test_description(config: TrainConfig, data: str) -> str:
 
 def parameter_counts(meta: dict) -> dict[str, str]:
     return {f"parameters {kind}": f"{meta['parameters'][kind]:,}" for kind in ("total", "trainable")}
+
+
+def scored(predictor: Predictor, split: Any, quiet: bool) -> Result:
+    """What the `scores` of a predictor say of a split, without intervals."""
+    start = time.perf_counter()
+    values = predictor.scores(split, quiet)
+    seconds = time.perf_counter() - start
+    metrics = {name: vars(Interval(value)) for name, value in values.items()}
+    return Result({"metrics": metrics, "documents_per_s": len(split) / seconds})
 
 
 # ---- before training ------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Dimensions: N documents, C outputs of the model (classes, or one score).
 import contextlib
 import hashlib
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 

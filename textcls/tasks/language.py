@@ -4,7 +4,6 @@ Dimensions: B streams of text, T words of a window, V vocabulary, N words.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, check_share
 from textcls.data.plain import Lines
-from textcls.metrics.statistics import Interval
 from textcls.models.language_model import detached
 from textcls.pretrained.backbone import Backbone, for_bilm, words_of
 from textcls.report.compare import Result
@@ -166,11 +164,7 @@ def stream_losses(model, batches: Streams, device: torch.device, precision: Prec
 
 
 def result(predictor: "Predictor", split: Text | SpelledText, quiet: bool) -> Result:
-    start = time.perf_counter()
-    values = predictor.scores(split, quiet)
-    seconds = time.perf_counter() - start
-    metrics = {name: vars(Interval(value)) for name, value in values.items()}
-    return Result({"metrics": metrics, "documents_per_s": len(split) / seconds})
+    return base.scored(predictor, split, quiet)
 
 
 def chance(corpus: Corpus) -> dict:

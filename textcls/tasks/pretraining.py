@@ -6,7 +6,6 @@ Dimensions: B pairs of a batch, M masked tokens, V vocabulary.
 import itertools
 import os
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +17,6 @@ from textcls.data import shards
 from textcls.data.corpus import Corpus
 from textcls.data.plain import Lines
 from textcls.data.shards import Passages
-from textcls.metrics.statistics import Interval
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.pretrained import bert, hub
@@ -145,11 +143,7 @@ def pair_scores(model, batches: PairBatches, device: torch.device, precision: Pr
 
 
 def result(predictor: "Predictor", split: Passages, quiet: bool) -> Result:
-    start = time.perf_counter()
-    values = predictor.scores(split, quiet)
-    seconds = time.perf_counter() - start
-    metrics = {name: vars(Interval(value)) for name, value in values.items()}
-    return Result({"metrics": metrics, "documents_per_s": len(split) / seconds})
+    return base.scored(predictor, split, quiet)
 
 
 def chance(corpus: Corpus) -> dict:

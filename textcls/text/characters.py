@@ -4,7 +4,6 @@ Dimensions: U distinct words, K characters of a word.
 """
 
 import itertools
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from textcls.models.elmo import SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
-from textcls.runtime.errors import InputError
 from textcls.text.pieces import Pieces
 from textcls.text.vocabulary import WORD, Saved, printable
 
@@ -28,6 +26,7 @@ class Characters(Saved):
     """How texts are divided into words, and how many characters of a word are read. Words keep their case."""
 
     pad = PADDING
+    whose = " of a model that reads characters"
     begin, end = (), ()  # BiLM adds sentence begin and end itself
 
     def __init__(self, tokenizer: Tokenizer):
@@ -40,14 +39,6 @@ class Characters(Saved):
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
         tokenizer.enable_padding(length=word_length)
         return cls(tokenizer)
-
-    @classmethod
-    def from_folder(cls, folder: pathlib.Path) -> "Characters":
-        path = folder / "tokenizer.json"
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(f"{path}: not a tokenizer file of a model that reads characters ({error})") from None
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
         """The words of each text as rows of the `spelling` that comes with them."""

@@ -27,9 +27,19 @@ UNBROKEN = r"[^ \t]+"  # whatever stands between blanks and tabs, a no-break spa
 
 
 class Saved:
-    """What every tokeniser of the `tokenizers` library has: a size, a digest, and a file in a run folder."""
+    """What every tokeniser of the `tokenizers` library has: a size, a digest, and a file in a run folder. `whose`: what
+    errors say of the model that it is for."""
 
     tokenizer: Tokenizer
+    whose = ""
+
+    @classmethod
+    def from_folder(cls, folder: pathlib.Path) -> "Saved":
+        path = folder / "tokenizer.json"
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(f"{path}: not a tokenizer file{cls.whose} ({error})") from None
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
@@ -215,14 +225,6 @@ class Words(Saved):
             tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
         learn_words(tokenizer, lines, ("<unk>", "<eos>"), vocab_size, 0)
         return cls(tokenizer)
-
-    @classmethod
-    def from_folder(cls, folder: pathlib.Path) -> "Words":
-        path = folder / "tokenizer.json"
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(f"{path}: not a tokenizer file ({error})") from None
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
         """All words as one array, int32, each line ended by <eos>."""
