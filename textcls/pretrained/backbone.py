@@ -29,7 +29,7 @@ DIMS = {  # published ones that can be planned for without their files
     "bert-large-cased": BertConfig(vocab_size=28996, **LARGE),
 }
 
-# A biLM of one's own, where no options say another shape: trained on 14 million words in an hour of one core.
+# A biLM of one's own, where no options say another shape: one core reads 14 million words an hour (docs/elmo.md).
 SMALL = ElmoConfig(filters=((1, 32), (2, 32), (3, 64), (4, 128)), projection=128, cells=512)
 
 
