@@ -21,7 +21,8 @@ import torch
 
 import textcls
 from textcls import predictor, recipes, sweep
-from textcls.config import TrainConfig, parser
+from textcls.arguments import parser
+from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus
 from textcls.ledger import history, tables
 from textcls.ledger.cluster import Cluster

@@ -20,7 +20,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import train as script
 from textcls import recipes
-from textcls.config import TrainConfig, parser
+from textcls.arguments import parser
+from textcls.config import TrainConfig
 from textcls.tasks.classification import load
 
 STRENGTHS = (1, 10, 100)  # scikit-learn's C

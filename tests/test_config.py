@@ -7,7 +7,8 @@ import pytest
 import train
 from tests.conftest import make_rows, write_csv
 from textcls import recipes
-from textcls.config import COMMAND, EITHER, OPTIONS, RUN, TrainConfig, check_bounds, flag, parser
+from textcls.arguments import parser
+from textcls.config import COMMAND, EITHER, OPTIONS, RUN, TrainConfig, check_bounds, flag
 from textcls.models.heads import POOLINGS
 from textcls.recipes.command import settings
 from textcls.runtime.errors import InputError

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from textcls.config import parser
+from textcls.arguments import parser
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ("data", "elmo", "glue", "results", "memory", "distributed", "pretraining", "spans", "speed")

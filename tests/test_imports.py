@@ -16,7 +16,7 @@ SCRIPTS = ("train", "evaluate", "ensemble")
 LADDER = [
     {"runtime"},
     {"models", "metrics", "config"},
-    {"text"},
+    {"text", "arguments"},
     {"data", "pretrained"},
     {"training", "report"},
     {"ledger", "tasks", "sweep"},
@@ -33,7 +33,7 @@ ONLY = {
     "report": {"report", "metrics", "collections", "dataclasses", "itertools", "typing"},
 }
 NEVER = {"training": {"models", "tasks", "ledger"}}
-FILES = {"__init__", "config", "predictor", "sweep", "export"}  # that stand in textcls/ itself
+FILES = {"__init__", "arguments", "config", "predictor", "sweep", "export"}  # that stand in textcls/ itself
 DEPENDENCIES = {"numpy", "tokenizers", "torch", "tqdm"}
 LAZY = {"huggingface_hub", "h5py"}  # slow to import, and an optional extra: only where they are used
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
