@@ -68,7 +68,7 @@ def make(arguments) -> list:
             stride=arguments.stride, amp=arguments.amp, quiet=True,
         )
     )  # fmt: skip
-    split = squad.read(pathlib.Path(arguments.data), COLUMNS)
+    split = squad.read(arguments.data, COLUMNS)
     count = arguments.questions or len(split) // 20
     chosen = np.random.default_rng(0).permutation(len(split))[:count]
     pairs = [(split.questions[i].strip(), split.contexts[i]) for i in chosen]

@@ -17,6 +17,7 @@ from textcls.data import scores
 from textcls.data.corpus import Corpus
 from textcls.metrics.regression import Fit, Predicted, Ranked, correlation, intervals
 from textcls.metrics.statistics import RESAMPLES
+from textcls.models.heads import output_layer
 from textcls.runtime.errors import InputError
 from textcls.tasks import regression
 from textcls.tasks.regression import squared_error
@@ -389,3 +390,16 @@ def test_no_row_has_a_setting_that_the_task_lacks():
         if task == "regression":
             config = recipes.complete(TrainConfig(model=model, task=task, train="x.csv", bert=bert))
             assert config.label_smoothing is None and config.select == "spearman"
+
+
+def test_a_score_is_not_rounded_by_autocast():
+    """bf16 has three digits: of scores from 0 to 5 many would be equal, and ties are half the order."""
+    x = torch.randn(64, 16)
+    layer = output_layer(16, 1)
+    torch.nn.init.constant_(layer.bias, 3.0)
+    exact = x @ layer.weight[0] + 3.0
+    with torch.autocast("cpu", torch.bfloat16):
+        score = layer(x)[:, 0]
+        assert output_layer(16, 2)(x).dtype == torch.bfloat16
+    assert score.dtype == torch.float32 and torch.allclose(score, exact, atol=1e-5, rtol=0)
+    assert len(exact.bfloat16().unique()) < len(score.unique()) == 64

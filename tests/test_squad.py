@@ -26,7 +26,7 @@ def written(tmp_path):
     def write(content, name: str = "x.json") -> squad.Questions:
         path = tmp_path / name
         path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
-        return read(path, COLUMNS)
+        return read(str(path), COLUMNS)
 
     return write
 
@@ -99,7 +99,41 @@ def test_the_columns_that_may_be_absent(written):
 
 def test_other_names_of_columns(tmp_path):
     (tmp_path / "x.tsv").write_text("q\tpassage\tspan\tspan_start\nWho?\tsun sun\tsun\t4\n", "utf-8")
-    assert read(tmp_path / "x.tsv", ("q", "passage", "span")).golds == [[Gold("sun", 4)]]
+    assert read(str(tmp_path / "x.tsv"), ("q", "passage", "span")).golds == [[Gold("sun", 4)]]
+
+
+def test_several_files_are_as_one(tmp_path):
+    """Ids of rows without one are counted on, so that they stay unique; what results call the questions is the same."""
+    rows = [f"{{\"question\": \"{i}?\", \"context\": \"sun {i}\", \"answer\": \"sun\"}}" for i in range(5)]
+    for name, part in (("all", rows), ("a", rows[:2]), ("b", rows[2:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part), "utf-8")
+    whole, parts = read(str(tmp_path / "all.jsonl"), COLUMNS), read(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl", COLUMNS)
+    assert parts.names == whole.names == ["1", "2", "3", "4", "5"] and parts.questions == whole.questions
+    assert np.array_equal(parts.ids, whole.ids)
+    corpus = squad.load(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl", str(tmp_path / "all.jsonl"), None, COLUMNS, 1)
+    assert len(corpus.train) == 5 and corpus.name == "a.jsonl,b.jsonl" and corpus.description.startswith("a.jsonl,b.")
+    with pytest.raises(InputError, match=r"b.jsonl:1: the id '1' is that of .*a.jsonl:1 too"):
+        for name in "ab":
+            row = json.loads(rows[0]) | {"id": "1"}
+            (tmp_path / f"{name}.jsonl").write_text(json.dumps(row), "utf-8")
+        read(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl", COLUMNS)
+    (tmp_path / "x,y.jsonl").write_text(rows[0], "utf-8")
+    assert len(read(str(tmp_path / "x,y.jsonl"), COLUMNS)) == 1
+
+
+@pytest.mark.parametrize("ids", [("7", ""), ("", "7"), ("7", " ")])
+def test_an_id_in_some_rows_only(written, ids):
+    """A row's number in place of a missing id could be the id of another row."""
+    rows = [f"{name},Who {name}?,ada,ada" for name in ids]
+    message = "x.csv:3: an id, unlike" if ids[1] == "7" else "x.csv:3: no id, unlike"
+    with pytest.raises(InputError, match=message):
+        written("\n".join(["id,question,context,answer", *rows]), "x.csv")
+
+
+def test_a_column_that_is_called_id_and_read_as_something_else(tmp_path):
+    (tmp_path / "x.csv").write_text("id,title,answer\nWho?,ada,ada\nWho?,ada ran,ada\n", "utf-8")
+    split = read(str(tmp_path / "x.csv"), ("id", "title", "answer"))
+    assert split.names == ["1", "2"] and split.titles == ["", ""] and split.questions == ["Who?", "Who?"]
 
 
 def test_contexts_are_held_out_whole(written):
@@ -183,13 +217,13 @@ def test_tables_that_do_not_fit_are_refused(written, name, text, message):
 
 def test_other_refusals(tmp_path):
     with pytest.raises(InputError, match="none.json: no such file"):
-        read(tmp_path / "none.json", COLUMNS)
+        read(str(tmp_path / "none.json"), COLUMNS)
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(InputError, match="folder.json: a folder"):
-        read(tmp_path / "folder.json", COLUMNS)
+        read(str(tmp_path / "folder.json"), COLUMNS)
     (tmp_path / "x.csv").write_text("Who?,ada,ada\n", "utf-8")
     with pytest.raises(InputError, match="--text-column 1,2: give names of columns, not positions"):
-        read(tmp_path / "x.csv", ("1", "2", "3"))
+        read(str(tmp_path / "x.csv"), ("1", "2", "3"))
 
 
 def test_ids_name_question_and_context(written):

@@ -10,6 +10,7 @@ import pytest
 import train
 from tests.conftest import equal, make_rows, stop_after, without_clock, write_csv
 from textcls import sweep
+from textcls.report import search
 from textcls.runtime.errors import InputError
 from textcls.training.run import Run
 
@@ -337,3 +338,14 @@ def test_without_a_test_split_the_rate_is_selected_all_the_same(folder, call):
     assert found["selected"] in (0.01, 0.03) and found["test"] is None
     command = f"python evaluate.py untested/lr-{found['selected']}/seed-1 --test FILE"
     assert command in text and "selected" in text
+
+
+def test_one_run_has_no_deviation():
+    """± 0 would say that runs do not scatter."""
+    record = {"run": "r", "test": {"accuracy": 0.5}, "collapsed": False, "diverged": False}
+    text = search.seeds_table([record], sweep.spreads([record]))
+    assert "1 run " in text and "±" not in text
+    two = [record, record | {"test": {"accuracy": 0.7}, "collapsed": True}]
+    lines = search.seeds_table(two, sweep.spreads(two)).splitlines()
+    assert lines[-2].split() == ["mean", "±", "sd", "0.6000", "±", "0.1414", "2", "runs"]
+    assert lines[-1].split() == ["without", "the", "collapsed", "0.5000", "1", "run"]

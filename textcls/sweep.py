@@ -258,17 +258,17 @@ def collapsed(result: dict) -> bool:
 
 
 def spreads(tested: list[dict]) -> dict[str, dict]:
-    """Mean and standard deviation on test (of a sample, n - 1 in the denominator; 0 for one run) of the records of all
-    runs and, where some collapsed, of the others."""
-    groups = {"mean ± sd": tested, "without the collapsed": [one for one in tested if not one["collapsed"]]}
+    """Mean and standard deviation on test (of a sample, n - 1 in the denominator; None for one run) of the records of
+    all runs and, where some collapsed, of the others."""
+    groups = {search.MEAN: tested, "without the collapsed": [one for one in tested if not one["collapsed"]]}
     if len(groups["without the collapsed"]) in (0, len(tested)):
         del groups["without the collapsed"]
     found = {}
     for what, group in groups.items():
         values = np.array([list(one["test"].values()) for one in group])
-        sd = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-        of_metric = [dict(zip(group[0]["test"], part.tolist(), strict=True)) for part in (values.mean(0), sd)]
-        found[what] = {"runs": len(group), "mean": of_metric[0], "sd": of_metric[1]}
+        mean = dict(zip(group[0]["test"], values.mean(0).tolist(), strict=True))
+        sd = dict(zip(mean, values.std(0, ddof=1).tolist(), strict=True)) if len(group) > 1 else None
+        found[what] = {"runs": len(group), "mean": mean, "sd": sd}
     return found
 
 
@@ -284,8 +284,8 @@ def of_seeds(runs: list[Member], records: list[dict]) -> list[str]:
         {
             "runs": [one["run"] for one in tested],
             "collapsed": [one["collapsed"] for one in tested],
-            "mean": found["mean ± sd"]["mean"],
-            "sd": found["mean ± sd"]["sd"],
+            "mean": found[search.MEAN]["mean"],
+            "sd": found[search.MEAN]["sd"],
         },
     )
     return [search.seeds_table(tested, found)]
@@ -308,11 +308,9 @@ def of_search(runs: list[Member], records: list[dict], select: str) -> list[str]
     best = best_rate(rates, select)
     own = [one for one in records if one["lr"] == best]
     found = spreads([one for one in own if one["test"]]) if any(one["test"] for one in own) else {}
-    if len(own) == 1:
-        found = {what: values | {"sd": None} for what, values in found.items()}
     path = runs[0].folder.parent.parent / "search.json"
     facts = {"select": select, "runs": records, "rates": rates, "selected": best}
-    write_json(path, facts | {"test": found.get("mean ± sd"), "without_collapsed": found.get("without the collapsed")})
+    write_json(path, facts | {"test": found.get(search.MEAN), "without_collapsed": found.get("without the collapsed")})
     if best is None:
         raise InputError(f"at every learning rate a run diverged: {path}; try smaller ones")
     tables = [search.runs_table(records, select), search.rates_table(rates, select, best)]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from textcls.data.decoding import UTF8, decode
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import paths_of
 
 OPEN = {".xz": lzma.open, ".gz": gzip.open}
 
@@ -26,7 +27,7 @@ class Lines:
 
 
 def paths(names: str) -> list[pathlib.Path]:
-    files = [pathlib.Path(name) for name in names.split(",")]
+    files = paths_of(names)
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: {'a folder, and no text file' if path.is_dir() else 'no such file'}")

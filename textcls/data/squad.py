@@ -10,6 +10,7 @@ where a table has none, the answer must occur once. Only strings and places of c
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from textcls.data.decoding import UTF8, decoded_lines
 from textcls.data.objects import json_lines, parsed, values_of
 from textcls.data.tables import by_position, read_table
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import paths_of
 
 FORMATS = (".json", ".jsonl", ".csv", ".tsv")
 Lines = Callable[[], Iterator[str]]
@@ -81,13 +83,11 @@ class Row(NamedTuple):
 def load(
     train: str, dev: str | float, test: str | float | None, columns: Sequence[str], seed: int, encoding: str = UTF8
 ) -> Corpus:
-    """`dev` and `test` are files, or shares of the training questions to hold out, test first. `columns`: question,
-    context and answer of a table."""
+    """`train` is a file, or several with commas between; so are `dev` and `test`, or else shares of the training
+    questions to hold out, test first. `columns`: question, context and answer of a table."""
     given = {"train": train, "dev": dev, "test": test}
-    splits = {
-        name: read(pathlib.Path(path), columns, encoding, name) for name, path in given.items() if isinstance(path, str)
-    }
-    pool, name = splits["train"], pathlib.Path(train).name
+    splits = {name: read(path, columns, encoding, name) for name, path in given.items() if isinstance(path, str)}
+    pool, name = splits["train"], ",".join(path.name for path in paths_of(train))
     description = "; ".join([f"{name}: contexts {len(set(pool.contexts)):,}", *pool.remarks()])
     for part, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
@@ -97,16 +97,25 @@ def load(
     return Corpus(name, description, [], splits["train"], splits["dev"], splits.get("test"))
 
 
-def read(path: pathlib.Path, columns: Sequence[str], encoding: str = UTF8, split: str = "train") -> Questions:
-    """All questions of a file, which must have answers."""
-    ending = path.suffix.lower()
-    if path.is_dir() or path.exists() and ending not in FORMATS:
-        what = "a folder" if path.is_dir() else f"unknown file type {ending or path.name!r}"
-        raise InputError(f"{path}: {what}; known: SQuAD's .json, and .jsonl, .csv and .tsv with {', '.join(columns)}")
+def read(names: str, columns: Sequence[str], encoding: str = UTF8, split: str = "train") -> Questions:
+    """All questions of one file or several, which must have answers. Rows without an id are numbered throughout, as if
+    the files were one."""
+    rows: list[Row] = []
+    for path in paths_of(names):
+        check_format(path, columns)
+        lines = functools.partial(decoded_lines, path, encoding)
+        rows += rows_of(lines, str(path), path.suffix.lower()[1:], columns, before=len(rows))
+    return questions(split, rows, names)
+
+
+def check_format(path: pathlib.Path, columns: Sequence[str]) -> None:
+    """Raise InputError for what is no file of FORMATS."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    rows = rows_of(lambda: decoded_lines(path, encoding), str(path), ending[1:], columns)
-    return questions(split, list(rows), str(path))
+    ending = path.suffix.lower()
+    if path.is_dir() or ending not in FORMATS:
+        what = "a folder" if path.is_dir() else f"unknown file type {ending or path.name!r}"
+        raise InputError(f"{path}: {what}; known: SQuAD's .json, and .jsonl, .csv and .tsv with {', '.join(columns)}")
 
 
 def questions(pool: str, rows: Sequence[Row], name: str) -> Questions:
@@ -148,9 +157,12 @@ def hold_out(pool: Questions, share: float, seed: int, name: str = "dev") -> tup
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(lines: Lines, name: str, kind: str, columns: Sequence[str], answered: bool = True) -> Iterator[Row]:
+def rows_of(
+    lines: Lines, name: str, kind: str, columns: Sequence[str], answered: bool = True, before: int = 0
+) -> Iterator[Row]:
     """The questions of a source in one of FORMATS. `lines` gives its lines from the first on, whenever it is called;
-    `name` is what errors call it; `answered`: whether answers must be there."""
+    `name` is what errors call it; `answered`: whether answers must be there; `before`: how many questions came before,
+    to number those without an id."""
     if kind == "json":
         content = parsed(lines(), name)
         if isinstance(content, dict):
@@ -166,8 +178,16 @@ def rows_of(lines: Lines, name: str, kind: str, columns: Sequence[str], answered
         rows = json_lines(lines(), name, needed, optional)
     else:
         rows = read_table(lines, name, needed, kind == "tsv", optional)
-    for number, (where, values) in enumerate(rows, 1):
-        yield table_row(where, number, dict(zip((*needed, *optional), values, strict=True)), columns, answered)
+    named = None
+    for number, (where, values) in enumerate(rows, before + 1):
+        found = dict(zip((*needed, *optional), values, strict=True))
+        own = found["id"] if "id" in optional and found["id"].strip() else ""
+        if named not in (None, bool(own)):
+            raise InputError(
+                f"{where}: {'an' if own else 'no'} id, unlike the rows before it; expected one in each, or in none"
+            )
+        named = bool(own)
+        yield table_row(where, own or str(number), found, columns, answered)
 
 
 def optional_columns(columns: Sequence[str], answered: bool) -> tuple[list[str], list[str]]:
@@ -179,7 +199,7 @@ def optional_columns(columns: Sequence[str], answered: bool) -> tuple[list[str],
     return list(columns), [name for name in (f"{columns[2]}_start", "id", "title") if name not in columns]
 
 
-def table_row(where: str, number: int, values: dict[str, str], columns: Sequence[str], answered: bool) -> Row:
+def table_row(where: str, name: str, values: dict[str, str], columns: Sequence[str], answered: bool) -> Row:
     question, context = values[columns[0]], values[columns[1]]
     check(where, question, context)
     golds = []
@@ -188,7 +208,7 @@ def table_row(where: str, number: int, values: dict[str, str], columns: Sequence
         if start and not (start.isascii() and start.isdigit()):
             raise InputError(f"{where}: {columns[2]}_start is {start!r}, expected the answer's first character from 0")
         golds.append(find(where, context, answer, int(start) if start else None))
-    return Row(where, question, context, golds, values.get("id") or str(number), values.get("title", ""))
+    return Row(where, question, context, golds, name, "" if "title" in columns else values.get("title", ""))
 
 
 def check(where: str, question: str, context: str) -> None:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textcls.models.attention import attention, attention_bias, lowered
 from textcls.models.dropout import Dropout
+from textcls.models.heads import output_layer
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # x * Phi(x) with erf: BERT's own
@@ -239,7 +240,7 @@ class BertClassifier(nn.Module):
         super().__init__()
         self.bert = Bert(config, make=make)
         self.dropout = Dropout(dropout)
-        self.classifier = nn.Linear(config.hidden_size, num_labels)
+        self.classifier = output_layer(config.hidden_size, num_labels)
         initialise(self.classifier, config.initializer_range)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:

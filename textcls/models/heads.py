@@ -1,4 +1,5 @@
-"""Parts that turn a sequence of vectors into one. Dimensions: B batch, T tokens, F features."""
+"""Parts that turn a sequence of vectors into one, and the last layer over it. Dimensions: B batch, T tokens, F features.
+"""
 
 import torch
 from torch import nn
@@ -52,3 +53,16 @@ class Pooling(nn.Module):
             scores = scores.masked_fill(mask == 0, float("-inf"))
         weights = scores.softmax(-1).to(x.dtype)
         return torch.einsum("bt,btf->bf", weights, x)
+
+
+class Float32Linear(nn.Linear):
+    """A Linear that is computed without autocast: in bf16 what it gives would have three digits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def output_layer(features: int, labels: int) -> nn.Linear:
+    """(B, F) -> logits (B, labels); one output is the score of a regression, in float32."""
+    return (Float32Linear if labels == 1 else nn.Linear)(features, labels)

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textcls.models.bert import BertConfig, Embeddings, initialise
 from textcls.models.dropout import Dropout, dropout
-from textcls.models.heads import Pooling
+from textcls.models.heads import Pooling, output_layer
 
 
 class LSTM(nn.LSTM):
@@ -146,7 +146,7 @@ class BiLSTMClassifier(nn.Module):
             nn.Linear(2 * hidden, hidden),
             nn.GELU(),
             Dropout(dropout),
-            nn.Linear(hidden, num_labels),
+            output_layer(hidden, num_labels),
         )
         self.train()
 

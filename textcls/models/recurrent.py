@@ -16,7 +16,7 @@ from torch import nn
 from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.crf import CRF
 from textcls.models.dropout import Dropout
-from textcls.models.heads import Pooling
+from textcls.models.heads import Pooling, output_layer
 from textcls.models.lstm import LSTM, true_lengths
 
 
@@ -102,7 +102,7 @@ class RecurrentClassifier(nn.Module):
         self.encoder = encoder
         self.pooling = Pooling(pooling, encoder.features, 2 if encoder.lstm.bidirectional else 1)
         self.dropout = Dropout(dropout)
-        self.classifier = nn.Linear(encoder.features, num_labels)
+        self.classifier = output_layer(encoder.features, num_labels)
 
     def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
         hidden = self.encoder(ids, mask, segments, features)

@@ -1,5 +1,7 @@
 """Where an answer begins and where it ends: two logits for every token of a question and a window of its passage.
 
+In bf16 many tokens of a window would have the same logit, so that the last layer is in float32.
+
 Dimensions: B windows, T tokens, H hidden, F features of a token, S LSTM units per direction.
 """
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from textcls.models.bert import Bert, BertConfig, Layer, initialise
 from textcls.models.dropout import Dropout
+from textcls.models.heads import Float32Linear
 from textcls.models.lstm import LSTM, true_lengths
 from textcls.models.recurrent import Recurrent
 
@@ -36,20 +39,14 @@ class SpanModel(nn.Module):
         self.bert = Bert(config, pooler=False, make=make)
         self.dropout = Dropout(dropout)
         self.decoder = LSTM(H, units or H // 2, decoder_layers, dropout) if decoder_layers else None
-        self.qa_outputs = nn.Linear(self.decoder.features if self.decoder else H, 2)
+        self.qa_outputs = Float32Linear(self.decoder.features if self.decoder else H, 2)
         initialise(self.qa_outputs, config.initializer_range)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
         hidden, _ = self.bert(ids, mask, segments)
         if self.decoder is not None:
             hidden = self.decoder(self.dropout(hidden), true_lengths(ids, mask))
-        return in_float32(self.qa_outputs, self.dropout(hidden))  # (B, T, 2)
-
-
-def in_float32(linear: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-    """The product without autocast: in bf16 a logit has three digits, and many tokens of a window would have the same."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        return linear(hidden.float())
+        return self.qa_outputs(self.dropout(hidden))  # (B, T, 2)
 
 
 class RecurrentSpanModel(nn.Module):
@@ -60,7 +57,7 @@ class RecurrentSpanModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.dropout = Dropout(dropout)
-        self.qa_outputs = nn.Linear(encoder.features, 2)
+        self.qa_outputs = Float32Linear(encoder.features, 2)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        return in_float32(self.qa_outputs, self.dropout(self.encoder(ids, mask, segments)))  # (B, T, 2)
+        return self.qa_outputs(self.dropout(self.encoder(ids, mask, segments)))  # (B, T, 2)

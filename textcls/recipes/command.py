@@ -8,6 +8,7 @@ from textcls.config import OPTIONS, RUN, TrainConfig, flag
 from textcls.recipes import RECIPES, complete
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import paths_of
 from textcls.training.run import Run, free_folder
 
 
@@ -42,7 +43,7 @@ def absolute(config: TrainConfig) -> TrainConfig:
 
 def full(paths: str) -> str:
     """Paths with commas between, where all of them exist; what is no path stays as it is."""
-    parts = [paths] if os.path.exists(paths) else paths.split(",")
+    parts = paths_of(paths)
     return ",".join(map(os.path.abspath, parts)) if all(map(os.path.exists, parts)) else paths
 
 

@@ -24,9 +24,12 @@ def begin(c: TrainConfig, model: torch.nn.Module, batches: dict[str, Batches], v
     return f"regression: the output begins at {mean:.3g}, the mean of the training scores"
 
 
-def scored(blocks: list[Block], step: Step) -> list[Block]:
-    """A classifier's blocks with squared error in place of cross-entropy."""
+def scored(blocks: list[Block], step: Step, features: int, copied: bool = True) -> list[Block]:
+    """A classifier's blocks with squared error in place of cross-entropy. The last layer reads its `features` in float32
+    (heads.Float32Linear), in place of what it would keep in the precision of the step, if that is `copied` for it."""
     head = blocks[-1]
+    head.products -= features
+    head.saved["input of the score, in float32"] = (FLOAT - step.width * copied) * step.batch * features
     del head.saved["cross-entropy"]
     head.saved["scores, predicted and true (B)"] = 2 * FLOAT * step.batch
     head.name = "regressor"
@@ -34,31 +37,31 @@ def scored(blocks: list[Block], step: Step) -> list[Block]:
 
 
 def bert_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(bert.bert_classifier_blocks(c, dims, labels, step), step)
+    return scored(bert.bert_classifier_blocks(c, dims, labels, step), step, dims.hidden_size, c.dropout > 0)
 
 
 def trans_blstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(bert.trans_blstm_classifier_blocks(c, dims, labels, step), step)
+    return scored(bert.trans_blstm_classifier_blocks(c, dims, labels, step), step, dims.hidden_size, c.dropout > 0)
 
 
 def bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bilstm_blocks(c, dims, labels, step), step)
+    return scored(recurrent.bilstm_blocks(c, dims, labels, step), step, c.hidden)
 
 
 def lstm_from_scratch_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.lstm_from_scratch_blocks(c, dims, labels, step), step)
+    return scored(recurrent.lstm_from_scratch_blocks(c, dims, labels, step), step, c.hidden)
 
 
 def bilstm_from_scratch_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bilstm_from_scratch_blocks(c, dims, labels, step), step)
+    return scored(recurrent.bilstm_from_scratch_blocks(c, dims, labels, step), step, 2 * c.hidden)
 
 
 def bert_lstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bert_lstm_blocks(c, dims, labels, step), step)
+    return scored(recurrent.bert_lstm_blocks(c, dims, labels, step), recurrent.lstm_step(c, step), c.hidden)
 
 
 def bert_bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bert_bilstm_blocks(c, dims, labels, step), step)
+    return scored(recurrent.bert_bilstm_blocks(c, dims, labels, step), recurrent.lstm_step(c, step), 2 * c.hidden)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from textcls.report.text import number, table, title
 
 
+MEAN = "mean ± sd"  # the spread of all runs
+
+
 def seeds_table(records: Sequence[dict], spreads: dict[str, dict]) -> str:
     """A row a seed, with its folder; mean and deviation below."""
     names = list(records[0]["test"])
@@ -51,7 +54,8 @@ def spread_rows(spreads: dict[str, dict]) -> list[list[str]]:
     for name, values in spreads.items():
         sd = values["sd"] or {}
         cells = (spread(mean, sd.get(metric)) for metric, mean in values["mean"].items())
-        rows.append([name if sd else "one run", *cells, f"{values['runs']} runs" if sd else ""])
+        runs = f"{values['runs']} run{'s' * (values['runs'] > 1)}"
+        rows.append([name, *cells, runs] if sd or name != MEAN else [runs, *cells, ""])
     return rows
 
 

@@ -43,6 +43,11 @@ def in_place_of(path: pathlib.Path, by_all: bool = False):
         raise
 
 
+def paths_of(names: str) -> list[pathlib.Path]:
+    """The files of a path, or of several with commas between; a comma in the name of a file that exists is its own."""
+    return [pathlib.Path(name) for name in ([names] if os.path.exists(names) else names.split(","))]
+
+
 def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
     with replacing(path, by_all) as file:
         file.write(text.encode("utf-8"))

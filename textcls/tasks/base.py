@@ -23,7 +23,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import fingerprint
+from textcls.runtime.files import fingerprint, paths_of
 from textcls.runtime.progress import through
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.characters import Characters, spelled_word
@@ -116,11 +116,15 @@ def test_description(config: TrainConfig, data: str) -> str:
     the corpus, which is what it is called where the corpus is built in."""
     if config.train is None:
         return data
-    train, test = pathlib.Path(config.train).name, config.test_split
+    train, test = file_names(config.train), config.test_split
     name = f"{train}, its test split" if test is None else f"{train}, {test} of it held out"
     if isinstance(test, str):
-        name = ",".join(pathlib.Path(path).name for path in test.split(","))
+        name = file_names(test)
     return name + data[data.index(" (") :] if data.startswith((f"{train} (", f"{name} (")) else name
+
+
+def file_names(paths: str) -> str:
+    return ",".join(path.name for path in paths_of(paths))
 
 
 def parameter_counts(meta: dict) -> dict[str, str]:

@@ -247,7 +247,7 @@ class Predictor(base.Predictor):
         return find_answers(self.model, batches, self.device, self.precision, quiet, most)
 
     def read(self, path: str) -> Questions:
-        return squad.read(pathlib.Path(path), columns(self.config), self.config.encoding, "test")
+        return squad.read(str(path), columns(self.config), self.config.encoding, "test")
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
