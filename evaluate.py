@@ -147,7 +147,8 @@ def show(folder: str, predictor: Predictor, summary: dict, own_split: bool) -> N
 def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
     """(what it is, the split) to evaluate on: the run's own test split, or the file given with --test."""
     if arguments.test:
-        return pathlib.Path(arguments.test).name, predictor.read(arguments.test)
+        chosen = " (the epoch was chosen on the published dev set)" * (predictor.config.protocol == "paper")
+        return pathlib.Path(arguments.test).name + chosen, predictor.read(arguments.test)
     load = TASKS[predictor.config.task].load
     return predictor.test_split(load, arguments.data_dir, arguments.quiet)
 

@@ -45,7 +45,7 @@ def load(name: str, data_dir: str, protocol: str, dev_share: float, seed: int, p
 def describe(source: Source, release: Release, paper: bool, left_out: list[str]) -> str:
     of = "GLUE" if "train.tsv" in release.train else "its first distribution"
     tested = release.dev or release.test
-    chosen = [f"the epoch was chosen on {' and '.join(tested)} too (--protocol paper)"] * paper
+    chosen = [f"epoch (in a search, rate too) chosen on {' and '.join(tested)} (--protocol paper)"] * paper
     words = [f"tested on {' and '.join((*tested, *source.beside.values()))}", *chosen, *left_out]
     return f"{source.title} of {of}, {'; '.join(words)}"
 
