@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import train
-from tests.conftest import equal, make_rows, stop_after, without_clock, write_csv
+from tests.conftest import equal, make_rows, save_tiny, stop_after, without_clock, write_csv
 from textcls import sweep
 from textcls.report import search
 from textcls.runtime.errors import InputError
@@ -32,6 +32,10 @@ def folder(tmp_path_factory):
         lines = [[f"{word}\t{kinds.get(word, 'O')}" for word in words] for words in sentences]
         (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
+        documents = ("\n".join(3 * [" ".join(words)]) for words in sentences)
+        (folder / f"{name}.docs").write_text("\n\n".join(documents) + "\n", "utf-8")
+    (folder / "tiny").mkdir()
+    save_tiny(folder / "tiny", ["ada turin the ship saw"])
     return folder
 
 
@@ -320,6 +324,7 @@ def test_what_is_no_search_is_refused(folder, call, flags, message):
 @pytest.mark.parametrize("task, ending, model, select, better", [
     ("tagging", "conll", "bilstm-scratch --min-count 1 --hidden 4 --embedding 8", "f1", max),
     ("lm", "txt", "lstm --embedding 8 --layers 1 --max-length 8 --batch-size 4", "nll", min),
+    ("pretrain", "docs", "bert --bert tiny --max-length 16 --batch-size 4 --accumulate 1", "nll", min),
 ])  # fmt: skip
 def test_a_search_of_every_task(folder, call, task, ending, model, select, better):
     files = f"--train train.{ending} --dev dev.{ending} --test test.{ending}".split()
