@@ -7,7 +7,7 @@ import torch
 from tests.conftest import batch_of
 from textcls import Bert, BertClassifier, BertConfig
 from textcls.models import bert as bert_module
-from textcls.models.attention import AttentionWithDropout, attention, attention_bias
+from textcls.models.attention import AttentionWithDropout, attention, attention_bias, attention_in_blocks
 from textcls.models.dropout import keep_mask
 
 
@@ -186,6 +186,33 @@ def test_initial_weights_follow_the_config():
     assert model.encoder.layer[0].intermediate.dense.weight.std().item() == pytest.approx(0.05, rel=0.05)
     assert not model.pooler.dense.bias.any()
     assert bert_module.ACTIVATIONS.keys() == {"gelu", "gelu_new", "relu"}
+
+
+@pytest.mark.parametrize("block", [1, 200, 1 << 20])
+def test_attention_in_blocks_of_heads_equals_the_written_out_form(monkeypatch, block):
+    """In float64, where nothing is rounded: one head a block, several with a smaller one last, all."""
+    monkeypatch.setattr("textcls.models.attention.LOW_BLOCK", block)
+    torch.manual_seed(3)
+    B, N, T, D = 3, 5, 9, 6
+    query, key, value = (torch.randn(B, T, N, D).double().transpose(1, 2) for _ in range(3))
+    bias = attention_bias(torch.arange(T)[None] < torch.tensor([[9], [1], [4]]), torch.float64)
+    for padding in (None, bias):
+        expected = written_out(query, key, value, padding, 1.0)
+        torch.testing.assert_close(attention_in_blocks(query, key, value, padding), expected, rtol=0, atol=1e-12)
+
+
+def test_attention_in_bf16_without_a_gradient():
+    """A row does not depend on its neighbours; rounding is what bf16 allows: scores of a few units have an error of
+    2^-9 of themselves, and so have the probabilities."""
+    torch.manual_seed(4)
+    query, key, value = (torch.randn(4, 40, 3, 16).bfloat16().transpose(1, 2) for _ in range(3))
+    bias = attention_bias(torch.arange(40)[None] < torch.tensor([[40], [7], [1], [33]]), torch.bfloat16)
+    with torch.no_grad():
+        found = attention(query, key, value, bias, 0.0)
+        alone = torch.cat([attention(*(x[i : i + 1] for x in (query, key, value, bias)), 0.0) for i in range(4)])
+    exact = written_out(query.double(), key.double(), value.double(), bias.double(), 1.0)
+    assert torch.equal(found, alone)
+    assert (found - exact).square().mean().sqrt() < 3e-3 and (found - exact).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("length, block", [(9, 1), (9, 100), (30, 1 << 18)])
