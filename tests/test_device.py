@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from textcls.runtime import device as module
-from textcls.runtime.device import choose_device, choose_precision, matmul_error, prepare_cpu
+from textcls.runtime.device import Precision, choose_device, choose_precision, copies_kept, matmul_error, prepare_cpu
 from textcls.runtime.errors import InputError
 
 CPU = torch.device("cpu")
@@ -71,3 +71,20 @@ def test_what_the_users_environment_says_of_memory_is_left_alone(process):
     del os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
     prepare_cpu()
     assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
+
+
+def test_autocasts_copies_of_weights_are_kept_for_an_evaluation_and_no_longer():
+    """A weight that changes meanwhile, as it must not, shows which copy was used."""
+    linear, x, bf16 = torch.nn.Linear(2, 2), torch.ones(1, 2), Precision(torch.bfloat16, "")
+
+    def product():
+        with torch.no_grad(), bf16.autocast(torch.device("cpu")):
+            return linear(x)
+
+    with copies_kept():
+        assert not torch.is_autocast_enabled("cpu")
+        before = product()
+        with torch.no_grad():
+            linear.weight += 1.0
+        assert torch.equal(product(), before)
+    assert torch.allclose(product(), before + 2.0, atol=0.05)

@@ -50,6 +50,15 @@ class Precision:
         return torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
 
 
+@contextlib.contextmanager
+def copies_kept():
+    """While the block (or the function that this decorates) lasts, autocast makes its 16-bit copy of a weight once, and
+    not anew for every batch: it forgets them where the outermost autocast ends, and this is one that is off. For
+    evaluation alone: no weight may change meanwhile."""
+    with torch.autocast("cpu", enabled=False):
+        yield
+
+
 def choose_precision(amp: str, device: torch.device, recipe: str) -> Precision:
     """`amp` is the user's choice; `recipe` is what the model's recipe wants on CUDA when the choice is `auto`."""
     if amp == "fp16" and device.type == "cpu":

@@ -19,7 +19,7 @@ from textcls.data.scores import Scored
 from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
 from textcls.pretrained.features import Features
 from textcls.runtime import files, parallel
-from textcls.runtime.device import Precision
+from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
@@ -117,6 +117,7 @@ def document_logits(model, batch: Batch) -> torch.Tensor:
 
 
 @torch.no_grad()
+@copies_kept()
 def collect_logits(
     model, batches: Batches, device: torch.device, precision: Precision, quiet: bool = True
 ) -> np.ndarray:

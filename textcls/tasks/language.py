@@ -16,7 +16,7 @@ from textcls.models.language_model import detached
 from textcls.pretrained.backbone import Backbone, for_bilm, words_of
 from textcls.report.compare import Result
 from textcls.runtime import parallel
-from textcls.runtime.device import Precision
+from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
@@ -143,6 +143,7 @@ def in_words(nll: dict[str, float]) -> dict[str, float]:
 
 
 @torch.no_grad()
+@copies_kept()
 def word_losses(model, batches: Streams, device: torch.device, precision: Precision, quiet: bool = True) -> dict:
     """{direction: the mean negative log-likelihood, in nats, of every word that is predicted}."""
     assert not model.training and batches.batch_size == 1, "streams side by side would each begin without a past"

@@ -23,7 +23,7 @@ from textcls.pretrained import bert, hub
 from textcls.pretrained.backbone import Backbone, check_pairs, for_pretraining, say_pooler
 from textcls.report.compare import Result
 from textcls.runtime import parallel
-from textcls.runtime.device import Precision
+from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import load_trainable
@@ -120,6 +120,7 @@ def evaluate(
 
 
 @torch.no_grad()
+@copies_kept()
 def pair_scores(model, batches: PairBatches, device: torch.device, precision: Precision, quiet: bool = True) -> dict:
     """{mlm_nll, mlm_accuracy of the masked tokens, nsp_nll, nsp_accuracy of the pairs where the model has the head,
     nll: the losses' sum}, in nats, with the masks of epoch 0."""

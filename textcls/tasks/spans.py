@@ -19,7 +19,7 @@ from textcls.metrics.spans import ExactMatches, F1Scores, Scores
 from textcls.pretrained.backbone import Backbone, check_pairs
 from textcls.report.compare import Result
 from textcls.runtime import parallel
-from textcls.runtime.device import Precision
+from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
@@ -175,6 +175,7 @@ def texts_of(found: list[list[Answer]]) -> list[str | None]:
 
 
 @torch.no_grad()
+@copies_kept()
 def find_answers(
     model, batches: SpanBatches, device: torch.device, precision: Precision, quiet: bool = True, most: int = BEST
 ) -> list[list[Answer]]:

@@ -19,7 +19,7 @@ from textcls.metrics.statistics import Interval
 from textcls.pretrained.backbone import Backbone, elmo_of, words_of
 from textcls.report.compare import Result
 from textcls.runtime import parallel
-from textcls.runtime.device import Precision
+from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
@@ -148,6 +148,7 @@ def by_sentence(batches: TagBatches) -> list[list[np.ndarray]]:
 
 
 @torch.no_grad()
+@copies_kept()
 def predict_tags(
     model, batches: TagBatches, device: torch.device, precision: Precision, quiet: bool = True
 ) -> list[np.ndarray]:
