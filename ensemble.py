@@ -35,11 +35,10 @@ from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
 from textcls.tasks.classification import Predictor, asked_for
 from textcls.tasks.documents import cached_logits
-from textcls.tasks.ensemble import label_columns, member_probabilities
+from textcls.tasks.ensemble import fit_weights, label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
 
 EPOCHS, PATIENCE, INNER_SHARE = 1500, 100, 0.2
-RIDGE = 1e-3  # of the weighted ensemble
 LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev documents of 20newsgroups and pydocs
 
 
@@ -226,20 +225,6 @@ def fit(
             break
     model.load_state_dict(best_state)
     return epoch, time.perf_counter() - start
-
-
-def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
-    """The weights with the lowest loss on all dev documents, by L-BFGS. So few of them cannot overfit, but where the dev
-    documents are separable they would grow without end: hence a little L2."""
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(probabilities), labels) + RIDGE * model.weights.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
 
 
 def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_labels: int, share: float):

@@ -22,6 +22,7 @@ from typing import Any
 
 import textcls
 from textcls import predictor as predictors
+from textcls import reference
 from textcls.config import TrainConfig, check_encoding
 from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
@@ -138,7 +139,7 @@ def show(folder: str, predictor: Predictor, summary: dict, own_split: bool) -> N
     unit = summary["unit"]
     print(f"{folder} on {summary['data']}: {summary['documents']} {unit}")
     print("\n".join(headline(summary)))
-    for line in predictors.reference(predictor.run.folder) if own_split else []:
+    for line in reference.line(predictor.run.folder) if own_split else []:
         print(line)
     print("".join(f"\n{part}\n" for part in details(summary)))
     print(f"{summary['documents_per_s']:.0f} {unit}/s on {predictor.device}")

@@ -20,7 +20,7 @@ from types import ModuleType
 import torch
 
 import textcls
-from textcls import predictor, recipes, sweep
+from textcls import predictor, recipes, reference, sweep
 from textcls.arguments import parser
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus
@@ -31,7 +31,7 @@ from textcls.ledger.plan import Model, Step, plan
 from textcls.models.heads import POOLINGS
 from textcls.pretrained.backbone import Backbone, short
 from textcls.pretrained.features import Features
-from textcls.recipes.command import absolute, next_command, settings, told
+from textcls.recipes.command import absolute, better, next_command, settings, told
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
@@ -73,8 +73,9 @@ def command(flags: dict) -> None:
     if config.plan:
         return show_plan(config)
     with run.claimed(new=not config.resume):
-        one(config, run, last)
-        say(*reference(config, run), f"\nrun folder {run.folder}; next: {next_command(flags, config, run)}")
+        corpus = one(config, run, last)
+        say(*ending(config, run, corpus), f"\nrun folder {run.folder}; next: {next_command(flags, config, run)}")
+        say(*better(flags, config, run))
 
 
 # ---- one run --------------------------------------------------------------------------------------------------------
@@ -101,8 +102,8 @@ class Machine:
     step: Step
 
 
-def one(config: TrainConfig, run: Run, last: dict | None) -> None:
-    """One run, from text to the test split."""
+def one(config: TrainConfig, run: Run, last: dict | None) -> Corpus:
+    """One run, from text to the test split; the text."""
     job = Job(config, recipes.choose(config), TASKS[config.task], run, last)
     machine = set_up(job)
     corpus, backbone = read(job)
@@ -119,6 +120,7 @@ def one(config: TrainConfig, run: Run, last: dict | None) -> None:
     settle(job, blocks, machine.step, measured, resident)
     publish(job, model, dims, vocabulary)
     test(job, corpus)
+    return corpus
 
 
 def set_up(job: Job) -> Machine:
@@ -285,7 +287,7 @@ def many(flags: dict) -> None:
             say("")
         say(sweep.summary(members, config.select))
         beside = sweep.with_reference(members, recipes.REFERENCE)
-        say(*reference(dataclasses.replace(config, seed=beside.seed), Run(beside.folder)))
+        say(*ending(dataclasses.replace(config, seed=beside.seed), Run(beside.folder)))
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------
@@ -315,17 +317,19 @@ def show_plan(config: TrainConfig) -> None:
 # ---- the reference --------------------------------------------------------------------------------------------------
 
 
-def reference(config: TrainConfig, run: Run) -> list[str]:
+def ending(config: TrainConfig, run: Run, corpus: Corpus | None = None) -> list[str]:
     """The linear model on the same documents, trained in seconds: what a network must beat. It is kept in RUN/linear,
-    a run folder like any other, and compared with the run document by document. No line where there is nothing to
-    compare with."""
+    a run folder like any other. A line; with the `corpus` also the two together, and compared document by document.
+    Nothing where there is nothing to compare with."""
     if not recipes.has_reference(config) or not (run.folder / "results.json").exists():
         return []
     folder = run.folder / recipes.REFERENCE
     with parallel.alone() as first:
         if first and not (folder / "results.json").exists():
             train_reference(config, folder)
-    return predictor.reference(run.folder)
+        if first and corpus is not None:
+            return reference.together(run.folder, corpus, config.device, config.quiet)
+    return reference.line(run.folder)
 
 
 def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:

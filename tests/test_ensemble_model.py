@@ -1,6 +1,6 @@
 import torch
 
-from ensemble import fit, fit_weights, permute_classes
+from ensemble import fit, permute_classes
 from textcls import LearnedEnsemble
 from textcls.models.ensemble import WeightedEnsemble
 

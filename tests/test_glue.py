@@ -481,7 +481,8 @@ def test_ensembles_of_a_corpus_report_its_metrics(folder, call, trained):
 def test_an_ensemble_is_not_fitted_on_what_it_is_judged_by(folder, call, trained):
     """With the paper's protocol the dev documents are the test documents."""
     paper = "--data cola --data-dir glue --protocol paper --model lstm --min-count 1 --out runs/paper".split()
-    call("train", *paper, *SMALL)
+    text = call("train", *paper, *SMALL)
+    assert "trained on the same documents" in text and "weighted" not in text  # an average would be fitted on test
     command = trained("cola", "paper"), "runs/paper", "--out", "runs/unfair", "--quiet"
     assert "are its test documents (--protocol paper)" in call("ensemble", *command, status=2)
     assert not (folder / "runs/unfair").exists()
@@ -513,7 +514,10 @@ def test_what_is_beside_the_test_split_is_part_of_the_data(folder, trained):
 
 def test_the_reference_is_judged_by_the_main_metric(folder, call):
     flags = "--data cola --data-dir glue --model lstm --min-count 1 --out runs/judged".split()
-    assert " Matthews of a bag of words" in call("train", *flags, *SMALL)
+    text = call("train", *flags, *SMALL)
+    head = next(line for line in text.splitlines() if "  macro-F1" in line)
+    assert "bag of words" in text and head.split()[0] == "Matthews"
+    assert " Matthews of a bag of words" in call("evaluate", "runs/judged", "--quiet")
 
 
 # ---- metrics that are asked for -------------------------------------------------------------------------------------

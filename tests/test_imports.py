@@ -22,7 +22,7 @@ LADDER = [
     {"ledger", "tasks", "sweep"},
     {"recipes"},
     {"predictor"},
-    {"export", "__init__"},
+    {"export", "__init__", "reference"},
     set(SCRIPTS),
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
@@ -33,7 +33,7 @@ ONLY = {
     "report": {"report", "metrics", "collections", "dataclasses", "itertools", "typing"},
 }
 NEVER = {"training": {"models", "tasks", "ledger"}}
-FILES = {"__init__", "arguments", "config", "predictor", "sweep", "export"}  # that stand in textcls/ itself
+FILES = {"__init__", "arguments", "config", "predictor", "reference", "sweep", "export"}  # that stand in textcls/ itself
 DEPENDENCIES = {"numpy", "tokenizers", "torch", "tqdm"}
 LAZY = {"huggingface_hub", "h5py"}  # slow to import, and an optional extra: only where they are used
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60

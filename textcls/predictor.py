@@ -1,18 +1,13 @@
 """A trained run, ready to predict: `textcls.load(run).predict(texts)`; and how good it is on a test split."""
 
-import json
 import os
-import pathlib
 from typing import Any
-
-import numpy as np
 
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data.corpus import identity
 from textcls.pretrained import backbone
 from textcls.report.compare import Result
-from textcls.report.text import title
 from textcls.runtime.device import choose_device, choose_precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
@@ -72,16 +67,3 @@ def evaluate(predictor: Predictor, description: str, split: Any, quiet: bool) ->
     digest = {kind: fingerprint(numbers.tobytes().hex()).hex() for kind, numbers in
               identity(split, predictor.labels).items()}  # fmt: skip
     return Result(common | {"split": digest} | result.summary, result.items)
-
-
-def reference(folder: pathlib.Path) -> list[str]:
-    """What the linear model in RUN/linear got on the same documents, in a line; no line where there is none."""
-    path = folder / recipes.REFERENCE / "results.json"
-    if not path.exists():
-        return []
-    ours, theirs = Run(folder).splits(), Run(path.parent).splits()
-    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
-        return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
-    metric, value = next(iter(json.loads(path.read_text("utf-8"))["metrics"].items()))
-    what = f"{title(metric)} of a bag of words (TF-IDF) trained on the same documents"
-    return [f"{recipes.REFERENCE:<15} {value['value']:.4f} {what}: {path.parent}"]

@@ -5,7 +5,7 @@ import os
 import shlex
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
-from textcls.recipes import RECIPES, complete
+from textcls.recipes import RECIPES, REFERENCE, complete
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
@@ -76,6 +76,21 @@ def next_command(flags: dict, config: TrainConfig, run: Run) -> str:
         return f"{shlex.join(evaluate)} --test FILE"
     same = {name: value for name, value in flags.items() if name != "out"}
     return shlex.join(["python", "train.py", *as_given(same), "--test", "0.2"])
+
+
+def better(flags: dict, config: TrainConfig, run: Run) -> list[str]:
+    """Commands that make more of a run: the average with its reference as a run of its own; a larger backbone than the
+    embedded one. None where there is no reference to average with, or the run goes on with an earlier one."""
+    linear = run.folder / REFERENCE
+    if "resume" in flags or not (linear / "results.json").exists():
+        return []
+    words = ["python", "ensemble.py", str(run.folder), str(linear), "--combine", "weighted"]
+    lines = [f"their average, to keep: {shlex.join(words)}"] * (config.protocol != "paper")
+    if config.bert == TrainConfig.bert and RECIPES[config.model, config.task]["input"] == "pieces":
+        larger = {"model": "bert", "bert": "bert-base-uncased"}
+        data = {name: value for name, value in flags.items() if OPTIONS[name]["group"] == "data"}
+        lines.append(f"a larger backbone: {shlex.join(['python', 'train.py', *as_given(larger | data)])}")
+    return lines
 
 
 def as_given(flags: dict) -> list[str]:

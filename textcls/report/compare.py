@@ -41,8 +41,17 @@ def compare(results: Sequence[Result]) -> list[str]:
     names, lines = [result.summary["run"] for result in results], []
     for items in zip(*(result.compared for result in results), strict=True):
         lines += in_pairs(names, items)
+    return lines + correction(names)
+
+
+def pairwise(names: Sequence[str], items: Sequence[Paired]) -> list[str]:
+    """A sentence for each two of what is called `names`, by one metric."""
+    return in_pairs(names, items) + correction(names)
+
+
+def correction(names: Sequence[str]) -> list[str]:
     pairs = len(names) * (len(names) - 1) // 2
-    return lines + ([f"p corrected for {pairs} comparisons (Holm)"] if pairs > 1 else [])
+    return [f"p corrected for {pairs} comparisons (Holm)"] if pairs > 1 else []
 
 
 def in_pairs(names: Sequence[str], items: Sequence[Paired]) -> list[str]:

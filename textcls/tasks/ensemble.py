@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from textcls.data.corpus import Documents
 from textcls.metrics.classification import log_softmax
-from textcls.models.ensemble import ENSEMBLES
+from textcls.models.ensemble import ENSEMBLES, WeightedEnsemble
 from textcls.runtime import files
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -22,6 +23,7 @@ from textcls.tasks.classification import Predictor
 from textcls.tasks.documents import Text, cached_logits
 from textcls.training.run import Run
 
+RIDGE = 1e-3  # of the weighted ensemble
 IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted log-probabilities"}
 
 
@@ -83,6 +85,20 @@ class EnsemblePredictor(Predictor):
 def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
     """Softmax outputs side by side: M arrays (N, C) -> (N, M * C)."""
     return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
+
+
+def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
+    """The weights with the lowest loss on all dev documents, by L-BFGS. So few of them cannot overfit, but where the dev
+    documents are separable they would grow without end: hence a little L2."""
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(probabilities), labels) + RIDGE * model.weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
 
 
 def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member: Callable) -> EnsemblePredictor:
