@@ -16,7 +16,6 @@ python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli,
 import argparse
 import dataclasses
 import json
-import pathlib
 import sys
 from typing import Any
 
@@ -30,7 +29,7 @@ from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.tasks import TASKS, submission
-from textcls.tasks.base import Predictor
+from textcls.tasks.base import Predictor, file_names
 from textcls.tasks.documents import FORMATS
 from textcls.training.run import Run
 
@@ -149,7 +148,7 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
     """(what it is, the split) to evaluate on: the run's own test split, or the file given with --test."""
     if arguments.test:
         chosen = " (the epoch was chosen on the published dev set)" * (predictor.config.protocol == "paper")
-        return pathlib.Path(arguments.test).name + chosen, predictor.read(arguments.test)
+        return file_names(arguments.test) + chosen, predictor.read(arguments.test)
     load = TASKS[predictor.config.task].load
     return predictor.test_split(load, arguments.data_dir, arguments.quiet)
 

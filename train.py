@@ -285,7 +285,7 @@ def many(flags: dict) -> None:
             with run.claimed(new=not config.resume), sweep.noted_if_diverged(member):
                 one(config, run, last)
             say("")
-        say(sweep.summary(members, config.select))
+        say(sweep.summary([*members, *sweep.earlier(folder, members)], config.select))
         beside = sweep.with_reference(members, recipes.REFERENCE)
         say(*ending(dataclasses.replace(config, seed=beside.seed), Run(beside.folder)))
 

@@ -250,10 +250,12 @@ def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatc
     assert found["mean"]["accuracy"] == pytest.approx(np.mean(values))
     assert found["sd"]["accuracy"] == pytest.approx(np.std(values, ddof=1))
     assert "mean ± sd" in text and "3 runs" in text and found["collapsed"] == [False] * 3
-    path = folder / "runs/three/seed-2/results.json"
-    result = json.loads(path.read_text("utf-8"))
-    result["metrics"]["accuracy"]["value"] = result["chance"]["value"]
-    path.write_text(json.dumps(result), "utf-8")
+    result = json.loads((folder / "runs/three/seed-2/results.json").read_text("utf-8"))
+    path = folder / "runs/three/seed-2/metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows:
+        row["dev"]["accuracy"] = result["chance"]["value"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     text = call("train", *flags)  # nothing is left to train
     assert "collapsed" in text and "without the collapsed" in text and "2 runs" in text
 

@@ -14,11 +14,12 @@ from tests.conftest import make_rows, save_tiny
 from textcls import recipes
 from textcls.config import GLUE, SCORES, TrainConfig
 from textcls.data import glue
-from textcls.data.corpus import Documents
+from textcls.data.corpus import Corpus, Documents
 from textcls.metrics.classification import Scores
 from textcls.pretrained.backbone import published
 from textcls.report.text import title
 from textcls.runtime.errors import InputError
+from textcls.tasks import classification
 from textcls.tasks.base import digest
 from textcls.training.run import Run
 
@@ -283,6 +284,7 @@ def rows_of(folder: pathlib.Path, file: str) -> list[list[str]]:
         "of 4 columns, 'sentence1' column 2, 'sentence2' column 3, 'label' column 4"),
     ("mrpc", "MRPC/train.tsv", 6, 4, "a\tb", "train.tsv:6: 6 columns, expected 5"),
     ("qqp", "QQP/train.tsv", 6, 4, "a\tb", "train.tsv:6: 7 columns, expected 6"),
+    ("mnli", "MNLI/train.tsv", 6, 4, "a\tb\tc\td\te", "train.tsv:6: 16 columns, expected 12"),  # as dev has
 ])  # fmt: skip
 def test_rows_that_do_not_fit(folder, call, name, file, line, column, value, message):
     shutil.rmtree(folder / "spoilt", ignore_errors=True)
@@ -408,8 +410,18 @@ def test_the_main_metric_chooses_the_epoch(folder, trained):
     lines = (folder / run / "metrics.jsonl").read_text("utf-8").splitlines()
     assert list(json.loads(lines[0])["dev"]) == ["matthews", "accuracy", "macro_f1", "nll"]
     assert results(folder, run)["chance"] == {"metric": "matthews", "value": 0.0, "lower_is_better": False}
-    assert results(folder, trained("mrpc"))["chance"]["metric"] == "accuracy"
+    assert results(folder, trained("mrpc"))["chance"]["metric"] == "positive_f1"
     assert Run(folder / run).meta()["config"]["select"] == "matthews"
+
+
+def test_what_one_answer_to_all_is_worth_on_dev():
+    """By accuracy, of the class that is commonest in training; by F1, of the second class: precision 3/4, recall 1."""
+    ids = np.arange(4, dtype=np.uint64)
+    parts = [Documents([("a",)] * 4, np.array(labels), ids) for labels in ([0, 0, 0, 1], [1, 1, 0, 1])]
+    corpus = Corpus("x", "x", ["0", "1"], *parts, None)
+    assert classification.chance(corpus) == {"metric": "accuracy", "value": 0.25, "lower_is_better": False}
+    corpus.facts |= {"metrics": ["positive_f1", "accuracy"]}
+    assert classification.chance(corpus)["value"] == pytest.approx(2 * 0.75 / 1.75)
 
 
 @pytest.mark.parametrize("name, file, column, value, what", [

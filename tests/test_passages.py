@@ -50,9 +50,10 @@ def slow_max_context(spans: list[tuple[int, int]], position: int) -> int:
     return best
 
 
-@pytest.mark.parametrize("room, stride", [(5, 2), (5, 5), (5, 9), (1, 1), (8, 3), (61, 128), (20, 7)])
+@pytest.mark.parametrize("room, stride", [(5, 2), (5, 5), (5, 9), (1, 1), (8, 3), (61, 128), (20, 7), (320, 128)])
 def test_windows_and_most_context_are_those_of_run_squad(room, stride):
-    for length in range(0, 70):
+    """Of 320 pieces, as real windows have, the length of the last one decides, too: a hundredth of it is above 1."""
+    for length in (*range(70), 321, 400, 449, 500, 577, 700):
         spans, starts = slow_windows(length, room, stride), window_starts(length, room, stride)
         assert starts == [start for start, _ in spans]
         if starts:
@@ -153,9 +154,12 @@ def test_pieces_know_their_characters(vocabulary, text):
 
 
 def test_marks_stay_with_their_letters(vocabulary):
-    text = "cafe\u0301 हिन्दी nai\u0308ve"
+    """Accents and vowel signs; a joiner that ends a Malayalam word; the letters that make a black flag England's."""
+    england = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbeng") + "\U000e007f"
+    words = ["cafe\u0301", "हिन्दी", "nai\u0308ve", "അവന്\u200d", england]
+    text = " ".join(words)
     starts, ends = place(vocabulary, [text]).places(0)
-    assert [text[a:b] for a, b in zip(starts, ends, strict=True)] == ["cafe\u0301", "हिन्दी", "nai\u0308ve"]
+    assert [text[a:b] for a, b in zip(starts, ends, strict=True)] == words
 
 
 def test_places_are_kept_in_the_cache(vocabulary, cache):

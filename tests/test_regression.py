@@ -152,12 +152,6 @@ def test_windows_of_a_document_are_averaged():
     assert summed(torch.tensor([[1.0], [3.0], [5.0]]), [0.5, 2.0], [0, 0, 1]).item() == pytest.approx(1.5**2 + 3.0**2)
 
 
-def test_chance_is_the_mean_of_the_training_scores():
-    train, test = (scores.scored("x", [("", ("a",), score) for score in part]) for part in ([1.0, 3.0], [2.0, 4.0]))
-    chance = regression.chance(Corpus("x", "x", ["score"], train, train, test))
-    assert chance == {"metric": "mse", "value": 2.0, "lower_is_better": True}
-
-
 # ---- own files ------------------------------------------------------------------------------------------------------
 
 SKY = set(TOPICS["astronomy"].split())
@@ -263,7 +257,8 @@ def test_it_learns_to_count(folder, run):
     found, printed = results(folder, run), (folder / "printed").read_text("utf-8")
     metrics = {name: value["value"] for name, value in found["metrics"].items()}
     assert list(metrics) == ["spearman", "pearson", "mse", "mae"]
-    assert metrics["spearman"] > 0.8 and metrics["mse"] < 0.5 * found["chance"]["value"]
+    assert metrics["spearman"] > 0.8
+    assert found["chance"] == {"metric": "spearman", "value": 0.0, "lower_is_better": False}
     assert found["metrics"]["pearson"]["low"] < metrics["pearson"] < found["metrics"]["pearson"]["high"]
     for part in ("data: train.csv (scores); train 270, dev 30, test 60", "; scores from 0 to ", "first words: ",
                  "by dev spearman", "predicted  measured", "\nSpearman ", "\nsquared error "):  # fmt: skip
@@ -403,3 +398,16 @@ def test_a_score_is_not_rounded_by_autocast():
         assert output_layer(16, 2)(x).dtype == torch.bfloat16
     assert score.dtype == torch.float32 and torch.allclose(score, exact, atol=1e-5, rtol=0)
     assert len(exact.bfloat16().unique()) < len(score.unique()) == 64
+
+
+@pytest.mark.parametrize("score, text", [
+    (0.0, "0.0000"), (2.5, "2.5000"), (1234567.89, "1234567.8900"), (-0.001, "-0.0010"), (7.891234e-6, "7.891e-06"),
+])  # fmt: skip
+def test_small_scores_are_not_printed_as_nothing(score, text):
+    assert regression.in_digits(score) == text
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e19", "1e18000"])
+def test_a_score_whose_square_is_no_float32(text):
+    with pytest.raises(InputError, match="f:1: score '.*', expected a number"):
+        scores.number("f:1", text)

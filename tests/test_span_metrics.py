@@ -89,26 +89,28 @@ def test_what_was_not_answered_counts_as_zero():
 
 
 def test_articles_are_drawn_whole():
-    """Within an article all is right or all is wrong: the interval is that of 4 articles, not of 40 questions."""
-    titles = [f"t{i // 10}" for i in range(40)]
-    predictions = ["cat" if i // 10 % 2 else "dog" for i in range(40)]
-    golds = [["cat"]] * 40
+    """Within an article all is right or all is wrong: the interval is that of 10 articles, not of 100 questions."""
+    titles = [f"t{i // 10}" for i in range(100)]
+    predictions = ["cat" if i // 10 % 2 else "dog" for i in range(100)]
+    golds = [["cat"]] * 100
     by_article, singly = Scores.of(predictions, golds, titles), Scores.of(predictions, golds)
-    assert (by_article.units, by_article.count, singly.count) == ("articles", 4, 40)
+    assert (by_article.units, by_article.count, singly.count) == ("articles", 10, 100)
     wide, narrow = by_article.intervals()["answer_f1"], singly.intervals()["answer_f1"]
     assert wide.value == narrow.value == 0.5
-    assert wide.low <= 0.25 and wide.high >= 0.75 and narrow.low > 0.3 and narrow.high < 0.7
+    assert wide.low <= 0.2 and wide.high >= 0.8 and narrow.low > 0.35 and narrow.high < 0.65
     values = set()
     for seed in range(20):
-        values |= {round(4 * bound, 6) for bound in vars(by_article.intervals(seed)["exact_match"]).values()}
-    assert values <= {0, 1, 2, 3, 4}  # quarters: articles of ten questions each
-    assert Scores.of(predictions, golds, ["one"] * 40).units == "questions"
+        values |= {round(10 * bound, 6) for bound in vars(by_article.intervals(seed)["exact_match"]).values()}
+    assert values <= set(range(11))  # tenths: articles of ten questions each
     assert Scores.of(predictions, golds, ["", *titles[1:]]).units == "questions"
+    nine = ["t0" if title == "t9" else title for title in titles]
+    assert Scores.of(predictions, golds, nine).units == "questions"  # too few to draw from
 
 
 def test_means_weigh_questions_and_not_articles():
-    scores = Scores.of(["cat", "dog", "dog"], [["cat"]] * 3, ["a", "b", "b"])
-    assert scores.intervals()["answer_f1"].value == pytest.approx(1 / 3)
+    titles = [*(f"t{i}" for i in range(9)), "t9", "t9"]
+    scores = Scores.of(["cat"] * 9 + ["dog"] * 2, [["cat"]] * 11, titles)
+    assert scores.units == "articles" and scores.intervals()["answer_f1"].value == pytest.approx(9 / 11)
 
 
 def items(scores: Scores):

@@ -117,6 +117,9 @@ def test_several_files_are_as_one(tmp_path):
             row = json.loads(rows[0]) | {"id": "1"}
             (tmp_path / f"{name}.jsonl").write_text(json.dumps(row), "utf-8")
         read(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl", COLUMNS)
+    for names in ("a.jsonl,", ",a.jsonl", "a.jsonl,,b.jsonl"):
+        with pytest.raises(InputError, match="an empty name before or after a comma"):
+            read(names, COLUMNS)
     (tmp_path / "x,y.jsonl").write_text(rows[0], "utf-8")
     assert len(read(str(tmp_path / "x,y.jsonl"), COLUMNS)) == 1
 
@@ -147,6 +150,27 @@ def test_contexts_are_held_out_whole(written):
     for share in (0.99, 0.01):
         with pytest.raises(InputError, match="about 5 contexts, which stay whole"):
             hold_out(pool, share, 3)
+
+
+def test_a_context_that_is_too_large_for_the_share_is_passed_over(written):
+    """60 of 100 questions are about one context: a tenth is a tenth all the same."""
+    contexts = ["sun shines"] * 60 + [f"moon {i // 4} shines" for i in range(40)]
+    rows = [{"question": f"{i}?", "context": text, "answer": "shines"} for i, text in enumerate(contexts)]
+    pool = written("\n".join(map(json.dumps, rows)), "x.jsonl")
+    assert {len(hold_out(pool, 0.1, seed)[1]) for seed in range(20)} == {8}  # of 10, in fours
+
+
+@pytest.mark.parametrize("start, place", [("-1", 0), ("8.0", 8), ("7.00", 8), ("-3.0", 0), ("9" * 18, 8), ("3", 0)])
+def test_a_start_as_other_programs_write_it(written, start, place):
+    """Off by a few, below 0, or with a decimal point, which comes of gaps in the column: the nearest occurrence."""
+    split = written(f"question,context,answer,answer_start\nWho?,ada saw ada,ada,{start}\n", "x.csv")
+    assert split.golds[0][0].start == place
+
+
+@pytest.mark.parametrize("start", ["9.5", "x", "1e3", "9" * 5000, "--1", "٣"])
+def test_a_start_that_is_no_whole_number(written, start):
+    with pytest.raises(InputError, match="x.csv:2: answer_start is '.*', expected a whole number: the answer's first"):
+        written(f"question,context,answer,answer_start\nWho?,ada saw ada,ada,{start}\n", "x.csv")
 
 
 def test_a_corpus_says_what_is_in_it(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import train
 from tests.conftest import equal, make_rows, save_tiny, stop_after, without_clock, write_csv
 from textcls import sweep
+from textcls.metrics.seeds import collapsed, over_seeds, spreads
 from textcls.report import search
 from textcls.runtime.errors import InputError
 from textcls.training.run import Run
@@ -136,7 +137,7 @@ def test_sums_in_another_order_are_equal():
     assert 0.1 + 0.2 + 0.3 > 0.3 + 0.2 + 0.1  # in floating point
     scores = {1.0: (0.3, 0.2, 0.1), 2.0: (0.1, 0.2, 0.3)}
     records = [{"lr": rate, "dev": dev} for rate, values in scores.items() for dev in values]
-    rates = sweep.over_seeds(records)
+    rates = over_seeds(records)
     assert rates[0]["mean"] == rates[1]["mean"] and sweep.best_rate(rates, "accuracy") == 1.0
 
 
@@ -152,14 +153,18 @@ def test_the_best_epoch_counts(tmp_path):
     rows = [{"dev": {"nll": nll, "accuracy": accuracy}} for nll, accuracy in ((0.9, 0.2), (0.4, 0.7), (0.6, 0.3))]
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    assert sweep.best_dev(Run(tmp_path), "loss") == 0.4 and sweep.best_dev(Run(tmp_path), "accuracy") == 0.7
+    assert sweep.best_epoch(Run(tmp_path), "loss") == sweep.best_epoch(Run(tmp_path), "accuracy") == rows[1]["dev"]
+    rows[2]["dev"]["accuracy"] = 0.8
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert sweep.best_epoch(Run(tmp_path), "loss")["nll"] == 0.4
+    assert sweep.best_epoch(Run(tmp_path), "accuracy") == {"nll": 0.6, "accuracy": 0.8}
     for content in ("", "{", '{"dev": {}}\n', "[]\n"):
         path.write_text(content, "utf-8")
         with pytest.raises(InputError, match="metrics.jsonl: missing or damaged"):
-            sweep.best_dev(Run(tmp_path), "accuracy")
+            sweep.best_epoch(Run(tmp_path), "accuracy")
     path.unlink()
     with pytest.raises(InputError, match="metrics.jsonl: missing or damaged"):
-        sweep.best_dev(Run(tmp_path), "accuracy")
+        sweep.best_epoch(Run(tmp_path), "accuracy")
 
 
 def test_selection_by_loss_end_to_end(folder, call):
@@ -175,17 +180,29 @@ def test_selection_by_loss_end_to_end(folder, call):
 
 
 def test_collapsed_runs_are_marked_and_the_mean_given_without_them(searched, call):
+    """By dev alone, on which one answer to all would get a third: a run is not left out for what it got on test."""
     flags, out = searched
-    for rate, dev in ((1e-08, 0.9), (0.5, 0.2)):
-        for seed, test in ((1, 0.8), (2, 1 / 3)):  # three classes of equal size
-            say_dev(out / f"lr-{rate}/seed-{seed}", dev)
+    for rate, dev in ((1e-08, 0.9), (0.5, 0.7)):
+        for seed, own, test in ((1, dev, 0.2), (2, 1 / 3, 0.8)):
+            say_dev(out / f"lr-{rate}/seed-{seed}", own)
             say_test(out / f"lr-{rate}/seed-{seed}", test)
     text, found = call("train", *flags), kept(out)
     assert [run["collapsed"] for run in found["runs"]] == [False, True] * 2
-    assert found["test"]["mean"]["accuracy"] == pytest.approx((0.8 + 1 / 3) / 2)
-    assert found["without_collapsed"]["mean"]["accuracy"] == pytest.approx(0.8)
+    assert found["test"]["mean"]["accuracy"] == pytest.approx(0.5)
+    assert found["without_collapsed"]["mean"]["accuracy"] == pytest.approx(0.2)
     assert found["without_collapsed"]["runs"] == 1
     assert "without the collapsed" in text and text.count("collapsed\n") == 2
+
+
+@pytest.mark.parametrize("value, chance, lower, expected", [
+    (0.51, 0.5, False, True), (0.509, 0.5, False, True), (0.52, 0.5, False, False), (0.4, 0.5, False, True),
+    (0.019, 0.0, False, True), (0.03, 0.0, False, False), (-0.2, 0.0, False, True),
+    (99.0, 100.0, True, True), (97.0, 100.0, True, False), (120.0, 100.0, True, True),
+])  # fmt: skip
+def test_hardly_better_than_one_answer_to_all_is_collapsed(value, chance, lower, expected):
+    """Two hundredths of the way from there to what is perfect."""
+    chance = {"metric": "x", "value": chance, "lower_is_better": lower}
+    assert collapsed({"x": value, "y": 1.0}, chance) is expected
 
 
 def test_a_run_that_diverges_is_a_result(folder, call):
@@ -248,6 +265,25 @@ def test_rates_and_seeds_may_be_added(searched, call):
     at = flags.index("0.5")
     call("train", *flags[:at], "1e-4", *flags[at:], "--no-quiet")
     assert [run["lr"] for run in kept(out)["runs"]] == [1e-08, 1e-08, 1e-4, 1e-4, 0.5, 0.5]
+
+
+def test_runs_that_a_command_does_not_name_stay_in_the_result(searched, call):
+    flags, out = searched
+    call("train", *flags)
+    before = kept(out)
+    one = flags[: flags.index("--lr")] + ["--lr", "0.5", "1e-8", "--seeds", "1", *flags[flags.index("--out") :]]
+    call("train", *one)
+    found = kept(out)
+    assert sorted(run["run"] for run in found["runs"]) == sorted(run["run"] for run in before["runs"])
+    assert {one["lr"]: one["runs"] for one in found["rates"]} == {0.5: 2, 1e-08: 2} and found["test"]["runs"] == 2
+
+
+def test_a_search_is_not_put_into_a_single_run(folder, call):
+    call("train", *LINEAR, "--test", "test.csv", "--out", "single")
+    for more in ("--lr 0.5 0.1", "--seeds 1 2"):
+        error = call("train", *LINEAR, "--test", "test.csv", *more.split(), "--out", "single", status=2)
+        assert "--out single holds a single run; choose another folder" in error
+    assert not list((folder / "single").glob("*/config.json")) or (folder / "single/linear").exists()
 
 
 def test_the_same_command_without_out_finds_its_folder(folder, call):
@@ -348,9 +384,9 @@ def test_without_a_test_split_the_rate_is_selected_all_the_same(folder, call):
 def test_one_run_has_no_deviation():
     """± 0 would say that runs do not scatter."""
     record = {"run": "r", "test": {"accuracy": 0.5}, "collapsed": False, "diverged": False}
-    text = search.seeds_table([record], sweep.spreads([record]))
+    text = search.seeds_table([record], spreads([record]))
     assert "1 run " in text and "±" not in text
     two = [record, record | {"test": {"accuracy": 0.7}, "collapsed": True}]
-    lines = search.seeds_table(two, sweep.spreads(two)).splitlines()
+    lines = search.seeds_table(two, spreads(two)).splitlines()
     assert lines[-2].split() == ["mean", "±", "sd", "0.6000", "±", "0.1414", "2", "runs"]
     assert lines[-1].split() == ["without", "the", "collapsed", "0.5000", "1", "run"]

@@ -229,6 +229,8 @@ class TrainConfig:
         for name in ("decoder_layers", "hidden"):
             if self.decoder == "none" and getattr(self, name) is not None:
                 raise InputError(f"{flag(name)} goes with --decoder blstm")
+        if self.task == "spans" and self.truncate != "head":
+            raise InputError("--truncate: passages are read in windows, and of a question the first pieces")
         if self.task != "classification" and self.class_weights != "none":
             raise InputError("--class-weights goes with --task classification")
         built_in = None if self.train is not None else self.data

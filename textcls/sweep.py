@@ -13,9 +13,8 @@ import math
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from textcls.config import OPTIONS, RUN, TrainConfig, check_bounds, flag
+from textcls.metrics.seeds import MEAN, collapsed, over_seeds, spreads
 from textcls.report import search
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
@@ -24,7 +23,6 @@ from textcls.runtime.progress import say
 from textcls.training.run import Run, free_folder
 from textcls.training.tally import Diverged, is_better, selected
 
-SAME = 0.02  # a score this close to that of always giving the commonest answer is no learning
 DIVERGED = "diverged.txt"  # in a run's folder: it is not trained on, and why
 
 
@@ -155,6 +153,8 @@ def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float]
     these, or where each would be tested on other documents (all rates at one seed draw the same)."""
     if isinstance(config.test_split, float) and not (rates and len(seeds) == 1):
         raise InputError(f"--test {config.test}: each seed would draw other test documents; give --seeds a --test FILE")
+    if Run(folder).exists():
+        raise InputError(f"--out {folder} holds a single run; choose another folder")
     for difference in differences(folder, config, rates):
         raise InputError(f"{difference}; choose another --out, or leave out what is different")
 
@@ -178,6 +178,17 @@ def differences(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -
             for name in sorted(fixed)
             if before.get(name) != now[name]
         ]
+    return found
+
+
+def earlier(folder: pathlib.Path, runs: list[Member]) -> list[Member]:
+    """Runs that have ended in `folder` and that the command does not name: they are part of what came out."""
+    own, found = {member.folder for member in runs}, []
+    for path in begun(folder):
+        rate = None if path.parent == folder else float(path.parent.name.removeprefix("lr-"))
+        member = Member(path, int(path.name.removeprefix("seed-")), rate)
+        if path not in own and member.ended:
+            found.append(member)
     return found
 
 
@@ -225,51 +236,29 @@ def summary(runs: list[Member], select: str) -> str:
 def record(member: Member, select: str) -> dict:
     """What is known of a run (report/search.py); None stands for what there is not, since JSON has no NaN."""
     result = member.result() if member.tested else None
-    search_goes_by = member.lr is not None and not member.diverged
-    dev = best_dev(Run(member.folder), select) if search_goes_by else math.nan
+    best = None if member.diverged else best_epoch(Run(member.folder), select)
+    dev = selected({"dev": best}, select) if best and member.lr is not None else math.nan
     return {
         "run": str(member.folder),
         "lr": member.lr,
         "seed": member.seed,
         "dev": dev if math.isfinite(dev) else None,
         "test": {name: value["value"] for name, value in result["metrics"].items()} if result else None,
-        "collapsed": collapsed(result) if result else None,
+        "collapsed": collapsed(best, result["chance"]) if result else None,
         "diverged": member.diverged,
     }
 
 
-def best_dev(run: Run, select: str) -> float:
-    """The dev metric of the run's best epoch, whose weights it keeps. Raises InputError for a damaged history."""
+def best_epoch(run: Run, select: str) -> dict[str, float]:
+    """The dev metrics of the run's best epoch, whose weights it keeps. Raises InputError for a damaged history."""
     path, best = run.folder / "metrics.jsonl", None
     try:
-        for line in path.read_text("utf-8").splitlines():
-            value = selected(json.loads(line), select)
-            best = value if is_better(value, best, select) else best
-        return float(best)
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            if is_better(selected(row, select), selected(best, select) if best else None, select):
+                best = row
+        return {name: float(value) for name, value in best["dev"].items()}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: missing or damaged; take {run.folder} away, and it is trained again") from None
-
-
-def collapsed(result: dict) -> bool:
-    """Whether the run does no better than always giving the commonest answer."""
-    chance, lower_is_better = result["chance"]["value"], result["chance"]["lower_is_better"]
-    value = result["metrics"][result["chance"]["metric"]]["value"]
-    return value > chance * (1 - SAME) if lower_is_better else value <= chance + SAME * (1 - chance)
-
-
-def spreads(tested: list[dict]) -> dict[str, dict]:
-    """Mean and standard deviation on test (of a sample, n - 1 in the denominator; None for one run) of the records of
-    all runs and, where some collapsed, of the others."""
-    groups = {search.MEAN: tested, "without the collapsed": [one for one in tested if not one["collapsed"]]}
-    if len(groups["without the collapsed"]) in (0, len(tested)):
-        del groups["without the collapsed"]
-    found = {}
-    for what, group in groups.items():
-        values = np.array([list(one["test"].values()) for one in group])
-        mean = dict(zip(group[0]["test"], values.mean(0).tolist(), strict=True))
-        sd = dict(zip(mean, values.std(0, ddof=1).tolist(), strict=True)) if len(group) > 1 else None
-        found[what] = {"runs": len(group), "mean": mean, "sd": sd}
-    return found
 
 
 def of_seeds(runs: list[Member], records: list[dict]) -> list[str]:
@@ -284,8 +273,8 @@ def of_seeds(runs: list[Member], records: list[dict]) -> list[str]:
         {
             "runs": [one["run"] for one in tested],
             "collapsed": [one["collapsed"] for one in tested],
-            "mean": found[search.MEAN]["mean"],
-            "sd": found[search.MEAN]["sd"],
+            "mean": found[MEAN]["mean"],
+            "sd": found[MEAN]["sd"],
         },
     )
     return [search.seeds_table(tested, found)]
@@ -310,26 +299,12 @@ def of_search(runs: list[Member], records: list[dict], select: str) -> list[str]
     found = spreads([one for one in own if one["test"]]) if any(one["test"] for one in own) else {}
     path = runs[0].folder.parent.parent / "search.json"
     facts = {"select": select, "runs": records, "rates": rates, "selected": best}
-    write_json(path, facts | {"test": found.get(search.MEAN), "without_collapsed": found.get("without the collapsed")})
+    write_json(path, facts | {"test": found.get(MEAN), "without_collapsed": found.get("without the collapsed")})
     if best is None:
         raise InputError(f"at every learning rate a run diverged: {path}; try smaller ones")
     tables = [search.runs_table(records, select), search.rates_table(rates, select, best)]
     last = search.selected_table(best, found) if found else no_test_split(own)
     return [f"{part}\n" for part in (*tables, last)] + [f"all runs: {path}"]
-
-
-def over_seeds(records: list[dict]) -> list[dict]:
-    """The dev metric of each learning rate over its seeds, {"lr", "runs", "mean", "sd"}, in the order in which they
-    were given; no mean where a run diverged."""
-    found = []
-    for rate in dict.fromkeys(one["lr"] for one in records):
-        dev = [one["dev"] for one in records if one["lr"] == rate]
-        whole = None not in dev
-        # fsum rounds once, whatever the order: rates with the same scores for other seeds are equal to the last bit.
-        mean = math.fsum(dev) / len(dev) if whole else None
-        sd = float(np.std(dev, ddof=1)) if whole and len(dev) > 1 else None
-        found.append({"lr": rate, "runs": len(dev), "mean": mean, "sd": sd})
-    return found
 
 
 def best_rate(rates: list[dict], select: str) -> float | None:

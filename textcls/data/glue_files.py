@@ -150,7 +150,8 @@ def labelled_rows(source: Source, path: pathlib.Path, counts: dict[str, int]) ->
     for where, row in fields_of(path):
         if form is None:
             form = labelled_form(source, where, row)
-            if form.header:
+            if form.header:  # of the widths that there are this is the file's
+                form = dataclasses.replace(form, widths=(len(row),))
                 continue
         empty = False
         if source.short and len(row) < form.widths[0]:

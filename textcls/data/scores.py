@@ -13,6 +13,7 @@ from textcls.data.corpus import Corpus, draw, identify
 from textcls.data.decoding import UTF8
 from textcls.runtime.errors import InputError
 
+LARGEST = 1e18  # its square is a float32
 SCORE = "score"  # the one "label" of a regression: what the model's one output is
 
 
@@ -42,15 +43,15 @@ def scored(pool: str, rows: Sequence[tuple[str, tuple[str, ...], float]]) -> Sco
     return Scored(texts, np.array([score for _, _, score in rows], np.float64), identify(pool, texts))
 
 
-def number(where: str, text: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """The score that a field holds. Raises InputError for what is no finite number from `low` to `high`."""
+def number(where: str, text: str, low: float = -LARGEST, high: float = LARGEST) -> float:
+    """The score that a field holds. Raises InputError for what is no number from `low` to `high`."""
     try:
         value = math.nan if "_" in text else float(text)  # Python reads 1_5 as 15
     except ValueError:
         value = math.nan
-    if math.isfinite(value) and low <= value <= high:
+    if low <= value <= high:
         return value
-    bounds = "" if math.isinf(low) else f" from {low:g} to {high:g}"
+    bounds = f" from {low:g} to {high:g}" if low > -LARGEST or math.isfinite(value) else ""
     raise InputError(f"{where}: score {text[:40]!r}, expected a number{bounds}")
 
 

@@ -12,6 +12,7 @@ where a table has none, the answer must occur once. Only strings and places of c
 import dataclasses
 import functools
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
 
 FORMATS = (".json", ".jsonl", ".csv", ".tsv")
+WHOLE = re.compile(r"-?[0-9]{1,18}(\.0+)?")  # 9.0 is what pandas writes of 9 in a column with gaps
 Lines = Callable[[], Iterator[str]]
 
 
@@ -133,17 +135,16 @@ def questions(pool: str, rows: Sequence[Row], name: str) -> Questions:
 
 
 def hold_out(pool: Questions, share: float, seed: int, name: str = "dev") -> tuple[Questions, Questions]:
-    """(train, dev): the questions of whole contexts, drawn by `seed`, until they are `share` of all; a context that
+    """(train, dev): the questions of whole contexts, drawn by `seed`, as many as fit into `share` of all; a context that
     was trained on would tell of the answers to its other questions. `name`: dev, or test."""
     check_share(share, name)
     groups: dict[str, list[int]] = {}
     for number, context in enumerate(pool.contexts):
         groups.setdefault(context, []).append(number)
-    parts, chosen = list(groups.values()), []
+    parts, chosen, room = list(groups.values()), [], round(share * len(pool))
     for i in np.random.default_rng(seed).permutation(len(parts)):
-        if len(chosen) >= round(share * len(pool)):
-            break
-        chosen += parts[i]
+        if len(chosen) + len(parts[i]) <= room:
+            chosen += parts[i]
     if not 0 < len(chosen) < len(pool):
         raise InputError(
             f"--{name} {share:g} of {len(pool)} questions about {len(parts)} contexts, which stay whole, leaves no "
@@ -205,9 +206,12 @@ def table_row(where: str, name: str, values: dict[str, str], columns: Sequence[s
     golds = []
     if answered:
         answer, start = values[columns[2]], values.get(f"{columns[2]}_start", "").strip()
-        if start and not (start.isascii() and start.isdigit()):
-            raise InputError(f"{where}: {columns[2]}_start is {start!r}, expected the answer's first character from 0")
-        golds.append(find(where, context, answer, int(start) if start else None))
+        if start and not WHOLE.fullmatch(start):
+            raise InputError(
+                f"{where}: {columns[2]}_start is {start[:40]!r}, expected a whole number: the answer's first character, "
+                "from 0"
+            )
+        golds.append(find(where, context, answer, int(start.split(".")[0]) if start else None))
     return Row(where, question, context, golds, name, "" if "title" in columns else values.get("title", ""))
 
 
@@ -263,6 +267,8 @@ def squad_rows(content: dict, name: str, answered: bool) -> Iterator[Row]:
             for q, item in enumerate(field(paragraph, "qas", list, at_paragraph)):
                 where = f"{at_paragraph}.qas[{q}]"
                 question, number = field(item, "question", str, where), field(item, "id", str, where)
+                if not number.strip():
+                    raise InputError(f"{where}.id is empty; answers go by it")
                 check(where, question, context)
                 yield Row(where, question, context, golds_of(item, context, where) if answered else [], number, title)
 

@@ -19,6 +19,7 @@ from textcls.metrics.classification import Correct
 from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, resampled
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
+FEW = 10  # articles
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -54,11 +55,12 @@ class Scores:
     def of(
         cls, predictions: Sequence[str | None], golds: Sequence[Sequence[str]], titles: Sequence[str] | None = None
     ) -> "Scores":
-        """`titles` (N,) name the articles; a question whose title is "" is of none, and then all count singly."""
+        """`titles` (N,) name the articles; a question whose title is "" is of none. Where one is, or there are fewer
+        articles than a bootstrap can draw from (FEW), all questions count singly."""
         pairs = [score(*both) for both in zip(predictions, golds, strict=True)]
         exact, values = np.array([e for e, _ in pairs], bool), np.array([f for _, f in pairs], np.float64)
         distinct = sorted(set(titles or ()))
-        if len(distinct) < 2 or distinct[0] == "":
+        if len(distinct) < FEW or distinct[0] == "":
             return cls(exact, values)
         numbers = {title: i for i, title in enumerate(distinct)}
         return cls(exact, values, np.array([numbers[title] for title in titles], np.int64))

@@ -7,10 +7,8 @@ A record is what is known of a run: {"run": its folder, "lr", "seed", "dev": the
 
 from collections.abc import Sequence
 
+from textcls.metrics.seeds import MEAN
 from textcls.report.text import number, table, title
-
-
-MEAN = "mean ± sd"  # the spread of all runs
 
 
 def seeds_table(records: Sequence[dict], spreads: dict[str, dict]) -> str:

@@ -35,7 +35,10 @@ def title(metric: str) -> str:
 
 
 def number(value: float) -> str:
-    """Four decimals for shares and losses; two where there are many before the point, as in a perplexity."""
+    """Four decimals for shares and losses; two where there are many before the point, as in a perplexity; of what these
+    would call 0, two digits."""
+    if 0 < abs(value) < 5e-5:
+        return f"{value:.1e}"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 

@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from textcls.runtime import parallel
+from textcls.runtime.errors import InputError
 
 
 @contextlib.contextmanager
@@ -44,8 +45,12 @@ def in_place_of(path: pathlib.Path, by_all: bool = False):
 
 
 def paths_of(names: str) -> list[pathlib.Path]:
-    """The files of a path, or of several with commas between; a comma in the name of a file that exists is its own."""
-    return [pathlib.Path(name) for name in ([names] if os.path.exists(names) else names.split(","))]
+    """The files of a path, or of several with commas between; a comma in the name of a file that exists is its own.
+    Raises InputError for an empty name among them."""
+    parts = [names] if os.path.exists(names) else names.split(",")
+    if "" in parts:
+        raise InputError(f"{names!r}: an empty name before or after a comma")
+    return [pathlib.Path(name) for name in parts]
 
 
 def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:

@@ -12,7 +12,7 @@ batches              (split, vocabulary, config, name) -> Batches
 loss                 (config, corpus) -> loss_fn: (model, batch, carry) -> ({name: sum}, carry)
 evaluate             (batches, corpus, device, precision, quiet) -> (model) -> {metric: value}
 result               (predictor, split, quiet) -> Result
-chance               (corpus) -> {"metric", "value", "lower_is_better"}: always the commonest answer on the test split
+chance               (corpus) -> {"metric", "value", "lower_is_better"}: always the commonest answer, on dev
 count_labels         (config) -> how many labels the training data has, without loading the rest; 0 where there are none
 Predictor            what textcls.load gives
 predict_file         (predictor, source, arguments): what evaluate.py --predict prints; "-" is standard input

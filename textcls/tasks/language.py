@@ -171,7 +171,7 @@ def result(predictor: "Predictor", split: Text | SpelledText, quiet: bool) -> Re
 def chance(corpus: Corpus) -> dict:
     """Of each word in proportion to its count in the training text."""
     counts = 1.0 + np.bincount(corpus.train.words, minlength=len(corpus.vocabulary))
-    nll = -np.log(counts / counts.sum())[corpus.test.words].mean()
+    nll = -np.log(counts / counts.sum())[corpus.dev.words].mean()
     return {"metric": "perplexity", "value": float(np.exp(nll)), "lower_is_better": True}
 
 

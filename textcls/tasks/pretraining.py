@@ -149,9 +149,9 @@ def result(predictor: "Predictor", split: Passages, quiet: bool) -> Result:
 
 def chance(corpus: Corpus) -> dict:
     """Of each word piece in proportion to its count in the training text."""
-    train, test = corpus.train.counts(), corpus.test.counts()
-    train, test = (np.pad(part, (0, max(len(train), len(test)) - len(part))) for part in (train, test))
-    nll = -(test * np.log((1.0 + train) / (1.0 + train).sum())).sum() / test.sum()
+    train, dev = corpus.train.counts(), corpus.dev.counts()
+    train, dev = (np.pad(part, (0, max(len(train), len(dev)) - len(part))) for part in (train, dev))
+    nll = -(dev * np.log((1.0 + train) / (1.0 + train).sum())).sum() / dev.sum()
     return {"metric": "mlm_nll", "value": float(nll), "lower_is_better": True}
 
 

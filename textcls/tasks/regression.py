@@ -125,9 +125,8 @@ def result(predictor: "Predictor", split: Scored, quiet: bool) -> Result:
 
 
 def chance(corpus: Corpus) -> dict:
-    """Of the training scores' mean."""
-    error = float(np.mean((corpus.test.scores - corpus.train.scores.mean()) ** 2))
-    return {"metric": "mse", "value": error, "lower_is_better": True}
+    """Of one score for all."""
+    return {"metric": "spearman", "value": 0.0, "lower_is_better": False}
 
 
 # ---- prediction -----------------------------------------------------------------------------------------------------
@@ -158,5 +157,10 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     kind = arguments.format or (ending if ending in FORMATS else "lines")
     for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
         for score in predictor.predict(texts).tolist():
-            print(json.dumps({"score": score}) if kind == "jsonl" else f"{score:.4f}")
+            print(json.dumps({"score": score}) if kind == "jsonl" else in_digits(score))
         sys.stdout.flush()
+
+
+def in_digits(score: float) -> str:
+    """Four decimals, or four digits of what is smaller."""
+    return f"{score:.4f}" if score == 0 or abs(score) >= 1e-3 else f"{score:.4g}"

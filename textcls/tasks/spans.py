@@ -233,6 +233,8 @@ class Predictor(base.Predictor):
         """The best answers to each (question, context), at most 20, best first; none where a context has no word
         piece."""
         pairs = base.listed(pairs, "pairs (question, context)", "predict(question, context)")
+        if most < 1:
+            raise InputError(f"most is {most}; expected 1 to {BEST}")
         for number, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise InputError(f"pair {number}: expected (question, context), got {pair!r:.60}")
@@ -267,5 +269,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     answers = [text or "" for text in texts_of(found)]
     if arguments.top_k > 1:
         answers = [[answer._asdict() for answer in best] for best in found]
+    if (without := sum(not best for best in found)) and not arguments.quiet:
+        print(f"questions without an answer, since their contexts have no word piece: {without:,}", file=sys.stderr)
     json.dump(dict(zip(asked.names, answers, strict=True)), sys.stdout, ensure_ascii=False, indent=2)
     print()

@@ -20,6 +20,7 @@ from textcls.text.pieces import Pieces, Sequences
 from textcls.text.vocabulary import Vocabulary, printable
 
 MARKS = ("Mn", "Me")  # characters that stand on the one before them: accents, vowel signs, variation selectors
+JOINED = "\u200c\u200d" + "".join(map(chr, range(0xE0020, 0xE0080)))  # zero-width joiners, the letters of a flag
 LONGEST_QUESTION = 64  # pieces
 EDGE = 0.01  # what a window's length counts where two windows give a piece as much context
 
@@ -81,7 +82,7 @@ def with_marks(text: str, offsets: np.ndarray) -> np.ndarray:
         return ends
     limits = [*offsets[1:, 0].tolist(), len(text)]
     for j, (end, limit) in enumerate(zip(ends.tolist(), limits, strict=False)):
-        while end < limit and unicodedata.category(text[end]) in MARKS:
+        while end < limit and (unicodedata.category(text[end]) in MARKS or text[end] in JOINED):
             end += 1
         ends[j] = end
     return ends
