@@ -28,7 +28,6 @@ from textcls.ledger import history, tables
 from textcls.ledger.cluster import Cluster
 from textcls.ledger.measure import Measured, measure
 from textcls.ledger.plan import Model, Step, plan
-from textcls.models.heads import POOLINGS
 from textcls.pretrained.backbone import Backbone, short
 from textcls.pretrained.features import Features
 from textcls.recipes.command import absolute, better, next_command, settings, told
@@ -63,7 +62,7 @@ def main(argv=None):
 
 def arguments():
     metrics = list(dict.fromkeys(name for task in TASKS.values() for name in task.SELECT))
-    return parser(__doc__, recipes.choices() | {"data": DATA, "pooling": POOLINGS, "select": metrics})
+    return parser(__doc__, recipes.choices() | {"data": DATA, "select": metrics})
 
 
 def command(flags: dict) -> None:

@@ -9,6 +9,7 @@ from textcls import Bert, BertClassifier, BertConfig
 from textcls.models import bert as bert_module
 from textcls.models.attention import AttentionWithDropout, attention, attention_bias, attention_in_blocks
 from textcls.models.dropout import keep_mask
+from textcls.models.heads import BERT_POOLINGS
 
 
 def count(model, trainable=None):
@@ -93,8 +94,9 @@ def test_equals_hugging_face(tiny_shape):
     assert (pooled - expected.pooler_output).abs().max() < 1e-5
 
 
-def test_padding_and_order_never_change_a_logit(tiny_shape):
-    model = spread_out(BertClassifier(tiny_shape, 3))
+@pytest.mark.parametrize("pooling", BERT_POOLINGS)
+def test_padding_and_order_never_change_a_logit(pooling, tiny_shape):
+    model = spread_out(BertClassifier(tiny_shape, 3, pooling=pooling))
     lengths = [9, 2, 30, 17]
     ids, mask = batch_of(lengths, tiny_shape.vocab_size)
     together = model(ids, mask)
@@ -105,6 +107,22 @@ def test_padding_and_order_never_change_a_logit(tiny_shape):
     assert (model(ids[order], mask[order]) - together[order]).abs().max() < 1e-5
     noise = torch.where(mask == 0, 7, ids)
     assert torch.equal(model(noise, mask), together)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean+max"])
+def test_pooling_over_tokens(pooling, tiny_shape):
+    """Logits are those of the mean, or the mean beside the maxima, of each row's hidden states alone; no pooler is
+    trained that nothing reads."""
+    model = spread_out(BertClassifier(tiny_shape, 3, pooling=pooling))
+    assert model.bert.pooler is None
+    ids, mask = batch_of([9, 2, 30], tiny_shape.vocab_size)
+    logits = model(ids, mask)
+    for row, length in enumerate([9, 2, 30]):
+        hidden = model.bert(ids[row : row + 1, :length])[0][0]
+        parts = {"mean": hidden.sum(0) / length, "max": hidden.max(0).values}
+        pooled = torch.cat([parts[name] for name in pooling.split("+")])
+        expected = model.classifier.weight @ pooled + model.classifier.bias
+        assert torch.allclose(logits[row], expected, atol=1e-5)
 
 
 def written_out(query, key, value, bias, keep=1.0) -> torch.Tensor:

@@ -9,7 +9,7 @@ from tests.conftest import make_rows, write_csv
 from textcls import recipes
 from textcls.arguments import parser
 from textcls.config import COMMAND, EITHER, OPTIONS, RUN, TrainConfig, check_bounds, flag
-from textcls.models.heads import POOLINGS
+from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.recipes.command import settings
 from textcls.runtime.errors import InputError
 from textcls.runtime.memory import parse_memory
@@ -27,6 +27,10 @@ def parse(*arguments) -> dict:
 
 def test_only_what_was_said():
     assert parse() == {}
+    with pytest.raises(InputError, match="--pooling last is not there for --model bert: cls, mean, max, "):
+        recipes.complete(TrainConfig(model="bert", pooling="last"))
+    with pytest.raises(InputError, match="--pooling cls is not there for --model bilstm: last, mean, max, "):
+        recipes.complete(TrainConfig(model="bilstm", pooling="cls"))
     assert parse(*"--lr 0.1 --quiet --batch-size 4".split()) == {"lr": 0.1, "quiet": True, "batch_size": 4}
     assert parse("--no-quiet") == {"quiet": False}
 
@@ -225,7 +229,7 @@ def test_every_name_is_used_and_known():
     assert set(taken["model"]) == {model for model, _ in recipes.RECIPES}
     assert set(taken["task"]) == {task for _, task in recipes.RECIPES} == set(TASKS)
     assert set(taken["select"]) == {metric for task in TASKS.values() for metric in task.SELECT}
-    assert set(taken["pooling"]) == set(POOLINGS) and set(taken["data"]) == set(DATA)
+    assert set(taken["pooling"]) == {*POOLINGS, *BERT_POOLINGS} and set(taken["data"]) == set(DATA)
     assert parser("of nothing").parse_args(["--model", "gpt"]).model == "gpt"  # which knows no tables
     with pytest.raises(InputError, match="--model linear is not there for --task tagging; known: ") as refused:
         recipes.complete(TrainConfig(model="linear", task="tagging", train="x"))

@@ -23,6 +23,7 @@ from textcls.ledger import tables
 from textcls.ledger.blocks import lstm
 from textcls.ledger.measure import SavedTensors
 from textcls.ledger.plan import Plan, Step
+from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
 from textcls.models.pretraining import BertForPreTraining
@@ -118,8 +119,9 @@ CASES = [
 ]
 OTHERS = [
     ("linear", {}),
-    *(("bilstm", {"pooling": pooling}) for pooling in ("last", "mean", "max")),
-    *((model, {"pooling": p}) for model in ("lstm", "bilstm-scratch") for p in ("last", "mean", "max", "attention")),
+    *(("bilstm", {"pooling": pooling}) for pooling in POOLINGS if pooling != "attention"),
+    *(("bert", {"pooling": pooling}) for pooling in BERT_POOLINGS if pooling != "cls"),
+    *((model, {"pooling": pooling}) for model in ("lstm", "bilstm-scratch") for pooling in POOLINGS),
     ("lstm", {"layers": 2}),
     ("bert-lstm", {"encoder": "tune"}),
     ("bert-bilstm", {"encoder": "frozen"}),
@@ -131,7 +133,7 @@ OTHERS = [
     ("bert-bilstm/tagging", {"encoder": "tune"}),
     ("lstm/lm", {"embedding": 48}),
     ("trans-blstm-1", {}),
-    ("trans-blstm-1", {"small": True}),
+    ("trans-blstm-1", {"small": True, "pooling": "mean+max"}),
     ("trans-blstm-2", {}),
     ("trans-blstm-2/tagging", {"small": True}),
     ("blstm", {}),
@@ -298,6 +300,13 @@ def live_peak(model, step: Step) -> int:
 )
 def test_peak_is_predicted_within_a_twentieth(name, step):
     model, blocks = build(name, step)
+    assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
+
+
+@pytest.mark.parametrize("name, pooling", [("bilstm", "attention+max"), ("bert", "mean"), ("bert", "mean+max")])
+def test_peak_with_other_poolings(name, pooling):
+    step = Step(12, 100)
+    model, blocks = build(name, step, pooling=pooling)
     assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
 
 

@@ -28,8 +28,8 @@ def classifier(kind: str, shape: BertConfig, pooling: str = "last", bidirectiona
 
 
 def test_the_command_line_knows_the_poolings():
-    parser = train.arguments()
-    assert [parser.parse_args(["--pooling", name]).pooling for name in POOLINGS] == list(POOLINGS)
+    parser, names = train.arguments(), ["cls", *POOLINGS]
+    assert [parser.parse_args(["--pooling", name]).pooling for name in names] == names
     with pytest.raises(SystemExit):
         parser.parse_args(["--pooling", "median"])
 
@@ -45,22 +45,23 @@ def test_pooling_reads_real_steps_only(pooling, directions):
     high, low = (layer(x.masked_fill(mask[:, :, None] == 0, poison), mask) for poison in (1e9, -1e9))
     for row, length in enumerate(LENGTHS):
         steps = x[row, :length]
-        if pooling == "last":
-            expected = steps[-1] if directions == 1 else torch.cat([steps[-1, :5], steps[0, 5:]])
-        elif pooling == "mean":
-            expected = steps.mean(0)
-        elif pooling == "max":
-            expected = steps.max(0).values
-        else:
+        values = {
+            "last": steps[-1] if directions == 1 else torch.cat([steps[-1, :5], steps[0, 5:]]),
+            "mean": steps.mean(0),
+            "max": steps.max(0).values,
+        }
+        if "attention" in pooling:
             weights = (steps @ layer.score.weight[0] + layer.score.bias).float().softmax(0).double()
-            expected = (weights[:, None] * steps).sum(0)
+            values["attention"] = (weights[:, None] * steps).sum(0)
+        expected = torch.cat([values[kind] for kind in pooling.split("+")])
+        assert layer.features == len(expected)
         for found in (high[row], low[row], layer(x[row : row + 1, :length], None)[0]):
             assert torch.allclose(found, expected, atol=1e-9), row
 
 
 @pytest.mark.parametrize("kind", ["words", "embeddings", "frozen", "tune", "cls"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "attention"])
+@pytest.mark.parametrize("pooling", ["last", "attention", "mean+max"])
 def test_padding_never_changes_a_logit(kind, bidirectional, pooling, tiny_shape):
     model = classifier(kind, tiny_shape, pooling, bidirectional).eval()
     ids, mask = batch_of(LENGTHS, 60)

@@ -99,7 +99,9 @@ class TrainConfig:
     )
     hidden: int | None = option(None, "LSTM units per direction", "model", above=0)
     layers: int | None = option(None, "LSTM layers", "model", above=0)
-    pooling: str | None = option(None, "how an LSTM's steps become one vector", "model")
+    pooling: str | None = option(
+        None, "how the vectors of a text become one; cls: BERT's pooler over [CLS]", "model"
+    )
     encoder: str | None = option(None, "whether the encoder below an LSTM is trained too", "model", ("frozen", "tune"))
     features: str | None = option(
         None, "what the LSTM reads of BERT: every token or [CLS]", "model", ("sequence", "cls")

@@ -6,7 +6,8 @@ L layers, V vocabulary; two directions.
 
 import itertools
 
-from textcls.ledger.blocks import LONG, cross_entropy
+from textcls.ledger.blocks import LONG
+from textcls.ledger.heads import cross_entropy
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.elmo import CHARACTERS, ElmoConfig
 from textcls.models.language_model import BiLanguageModel, cutoffs_of

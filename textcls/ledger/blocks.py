@@ -90,32 +90,6 @@ def feed_forward(dims: BertConfig, step: Step, number: int) -> Block:
     )
 
 
-def bert_head(dims: BertConfig, step: Step, labels: int, dropout: float) -> Block:
-    """Pooler, dropout, classifier, cross-entropy. In float32 the product of the pooler keeps [CLS] as a view, and with
-    it the whole last hidden state."""
-    B, H, width = step.batch, dims.hidden_size, step.width
-    saved = {
-        "last hidden state": FLOAT * step.slots * H if step.dtype is None else width * B * H,
-        "tanh": width * B * H,
-        "dropout": (width + 1) * B * H * (dropout > 0),
-        "cross-entropy": cross_entropy(B, labels),
-    }
-    return Block(
-        "classifier",
-        "head",
-        saved,
-        flop=2 * B * H * (H + labels),
-        trainable=H * H + H + H * labels + labels,
-        products=H * (H + labels),
-        extra=FLOAT * step.slots * H,
-    )
-
-
-def cross_entropy(batch: int, labels: int) -> int:
-    """Log-probabilities and labels."""
-    return batch * (FLOAT * labels + LONG) + FLOAT
-
-
 def lstm(
     step: Step,
     inputs: int,
@@ -195,64 +169,6 @@ def onednn_workspace(T: int, B: int, F: int, S: int) -> tuple[int, int]:
     return gates + states, gates + cells
 
 
-def bilstm_head(step: Step, features: int, labels: int, dropout: float, pooling: str) -> Block:
-    """Pooling, LayerNorm, Linear, GELU, dropout, Linear, cross-entropy."""
-    B, half, width = step.batch, features // 2, step.width
-    # Autocast lowers the weighted sum of attention alone, and on CUDA lifts LayerNorm's input to float32.
-    normed = width if step.device == "cpu" and pooling == "attention" else FLOAT
-    saved = pooled(step, features, 2, pooling) | {
-        "pooled (B, 2S)": B * features * (normed + width) + 2 * FLOAT * B,
-        "hidden (B, S)": B * half * (2 * width + (dropout > 0)),
-        "cross-entropy": cross_entropy(B, labels),
-    }
-    return over_pooling(step, features, pooling, saved, half * (features + labels), 2 * features + half + labels)
-
-
-def pooled_head(step: Step, features: int, directions: int, pooling: str, labels: int, dropout: float) -> Block:
-    """Pooling, dropout, classifier, cross-entropy."""
-    B = step.batch
-    largest = FLOAT * B * features * (pooling == "max" and dropout > 0)  # the maxima, beside what dropout left of them
-    saved = pooled(step, features, directions, pooling) | {
-        "dropout": B * features * (dropout > 0),
-        "pooled (B, F)": step.width * B * features + largest,
-        "cross-entropy": cross_entropy(B, labels),
-    }
-    return over_pooling(step, features, pooling, saved, features * labels, labels)
-
-
-def over_pooling(step: Step, features: int, pooling: str, saved: dict[str, int], weights: int, others: int) -> Block:
-    """A head that pools: `weights` of its matrix products and `others` (biases, LayerNorm), beside those of attention
-    pooling: a score a step, and the weighted sum."""
-    scored = features * (pooling == "attention")
-    return Block(
-        "pooling and classifier",
-        "head",
-        saved,
-        flop=4 * step.slots * scored + 2 * step.batch * weights,
-        trainable=scored + (scored > 0) + weights + others,
-        products=scored + weights,
-        extra=FLOAT * step.slots * features,
-    )
-
-
-def pooled(step: Step, features: int, directions: int, pooling: str) -> dict[str, int]:
-    """What turning the LSTM's steps into one vector keeps."""
-    B, slots, width = step.batch, step.slots, step.width
-    hidden = FLOAT if step.device == "cpu" else width  # what the LSTM gives
-    if pooling == "last":
-        return {"places of the last states": LONG * B * (1 + step.padded)}
-    if pooling == "mean":
-        return {"mask (B, T)": (slots + FLOAT * B) * step.padded}
-    if pooling == "max":
-        copied = step.padded or directions == 2 or step.device == "cuda"  # else it is the LSTM's own output
-        return {"steps (B, T, F)": hidden * slots * features * copied, "mask (B, T)": slots * step.padded}
-    return {
-        "steps (B, T, F)": (2 * width if step.dtype else FLOAT) * slots * features,
-        "attention weights (B, T)": (FLOAT + (width if step.dtype else 0)) * slots,
-        "mask (B, T)": slots * step.padded,
-    }
-
-
 def word_vectors(dims: WordDims, step: Step) -> Block:
     """A trained table; its backward pass makes the whole gradient."""
     return Block(
@@ -275,67 +191,3 @@ def frozen_bert(dims: BertConfig, step: Step, cls_only: bool) -> Block:
 def input_dropout(step: Step, features: int, dropout: float) -> Block:
     """Between the source of vectors and the LSTM; nothing is kept where no gradient goes below."""
     return Block("input dropout", "LSTM", {"dropout mask (B, T, H)": step.slots * features * (dropout > 0)})
-
-
-def tag_head(step: Step, features: int, labels: int, dropout: float, crf: bool, ends: int = 2) -> Block:
-    """The vectors of the words' first tokens, dropout, classifier, cross-entropy or CRF; for as many words as a row
-    can have, T less the `ends` around them, since how many pieces a word has is not in the shapes."""
-    words = step.tokens - ends
-    count, width = step.batch * words, step.width
-    hidden = width if step.device == "cuda" else FLOAT
-    saved = {
-        "steps (B, T, F)": hidden * step.slots * features,
-        "places of the words (B, W)": LONG * count,
-        "dropout": count * features * (dropout > 0),
-        "words (B, W, F)": width * count * features,
-    }
-    if crf:
-        saved["CRF, sums over pairs of tags (W, B, C, C)"] = crf_bytes(step.batch, words, labels)
-    else:
-        saved["cross-entropy"] = cross_entropy(count, labels)
-    return Block(
-        "classifier",
-        "head",
-        saved,
-        flop=2 * count * features * labels,
-        trainable=features * labels + labels + (labels * labels + 2 * labels) * crf,
-        products=features * labels,
-        extra=FLOAT * (step.slots + count) * features,
-    )
-
-
-def pretraining_heads(dims: BertConfig, step: Step, next_sentence: bool, masked: float) -> Block:
-    """The hidden states of masked tokens, transform, tied product over the vocabulary, cross-entropy; pooler and
-    next-sentence head. `masked` is the share of the tokens that is masked."""
-    B, H, V, width = step.batch, dims.hidden_size, dims.vocab_size, step.width
-    M = round(masked * step.slots)
-    copies = 1 if dims.hidden_act == "relu" else 2  # see feed_forward; what comes out of it is LayerNorm's
-    normed = width if step.device == "cpu" else FLOAT  # on CUDA autocast lifts LayerNorm's input to float32
-    saved = {
-        "last hidden state": FLOAT * step.slots * H if step.dtype is None else width * B * H,
-        "tanh": width * B * H,
-        "places of the masked tokens (M,)": LONG * M,
-        "masked tokens (M, H)": copies * width * M * H,
-        "LayerNorm (M, H)": (normed + width) * M * H + 2 * FLOAT * M,
-        "log-probabilities (M, V)": cross_entropy(M, V),
-        "pairs (B, 2)": cross_entropy(B, 2) * next_sentence,
-    }
-    return Block(
-        "heads of pre-training",
-        "head",
-        saved,
-        flop=2 * M * H * (H + V) + 2 * B * H * (H + 2 * next_sentence),
-        trainable=2 * (H * H + H) + 2 * H + V + (2 * H + 2) * next_sentence,
-        products=2 * H * H + H * V + 2 * H * next_sentence,
-        # gradients of the log-probabilities and the logits, of the word embeddings, and of the last hidden state
-        extra=2 * FLOAT * M * V + FLOAT * V * H + FLOAT * step.slots * H,
-    )
-
-
-def crf_bytes(batch: int, words: int, labels: int) -> int:
-    """Of each step of the forward algorithm: the sums over pairs, their log-sum-exp, and which rows go on; and of the
-    score of the true tags: all scores, which tags, and which words are real."""
-    pairs, states = batch * labels * labels, batch * labels
-    step = FLOAT * (pairs + states) + batch
-    score = FLOAT * words * states + LONG * batch * (words + 1) + batch * words
-    return (words - 1) * step + FLOAT * (states + batch) + score

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textcls.models.attention import attention, attention_bias, lowered
 from textcls.models.dropout import Dropout
-from textcls.models.heads import output_layer
+from textcls.models.heads import Pooling, output_layer
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # x * Phi(x) with erf: BERT's own
@@ -228,7 +228,11 @@ def initialise(module: nn.Module, std: float) -> None:
 
 
 class BertClassifier(nn.Module):
-    """The pooled [CLS] -> dropout -> Linear(H -> C): (ids, mask, segments) -> logits (B, C). Everything is trained."""
+    """A pooled text -> dropout -> Linear: (ids, mask, segments) -> logits (B, C). Everything is trained.
+
+    `pooling`: cls is BERT's own pooler over [CLS]; a BERT that was pre-trained without next sentences has none, and one
+    of heads.POOLINGS over all tokens, [CLS] and [SEP] among them, may read it better.
+    """
 
     def __init__(
         self,
@@ -236,13 +240,18 @@ class BertClassifier(nn.Module):
         num_labels: int,
         dropout: float = 0.3,
         make: Callable[[BertConfig], nn.Module] = Layer,
+        pooling: str = "cls",
     ):
         super().__init__()
-        self.bert = Bert(config, make=make)
+        H = config.hidden_size
+        self.bert = Bert(config, pooler=pooling == "cls", make=make)
+        self.pooling = None if pooling == "cls" else Pooling(pooling, H)
         self.dropout = Dropout(dropout)
-        self.classifier = output_layer(config.hidden_size, num_labels)
+        self.classifier = output_layer(H if self.pooling is None else self.pooling.features, num_labels)
         initialise(self.classifier, config.initializer_range)
 
     def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        _, pooled = self.bert(ids, mask, segments)
+        hidden, pooled = self.bert(ids, mask, segments)
+        if self.pooling is not None:
+            pooled = self.pooling(hidden, mask)
         return self.classifier(self.dropout(pooled))  # (B, C)

@@ -4,11 +4,13 @@
 import torch
 from torch import nn
 
-POOLINGS = ("last", "mean", "max", "attention")
+POOLINGS = ("last", "mean", "max", "attention", "mean+max", "attention+max")
+BERT_POOLINGS = ("cls", *POOLINGS[1:])  # of BERT's tokens, the last of which is [SEP]
 
 
 class Pooling(nn.Module):
-    """(x (B, T, F), mask (B, T) | None) -> (B, F), reading only the real steps.
+    """(x (B, T, F), mask (B, T) | None) -> (B, F), reading only the real steps; two, such as mean+max, side by side are
+    (B, 2F). `features` numbers come out.
 
     last: the final state of each direction of an LSTM: the forward half of the last real step, the backward half of
     the first one (all of the last step where `directions` is 1). mean, max: over the real steps. attention: one learned
@@ -20,12 +22,14 @@ class Pooling(nn.Module):
         super().__init__()
         if kind not in POOLINGS:
             raise ValueError(f"pooling {kind!r} is not one of {', '.join(POOLINGS)}")
-        self.kind, self.directions = kind, directions
-        if kind == "attention":
+        self.kinds, self.directions = kind.split("+"), directions
+        self.features = features * len(self.kinds)
+        if "attention" in self.kinds:
             self.score = nn.Linear(features, 1)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        return getattr(self, "_" + self.kind)(x, mask)
+        pooled = [getattr(self, "_" + kind)(x, mask) for kind in self.kinds]
+        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
 
     def _last(self, x, mask):
         last = x.shape[1] - 1 if mask is None else mask.sum(1) - 1

@@ -142,8 +142,8 @@ class BiLSTMClassifier(nn.Module):
         self.lstm = LSTM(config.hidden_size, hidden, layers, dropout)
         self.pooling = Pooling(pooling, 2 * hidden)
         self.head = nn.Sequential(
-            nn.LayerNorm(2 * hidden),
-            nn.Linear(2 * hidden, hidden),
+            nn.LayerNorm(self.pooling.features),
+            nn.Linear(self.pooling.features, hidden),
             nn.GELU(),
             Dropout(dropout),
             output_layer(hidden, num_labels),

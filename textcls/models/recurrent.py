@@ -95,14 +95,14 @@ def real_steps(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | Non
 
 
 class RecurrentClassifier(nn.Module):
-    """Encoder -> pooling -> dropout -> Linear(F -> C): (ids, mask, segments, features) -> logits (B, C)."""
+    """Encoder -> pooling -> dropout -> Linear: (ids, mask, segments, features) -> logits (B, C)."""
 
     def __init__(self, encoder: Recurrent, num_labels: int, pooling: str = "last", dropout: float = 0.3):
         super().__init__()
         self.encoder = encoder
         self.pooling = Pooling(pooling, encoder.features, 2 if encoder.lstm.bidirectional else 1)
         self.dropout = Dropout(dropout)
-        self.classifier = output_layer(encoder.features, num_labels)
+        self.classifier = output_layer(self.pooling.features, num_labels)
 
     def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
         hidden = self.encoder(ids, mask, segments, features)

@@ -9,7 +9,9 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   blocks    (settings, dims, number of labels, step) -> its blocks in forward order, for the ledger
   encoder   path of the sub-module that comes from the backbone, that --encoder-lr and --checkpoint-activations are for
   share     (model, encoder, Backbone) -> None: give the model what the backbone brings
-  pooler    whether the model stands on BERT's pooler, which some published weights lack (no, unless it says yes)
+  poolings  what --pooling can be, where that is not heads.POOLINGS (optional)
+  pooler    whether the model stands on BERT's pooler, which some published weights lack, unless --pooling is another
+            (no, unless it says yes)
   frozen    settings -> whether the backbone is not trained, and so not stored in the run's checkpoints
   source    path of the sub-module whose vectors are kept in the cache where the encoder is frozen (optional)
   begin     (settings, model, {"train", "dev": batches}, vocabulary) -> a sentence: what the model learns of the data
@@ -34,6 +36,7 @@ from textcls.data import glue
 from textcls.ledger.plan import Model, Step
 from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
+from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import Backbone, dims_of
 from textcls.recipes import bert, elmo, linear, recurrent, regression, spans
@@ -60,8 +63,9 @@ def choose(config: TrainConfig) -> dict:
 
 
 def choices() -> dict[str, list[str]]:
-    """The names that --model and --task take."""
-    return {"model": list(dict.fromkeys(model for model, _ in RECIPES)), "task": list(TASKS)}
+    """The names that --model, --task and --pooling take."""
+    models, poolings = (model for model, _ in RECIPES), (*BERT_POOLINGS, *POOLINGS)
+    return {"model": list(dict.fromkeys(models)), "task": list(TASKS), "pooling": list(dict.fromkeys(poolings))}
 
 
 def defaults(config: TrainConfig) -> dict:
@@ -96,13 +100,22 @@ def complete(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{flag(name)} does not apply to --model {config.model}{of_task(config)}")
     config = dataclasses.replace(config, **{k: v for k, v in values.items() if getattr(config, k) is None})
     config.check()
-    for name in ("mix_norm", "mix_l2"):
-        if getattr(config, name) and config.elmo_layers != "mix":
-            raise InputError(f"{flag(name)} goes with --elmo-layers mix")
+    check_together(config)
     selectable = TASKS[config.task].SELECT
     if config.select not in selectable:
         raise InputError(f"--select {config.select} is not measured for --task {config.task}: {', '.join(selectable)}")
     return config
+
+
+def check_together(config: TrainConfig) -> None:
+    """Raise InputError for settings that the model has, and does not take together."""
+    recipe = choose(config)
+    for name in ("mix_norm", "mix_l2"):
+        if getattr(config, name) and config.elmo_layers != "mix":
+            raise InputError(f"{flag(name)} goes with --elmo-layers mix")
+    poolings = recipe.get("poolings", POOLINGS)
+    if config.pooling is not None and config.pooling not in poolings:
+        raise InputError(f"--pooling {config.pooling} is not there for --model {config.model}: {', '.join(poolings)}")
 
 
 def of_task(config: TrainConfig) -> str:

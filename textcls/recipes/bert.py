@@ -8,18 +8,11 @@ import dataclasses
 from collections.abc import Callable
 
 from textcls.config import TrainConfig
-from textcls.ledger.blocks import (
-    LONG,
-    attention,
-    bert_head,
-    blstm,
-    embedding,
-    feed_forward,
-    pretraining_heads,
-    tag_head,
-)
+from textcls.ledger.blocks import LONG, attention, blstm, embedding, feed_forward
+from textcls.ledger.heads import bert_head, pretraining_heads, tag_head
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.bert import BertClassifier, BertConfig
+from textcls.models.heads import BERT_POOLINGS
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import BertVectors, Tagger
 from textcls.models.trans_blstm import layer
@@ -74,19 +67,19 @@ def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:
 
 
 def bert_classifier(c: TrainConfig, dims: BertConfig, labels: int) -> BertClassifier:
-    return BertClassifier(dims, labels, c.dropout)
+    return BertClassifier(dims, labels, c.dropout, pooling=c.pooling)
 
 
 def bert_classifier_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return [*layers(c, dims, step), bert_head(dims, step, labels, c.dropout)]
+    return [*layers(c, dims, step), bert_head(dims, step, labels, c.dropout, c.pooling)]
 
 
 def trans_blstm_classifier(c: TrainConfig, dims: BertConfig, labels: int) -> BertClassifier:
-    return BertClassifier(dims, labels, c.dropout, layer(c.model, c.small))
+    return BertClassifier(dims, labels, c.dropout, layer(c.model, c.small), c.pooling)
 
 
 def trans_blstm_classifier_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return [*layers(c, dims, step, trans_blstm_layer), bert_head(dims, step, labels, c.dropout)]
+    return [*layers(c, dims, step, trans_blstm_layer), bert_head(dims, step, labels, c.dropout, c.pooling)]
 
 
 # ---- tagging --------------------------------------------------------------------------------------------------------
@@ -159,8 +152,16 @@ BERT_CLASSIFIER = {
     "frozen": never,
     "amp": "fp16",
     "describe": whole_bert,
-    "about": {"sequence modelling": "self-attention", "pooling": "[CLS] pooler"},
-    "defaults": {"lr": 2e-5, "batch_size": 16, "accumulate": 2, "epochs": 4, "checkpoint_activations": False},
+    "poolings": BERT_POOLINGS,
+    "about": {"sequence modelling": "self-attention", "pooling": "{pooling}"},
+    "defaults": {
+        "lr": 2e-5,
+        "batch_size": 16,
+        "accumulate": 2,
+        "epochs": 4,
+        "pooling": "cls",
+        "checkpoint_activations": False,
+    },
     "nano": {
         "lr": 1e-3,
         "batch_size": 32,
@@ -205,7 +206,7 @@ BERT_PRETRAINER = {
 TRANS_BLSTM_CLASSIFIER = BERT_CLASSIFIER | {
     "build": trans_blstm_classifier,
     "blocks": trans_blstm_classifier_blocks,
-    "about": {"sequence modelling": "self-attention and BLSTM", "pooling": "[CLS] pooler"},
+    "about": {"sequence modelling": "self-attention and BLSTM", "pooling": "{pooling}"},
     "defaults": BERT_CLASSIFIER["defaults"] | {"small": False},
 }
 TRANS_BLSTM_TAGGER = BERT_TAGGER | {
@@ -233,7 +234,7 @@ ROWS = {
     ("trans-blstm-2", "tagging"): TRANS_BLSTM_TAGGER,
     ("trans-blstm-2", "pretrain"): TRANS_BLSTM_PRETRAINER,
     ("blstm", "classification"): TRANS_BLSTM_CLASSIFIER
-    | {"about": {"sequence modelling": "BLSTM", "pooling": "[CLS] pooler"}},
+    | {"about": {"sequence modelling": "BLSTM", "pooling": "{pooling}"}},
     ("blstm", "tagging"): TRANS_BLSTM_TAGGER | {"about": {"sequence modelling": "BLSTM", "pooling": "none"}},
     ("blstm", "pretrain"): TRANS_BLSTM_PRETRAINER
     | {"about": {"sequence modelling": "BLSTM", "pooling": "[CLS] pooler"}},

@@ -6,7 +6,8 @@ For each model its builder, and below it its blocks in forward order for the led
 
 from textcls.config import TrainConfig
 from textcls.ledger.bilm import bilm_layers, bilm_softmax, frozen_bilm, scalar_mix
-from textcls.ledger.blocks import input_dropout, pooled_head, tag_head
+from textcls.ledger.blocks import input_dropout
+from textcls.ledger.heads import pooled_head, tag_head
 from textcls.ledger.plan import Block, Step
 from textcls.models.elmo import ElmoConfig, ElmoVectors
 from textcls.models.language_model import BiLanguageModel

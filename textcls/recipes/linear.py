@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
-from textcls.ledger.blocks import LONG, cross_entropy
+from textcls.ledger.blocks import LONG
+from textcls.ledger.heads import cross_entropy
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.linear import LinearClassifier
 from textcls.models.recurrent import WordDims

@@ -7,17 +7,8 @@ For each model its builder, and below it its blocks in forward order for the led
 import dataclasses
 
 from textcls.config import TrainConfig
-from textcls.ledger.blocks import (
-    bilstm_head,
-    cross_entropy,
-    embedding,
-    frozen_bert,
-    input_dropout,
-    lstm,
-    pooled_head,
-    tag_head,
-    word_vectors,
-)
+from textcls.ledger.blocks import embedding, frozen_bert, input_dropout, lstm, word_vectors
+from textcls.ledger.heads import bilstm_head, cross_entropy, pooled_head, tag_head
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.bert import BertConfig
 from textcls.models.language_model import LanguageModel

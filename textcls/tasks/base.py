@@ -153,7 +153,7 @@ def pieces_backbone(config: TrainConfig, recipe: dict) -> Backbone:
     """The BERT of the settings, which must be long enough for them."""
     backbone = bert_of(config)
     check_length(config, backbone)
-    if recipe.get("pooler"):
+    if recipe.get("pooler") and config.pooling in (None, "cls"):
         say_pooler(backbone)
     return backbone
 
