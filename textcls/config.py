@@ -153,6 +153,9 @@ class TrainConfig:
     class_weights: str = option(
         "none", "balanced: every class weighs the same in the loss", "training", ("none", "balanced")
     )
+    word_dropout: float | None = option(
+        None, "share of the words that an epoch leaves out of each document", "training", least=0, below=1
+    )
     label_smoothing: float | None = option(
         None, "share of probability spread over all classes", "training", least=0, below=1
     )

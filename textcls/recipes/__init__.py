@@ -116,6 +116,11 @@ def check_together(config: TrainConfig) -> None:
     poolings = recipe.get("poolings", POOLINGS)
     if config.pooling is not None and config.pooling not in poolings:
         raise InputError(f"--pooling {config.pooling} is not there for --model {config.model}: {', '.join(poolings)}")
+    if config.word_dropout and "source" in recipe and recipe["frozen"](config):
+        raise InputError(
+            "--word-dropout leaves out words that the encoder reads, but a frozen one reads every text once: add "
+            "--encoder tune"
+        )
 
 
 def of_task(config: TrainConfig) -> str:

@@ -91,7 +91,7 @@ ROWS = {
             "lower": True,
             "max_length": 20_000,
         },
-        "without": ("dropout",),
+        "without": ("dropout", "word_dropout"),
         "nano": {},
     },
 }

@@ -81,6 +81,7 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
 def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:
     sequences = documents.sequences(split, vocabulary, config, name)
     result = Batches(sequences, split.labels, config.batch_size, config.seed, vocabulary.pad)
+    result.word_dropout = documents.word_dropout(vocabulary, config, name)
     result.description = documents.description(split, sequences, config)
     return result
 

@@ -28,11 +28,13 @@ from textcls.text.characters import Characters
 from textcls.text.pieces import Pieces, Sequences
 from textcls.text.sequences import assemble, ends, windows
 from textcls.text.vocabulary import WORD, Vocabulary, encode
+from textcls.text.word_dropout import WordDropout
 
 DEFAULTS = base.DEFAULTS | {
     "text_column": "text",
     "label_column": "label",
     "dropout": 0.3,
+    "word_dropout": 0.0,
     "long_documents": "cut",
     "stride": None,
     "max_windows": 8,
@@ -81,6 +83,13 @@ def sequences(split: Documents | Scored, vocabulary: Vocabulary, config: TrainCo
     progress = through(f"tokenising {name}", config.quiet)
     sides = [encode(vocabulary, side, progress) for side in zip(*split.texts, strict=True)]
     return sequences_of(sides, vocabulary, config)
+
+
+def word_dropout(vocabulary: Vocabulary, config: TrainConfig, name: str) -> WordDropout | None:
+    """What leaves words out of the split called `name`: of the training data, if asked for."""
+    if not config.word_dropout or name != "train":
+        return None
+    return WordDropout.of(config.word_dropout, config.seed, vocabulary)
 
 
 def description(split: Documents | Scored, sequences: Sequences, config: TrainConfig) -> str:

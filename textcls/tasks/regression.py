@@ -69,6 +69,7 @@ class ScoreBatches(Batches):
 def batches(split: Scored, vocabulary: Vocabulary, config: TrainConfig, name: str) -> ScoreBatches:
     sequences = documents.sequences(split, vocabulary, config, name)
     result = ScoreBatches(sequences, split.scores, config.batch_size, config.seed, vocabulary.pad)
+    result.word_dropout = documents.word_dropout(vocabulary, config, name)
     of = f"scores from {split.scores.min():g} to {split.scores.max():g}, {split.scores.mean():.3g} on average"
     result.description = f"{documents.description(split, sequences, config)}; {of}"
     return result

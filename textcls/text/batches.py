@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from textcls.text.pieces import Pieces, Sequences
+from textcls.text.word_dropout import WordDropout
 
 WINDOW = 50  # batches that are sorted by length together: enough for under 3 % padding, few enough to stay random
 IGNORED = -100  # the label of padding, as torch's cross-entropy has it
@@ -52,8 +53,9 @@ class Batches:
     """N documents, with labels where they are known, cut into batches of like length.
 
     `order(epoch)` is a pure function of (lengths, batch_size, seed, epoch); `sorted_order()` is for evaluation.
-    `collate(documents)` makes one Batch. `features`, where set, are the tokens' vectors (all tokens, H) in the order of
-    the sequences, or one a row (rows, H). `description` says in words what is in them.
+    `collate(numbers)` makes one Batch: number n < N is document n as it is; with `word_dropout`, (p + 1) * N + n is
+    what epoch p leaves of it. `features`, where set, are the tokens' vectors (all tokens, H) in the order of the
+    sequences, or one a row (rows, H). `description` says in words what is in them.
     """
 
     divisible = True  # whether a batch may be divided among processes, and micro-batches
@@ -72,22 +74,27 @@ class Batches:
         self.lengths *= np.diff(self.first_row)
         self.pairs = bool((sequences.first < sequences.rows.lengths).any())
         self.features: np.ndarray | None = None
+        self.word_dropout: WordDropout | None = None
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        return shuffled(self.lengths, self.batch_size, self.seed, epoch)
+        batches = shuffled(self.lengths, self.batch_size, self.seed, epoch)
+        return batches if self.word_dropout is None else [part + (epoch + 1) * len(self.lengths) for part in batches]
 
     def sorted_order(self, tokens: int | None = None) -> list[np.ndarray]:
         return longest_first(self.lengths, self.batch_size, tokens)
 
-    def collate(self, documents: np.ndarray) -> Batch:
+    def collate(self, numbers: np.ndarray) -> Batch:
+        epochs, documents = np.divmod(numbers, len(self.lengths))
         counts = self.first_row[documents + 1] - self.first_row[documents]
         rows = np.concatenate([np.arange(self.first_row[i], self.first_row[i + 1]) for i in documents])
-        inputs, real = tokens_of(
-            self.sequences.rows, rows, self.pad, self.sequences.first[rows] if self.pairs else None
-        )
+        sequences, places = self.sequences, rows
+        if epochs.any():
+            sequences = self.word_dropout.thinned(sequences, rows, np.repeat(epochs - 1, counts))
+            places = np.arange(len(rows))
+        inputs, real = tokens_of(sequences.rows, places, self.pad, sequences.first[places] if self.pairs else None)
         if self.features is not None:
             inputs["features"] = self._features(rows, real.shape[1])
         targets = {} if self.labels is None else {"labels": torch.from_numpy(self.labels[documents])}
