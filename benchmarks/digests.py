@@ -47,6 +47,9 @@ VARIANTS = {  # name -> (model, task, further flags)
     "tune": ("bert-bilstm", "classification", "--encoder tune --encoder-lr 1e-4 --pooling last"),
     "tune-tag": ("bert-bilstm", "tagging", "--encoder tune --encoder-lr 1e-4"),
     "max": ("bilstm", "classification", "--pooling max --class-weights balanced"),
+    "thinned": ("bilstm", "classification", "--word-dropout 0.3 --pooling attention+max"),
+    "thinned-pairs": ("bert", "classification", "--word-dropout 0.3 --pooling mean --train pairs.csv --test pairs.csv "
+                      "--text-column a,b --label-column y"),
     "mean": ("bilstm-scratch", "classification", "--pooling mean --truncate headtail --max-length 8"),
     "checkpointed": ("bert", "classification", "--checkpoint-activations --accumulate 3 --amp bf16"),
     "scratch": ("bilstm", "classification", "--scratch"),

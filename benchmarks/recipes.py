@@ -107,7 +107,9 @@ def run(flags: dict, pool: Corpus, fold: int | str, seed: int) -> dict:
     torch.manual_seed(seed)
     model = recipes.build(config, backbone.dims, len(corpus.labels))
     recipes.share(config, model, backbone)
-    precision = choose_precision("off", device, recipe["amp"])
+    if "begin" in recipe:
+        recipe["begin"](config, model, batches, backbone.vocabulary)
+    precision = choose_precision(config.amp, device, recipe["amp"])
     on_dev, on_fold = (task.evaluate(batches[name], corpus, device, precision) for name in ("dev", "test"))
 
     def evaluate(model) -> dict[str, float]:
