@@ -187,10 +187,11 @@ def test_every_model_saves_what_is_predicted(name, settings, dtype, padded):
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("pooling", [None, "mean+max", "attention"])
 @pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "regression"])
-def test_every_regression_saves_what_is_predicted(model, dtype):
+def test_every_regression_saves_what_is_predicted(model, pooling, dtype):
     step = Step(6, 50, dtype=dtype)
-    model, blocks = build(f"{model}/regression", step, labels=1)
+    model, blocks = build(f"{model}/regression", step, labels=1, pooling=pooling)
     predicted = Plan(blocks, step).activations()
     with SavedTensors(model) as saved:
         forward(model, step, squared_error)

@@ -7,6 +7,7 @@ at the mean of the training scores: at the rates that a BERT is fine-tuned with,
 import torch
 
 from textcls.config import TrainConfig
+from textcls.ledger.heads import count_of
 from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.bert import BertConfig
 from textcls.models.recurrent import WordDims
@@ -36,12 +37,22 @@ def scored(blocks: list[Block], step: Step, features: int, copied: bool = True) 
     return blocks
 
 
+def read_of_bert(c: TrainConfig, dims: BertConfig) -> tuple[int, bool]:
+    """(what the last layer reads of a pooled BERT, whether autocast would copy it)."""
+    return count_of(c.pooling) * dims.hidden_size, c.dropout > 0 or c.pooling != "cls"
+
+
+def read_of_lstm(c: TrainConfig, directions: int) -> int:
+    """What the last layer reads of a pooled LSTM."""
+    return count_of(c.pooling) * directions * c.hidden
+
+
 def bert_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(bert.bert_classifier_blocks(c, dims, labels, step), step, dims.hidden_size, c.dropout > 0)
+    return scored(bert.bert_classifier_blocks(c, dims, labels, step), step, *read_of_bert(c, dims))
 
 
 def trans_blstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(bert.trans_blstm_classifier_blocks(c, dims, labels, step), step, dims.hidden_size, c.dropout > 0)
+    return scored(bert.trans_blstm_classifier_blocks(c, dims, labels, step), step, *read_of_bert(c, dims))
 
 
 def bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
@@ -49,19 +60,20 @@ def bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> 
 
 
 def lstm_from_scratch_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.lstm_from_scratch_blocks(c, dims, labels, step), step, c.hidden)
+    return scored(recurrent.lstm_from_scratch_blocks(c, dims, labels, step), step, read_of_lstm(c, 1))
 
 
 def bilstm_from_scratch_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bilstm_from_scratch_blocks(c, dims, labels, step), step, 2 * c.hidden)
+    return scored(recurrent.bilstm_from_scratch_blocks(c, dims, labels, step), step, read_of_lstm(c, 2))
 
 
 def bert_lstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bert_lstm_blocks(c, dims, labels, step), recurrent.lstm_step(c, step), c.hidden)
+    return scored(recurrent.bert_lstm_blocks(c, dims, labels, step), recurrent.lstm_step(c, step), read_of_lstm(c, 1))
 
 
 def bert_bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return scored(recurrent.bert_bilstm_blocks(c, dims, labels, step), recurrent.lstm_step(c, step), 2 * c.hidden)
+    inner = recurrent.lstm_step(c, step)
+    return scored(recurrent.bert_bilstm_blocks(c, dims, labels, step), inner, read_of_lstm(c, 2))
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
