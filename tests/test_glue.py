@@ -239,7 +239,7 @@ def test_the_papers_recipe(name, model):
 
 def test_other_recipes_are_as_ever():
     nano, own = complete(model="bert", data="rte"), recipes.complete(TrainConfig(model="bert", train="x", bert="x"))
-    assert (nano.lr, nano.epochs, nano.dropout) == (1e-3, 10, 0.3)
+    assert (nano.lr, nano.epochs, nano.dropout, nano.select) == (1e-3, 10, 0.3, glue.CORPORA["rte"].metrics[0])
     assert (own.lr, own.epochs, own.batch_size, own.accumulate, own.dropout) == (2e-5, 4, 16, 2, 0.3)
     assert complete(model="linear", data="cola").max_length == 20_000
 

@@ -360,7 +360,7 @@ def test_evaluate_several_runs_side_by_side(printed, call):
         "test accuracy",
         "95 % interval",
         "frozen embeddings of nano",
-        "[CLS] pooler",
+        "attention+max",
     ):
         assert part in text, part
     row = next(line for line in text.splitlines() if line.startswith("test accuracy")).split()

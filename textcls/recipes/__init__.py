@@ -23,7 +23,8 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   about     further properties, in words
   defaults  settings that the user did not give, on top of the task's
   without   settings of the task that mean nothing to this model (optional)
-  nano      the defaults that differ for the small backbone that comes with the library
+  nano      the defaults that differ for the small backbone that comes with the library, and so for small data
+            (docs/results.md#recipes-for-small-data)
   glue      those that differ for GLUE's corpora and another backbone (optional)
 """
 
@@ -72,7 +73,7 @@ def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
     pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
     nano = recipe["nano"] if config.bert == "nano" else {}
-    values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | of_glue(config, recipe) | nano
+    values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano | of_glue(config, recipe)
     return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
 
 

@@ -168,7 +168,10 @@ BERT_CLASSIFIER = {
         "accumulate": 1,
         "epochs": 10,
         "max_length": 128,
+        "pooling": "mean",
+        "word_dropout": 0.25,
         "label_smoothing": 0.1,
+        "select": "loss",
     },
     # As google-research/bert's run_classifier has them, where the number of epochs and the dropout (0.1) are the same.
     "glue": {"lr": 3e-5, "batch_size": 32, "accumulate": 1, "epochs": 3, "max_length": 128, "dropout": 0.1},

@@ -78,24 +78,25 @@ def bert_bilstm_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
-OF_ALL = {"begin": begin, "without": ("label_smoothing",)}
+def of_scores(row: dict) -> dict:
+    """A classifier's row for scores, whose epoch is chosen as the task does."""
+    nano = {name: value for name, value in row["nano"].items() if name != "select"}
+    return row | {"begin": begin, "without": ("label_smoothing",), "nano": nano}
+
 
 ROWS = {
-    ("bert", "regression"): bert.ROWS["bert", "classification"] | OF_ALL | {"blocks": bert_blocks},
-    ("trans-blstm-1", "regression"): bert.ROWS["trans-blstm-1", "classification"]
-    | OF_ALL
+    ("bert", "regression"): of_scores(bert.ROWS["bert", "classification"]) | {"blocks": bert_blocks},
+    ("trans-blstm-1", "regression"): of_scores(bert.ROWS["trans-blstm-1", "classification"])
     | {"blocks": trans_blstm_blocks},
-    ("trans-blstm-2", "regression"): bert.ROWS["trans-blstm-2", "classification"]
-    | OF_ALL
+    ("trans-blstm-2", "regression"): of_scores(bert.ROWS["trans-blstm-2", "classification"])
     | {"blocks": trans_blstm_blocks},
-    ("blstm", "regression"): bert.ROWS["blstm", "classification"] | OF_ALL | {"blocks": trans_blstm_blocks},
-    ("bilstm", "regression"): recurrent.ROWS["bilstm", "classification"] | OF_ALL | {"blocks": bilstm_blocks},
-    ("lstm", "regression"): recurrent.ROWS["lstm", "classification"] | OF_ALL | {"blocks": lstm_from_scratch_blocks},
-    ("bilstm-scratch", "regression"): recurrent.ROWS["bilstm-scratch", "classification"]
-    | OF_ALL
+    ("blstm", "regression"): of_scores(bert.ROWS["blstm", "classification"]) | {"blocks": trans_blstm_blocks},
+    ("bilstm", "regression"): of_scores(recurrent.ROWS["bilstm", "classification"]) | {"blocks": bilstm_blocks},
+    ("lstm", "regression"): of_scores(recurrent.ROWS["lstm", "classification"]) | {"blocks": lstm_from_scratch_blocks},
+    ("bilstm-scratch", "regression"): of_scores(recurrent.ROWS["bilstm-scratch", "classification"])
     | {"blocks": bilstm_from_scratch_blocks},
-    ("bert-lstm", "regression"): recurrent.ROWS["bert-lstm", "classification"] | OF_ALL | {"blocks": bert_lstm_blocks},
-    ("bert-bilstm", "regression"): recurrent.ROWS["bert-bilstm", "classification"]
-    | OF_ALL
+    ("bert-lstm", "regression"): of_scores(recurrent.ROWS["bert-lstm", "classification"])
+    | {"blocks": bert_lstm_blocks},
+    ("bert-bilstm", "regression"): of_scores(recurrent.ROWS["bert-bilstm", "classification"])
     | {"blocks": bert_bilstm_blocks},
 }
