@@ -201,7 +201,7 @@ ROWS = {
         },
         "nano": {
             "lr": 3e-3,
-            "epochs": 10,
+            "epochs": 14,
             "hidden": 128,
             "layers": 1,
             "max_length": 128,
