@@ -1,37 +1,72 @@
 """What textcls/assets/nano was made of and with, besides train.py: see the README there.
 
-python benchmarks/nano.py text > pydocs.txt                          the docstrings that are not in pydocs' test split
-python benchmarks/nano.py halve runs/nano-2 textcls/assets/nano      a published model with its weights in float16
+python benchmarks/nano.py text > python.txt                          documentation of Python that is not in pydocs
+python benchmarks/nano.py vectors wikipedia.txt,python.txt shape     vocabulary, word vectors and shape to begin with
+python benchmarks/nano.py pack runs/nano-2 textcls/assets/nano       a published model in a third of its size
 """
 
 import argparse
 import pathlib
 import sys
 import sysconfig
+from pydoc_data.topics import topics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from textcls.data.pydocs import distinct, docstrings, is_test  # noqa: E402
-from textcls.pretrained.bert import read_weights  # noqa: E402
+from textcls.data import pydocs, shards  # noqa: E402
+from textcls.data.plain import Lines  # noqa: E402
+from textcls.pretrained import ppmi  # noqa: E402
+from textcls.pretrained.bert import in_8_bits, read_weights  # noqa: E402
 from textcls.pretrained.hub import find_folder, weights_file  # noqa: E402
 from textcls.pretrained.safetensors import write_safetensors  # noqa: E402
+from textcls.pretrained.vectors import write  # noqa: E402
+from textcls.runtime.files import write_json  # noqa: E402
+from textcls.text.vocabulary import Vocabulary  # noqa: E402
+
+SHAPE = {
+    "vocab_size": 16000,
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+}
 
 
 def text() -> str:
-    """A paragraph a line, a blank line after each docstring."""
-    texts = sorted(distinct(docstrings(pathlib.Path(sysconfig.get_paths()["stdlib"]))))
-    documents = (
-        "\n".join(" ".join(part.split()) for part in text.split("\n\n")) for text in texts if not is_test(text)
-    )
+    """Documentation of Python that `--data pydocs` has no part of, a paragraph a line, a blank line after each text:
+    the docstrings of the modules that are no packages, of the packages that are none of its classes, and the language
+    reference that `help()` shows."""
+    folder = pathlib.Path(sysconfig.get_paths()["stdlib"])
+    labels, taken = pydocs.distinct(pydocs.docstrings(folder)), set(pydocs.load(seed=1).labels)
+    texts = {text for text, label in labels.items() if label not in taken}
+    for path in folder.glob("*.py"):
+        texts |= set(pydocs.docstrings_of(path))
+    texts = sorted(texts - {text for text, label in labels.items() if label in taken}) + sorted(topics.values())
+    documents = ("\n".join(" ".join(part.split()) for part in text.split("\n\n")) for text in texts)
     return "\n\n".join(documents) + "\n"
 
 
-def halve(folder: str, target: pathlib.Path) -> None:
-    """Half the size: vocabulary and config.json as they are, weights in float16."""
+def vectors(names: str, folder: pathlib.Path) -> None:
+    """A vocabulary learned from the text files (commas between), the vectors of its pieces by their neighbours in all
+    of the text, and a shape: what pre-training on parts of the text begins with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = Vocabulary.learn(Lines(names), SHAPE["vocab_size"])
+    vocabulary.publish(folder)
+    write_json(folder / "config.json", SHAPE)
+    places, rows = ppmi.word_vectors(shards.text(names, vocabulary).documents(), len(vocabulary), SHAPE["hidden_size"])
+    write(folder / "vectors.txt", [vocabulary.tokenizer.id_to_token(place) for place in places.tolist()], rows)
+
+
+def pack(folder: str, target: pathlib.Path) -> None:
+    """A quarter of the size and a little more: vocabulary and config.json as they are, word vectors in 8 bits a number
+    with a scale a row, the other weights in float16."""
     source = find_folder(folder)
     target.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.half() for name, tensor in read_weights(weights_file(source)).items()}
+    tensors = {}
+    for name, tensor in read_weights(weights_file(source)).items():
+        words = name.endswith("word_embeddings.weight")
+        tensors |= in_8_bits(name, tensor) if words else {name: tensor.half()}
     write_safetensors(tensors, target / "model.safetensors")
     for name in ("vocab.txt", "tokenizer_config.json", "config.json"):
         (target / name).write_bytes((source / name).read_bytes())
@@ -41,14 +76,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("text")
-    halving = commands.add_parser("halve")
-    halving.add_argument("folder")
-    halving.add_argument("target", type=pathlib.Path)
+    counting = commands.add_parser("vectors")
+    counting.add_argument("text")
+    counting.add_argument("folder", type=pathlib.Path)
+    packing = commands.add_parser("pack")
+    packing.add_argument("folder")
+    packing.add_argument("target", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.command == "text":
         print(text(), end="")
+    elif arguments.command == "vectors":
+        vectors(arguments.text, arguments.folder)
     else:
-        halve(arguments.folder, arguments.target)
+        pack(arguments.folder, arguments.target)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 
 from tests.launch import Launched
 from textcls import Bert, load_bert
-from textcls.pretrained.bert import load_strictly, our_names, read_weights, save_bert
+from textcls.pretrained.bert import in_8_bits, load_strictly, our_names, read_weights, save_bert
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime.errors import InputError, exit_on_input_error
 
@@ -59,6 +59,19 @@ def test_half_precision_becomes_float32(tmp_path, bert, tiny_shape):
         for name, tensor in loaded.state_dict().items():
             assert tensor.dtype == torch.float32
             assert torch.equal(tensor, half[name].float())
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_rows_of_8_bits_become_float32(tmp_path, bert, tiny_shape, prefix):
+    """Each number is rounded by half a step of its row at most, rows of zeros stay so, and nothing else changes."""
+    name, state = "embeddings.word_embeddings.weight", dict(bert.state_dict())
+    state[name][3], state[name][4] = 0.0, state[name][4] * 1e3
+    packed = {prefix + key: t for key, t in state.items() if key != name}
+    path = save(tmp_path, packed | in_8_bits(prefix + name, state[name]), tiny_shape)
+    loaded = load_bert(path).state_dict()
+    step = state[name].abs().amax(1, keepdim=True) / 127
+    assert ((loaded[name] - state[name]).abs() <= 0.6 * step + 1e-7).all()
+    assert all(torch.equal(loaded[key], state[key]) for key in state if key != name)
 
 
 def test_strict_both_ways_and_names_everything(tmp_path, bert, tiny_shape):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,15 +11,20 @@ import torch
 from torch.nn import functional as F
 
 from tests.conftest import batch_of
-from textcls import Bert, load_bert
+from textcls import Bert, load_bert, recipes
 from textcls.config import TrainConfig
+from textcls.data import shards
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import layer
 from textcls.pretrained import bert as pretrained
+from textcls.pretrained.ppmi import word_vectors
+from textcls.pretrained.vectors import read as read_vectors
 from textcls.runtime.parallel import agree
 from textcls.tasks.pretraining import loss
 from textcls.text.batches import Batch
+from textcls.text.vocabulary import Vocabulary
+from textcls.training.optim import parameter_groups
 from textcls.training.run import Run
 
 WORDS = "star planet orbit comet moon galaxy rocket flour butter oven recipe sugar pepper onion stew".split()
@@ -213,6 +219,67 @@ def test_without_next_sentence(folder, call):
     assert isinstance(load_bert("no-nsp"), Bert)
 
 
+@pytest.mark.parametrize("model", [("bert",), ("trans-blstm-1", "--small")])
+def test_word_vectors_by_counts(folder, call, model):
+    """Where nothing is learned, what is published is what it began with: the vectors of the training documents, in
+    vectors.txt too, small positions, and the frequency of the pieces in the bias."""
+    out = f"ppmi-{model[0]}"
+    text = call("train", "--model", *model, *SCRATCH, "--init", "ppmi", "--lr", "1e-12", "--out", out)
+    assert "word vectors from the neighbours of" in text
+    corpus = shards.load("train.txt,more.txt", 0.2, None, Vocabulary.from_folder(folder / out))
+    places, vectors = word_vectors(corpus.train.documents(), len(corpus.vocabulary), 16, seed=1)
+    embeddings = load_bert(out).requires_grad_(False).embeddings
+    words, positions = embeddings.word_embeddings.weight, embeddings.position_embeddings.weight
+    torch.testing.assert_close(words[places], vectors, rtol=0, atol=1e-5)
+    torch.testing.assert_close(words.norm(dim=1), torch.ones(len(words)), rtol=0, atol=1e-5)
+    assert positions.norm(dim=1).mean() == pytest.approx(0.1, rel=1e-3)
+    bias = pretrained.read_heads(folder / out / "published")["predictions.bias"]
+    counts = Counter(np.concatenate(list(corpus.train.documents())).tolist())
+    total = sum(counts.values()) + len(words)
+    for number in range(len(words)):
+        assert bias[number] == pytest.approx(math.log((1 + counts[number]) / total), abs=1e-4)
+    found, rows = read_vectors(folder / out / "vectors.txt", corpus.vocabulary)
+    torch.testing.assert_close(rows, words[found], rtol=0, atol=1e-4)
+    assert sorted(found.tolist()) == places.tolist()
+
+
+def test_given_word_vectors(folder, call):
+    """A run of one's own vectors is that of --init ppmi which left them; it goes on without the file."""
+    rate = ("--lr", "1e-6", "--epochs", "2")  # the file has five digits of a number
+    call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", *rate, "--out", "made")
+    vectors = (folder / "made" / "vectors.txt").read_text("utf-8")
+    (folder / "given.txt").write_text(vectors, "utf-8")
+    text = call("train", "--model", "bert", *SCRATCH, "--vectors", "given.txt", *rate, "--out", "given")
+    assert "pieces with a vector from given.txt" in text
+    (folder / "given.txt").unlink()
+    call("train", "--resume", "given")
+    made, given = (Run(folder / name).load("best.pt")["model"] for name in ("made", "given"))
+    for name in made:
+        torch.testing.assert_close(made[name], given[name], rtol=0, atol=1e-4)
+    (folder / "short.txt").write_text("star 1 2\n", "utf-8")
+    error = call("train", "--model", "bert", *SCRATCH, "--vectors", "short.txt", "--out", "never", status=2)
+    assert "short.txt: vectors of 2 numbers, and those of --bert shape have 16" in error
+
+
+def test_the_embedding_module_has_a_rate_of_its_own(tiny_shape):
+    for flags, expected in (({}, 1.0), ({"init": "ppmi"}, 0.1), ({"vectors": "x"}, 0.1), ({"embedding_lr": 5e-4}, 0.05)):
+        scratch = "init" in flags or "vectors" in flags
+        config = TrainConfig(model="bert", task="pretrain", train="x", bert="x", lr=1e-2, scratch=scratch or None, **flags)
+        config = recipes.complete(config)
+        model = recipes.build(config, tiny_shape, 0)
+        scales = {id(p): g["scale"] for g in parameter_groups(model, 0.01, "bert") for p in g["params"]}
+        for name, parameter in model.named_parameters():
+            wanted = expected if name.startswith("bert.embeddings.") else 1.0
+            assert scales[id(parameter)] == pytest.approx(wanted), (flags, name)
+
+
+def test_counts_that_memory_does_not_hold_are_refused(folder, call, monkeypatch):
+    monkeypatch.setattr("textcls.tasks.pretraining.free_memory", lambda: 1000)
+    error = call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--out", "never", status=2)
+    assert "word pieces stand together takes" in error and "take fewer with --vocab-size" in error
+    assert "before training, to count word pieces" in call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--plan")
+
+
 def test_a_trans_blstm_is_a_backbone_of_its_own_kind(folder, call):
     call("train", "--model", "trans-blstm-2", "--small", *SCRATCH, "--out", "trans")
     best = Run(folder / "trans").load("best.pt")["model"]
@@ -242,6 +309,10 @@ def test_activations_can_be_computed_twice(folder, call):
     (("--bert", "shape", "--scratch", "--vocab-size", "50", "--max-length", "64"), "longer than the 32 positions"),
     (("--bert", "shape"), "holds neither model.safetensors nor pytorch_model.bin"),
     (("--pooling", "max"), "--pooling does not apply"),
+    (("--bert", "one", "--init", "ppmi"), "--init ppmi makes new word vectors, which the layers of --bert do not know"),
+    (("--bert", "one", "--vectors", "x"), "--vectors goes with --scratch, and in place of --init ppmi"),
+    (("--scratch", "--init", "ppmi", "--vectors", "x"), "--vectors goes with --scratch, and in place of --init ppmi"),
+    (("--bert", "shape", "--scratch", "--vocab-size", "50", "--vectors", "nowhere"), "--vectors nowhere: no such file"),
 ])  # fmt: skip
 def test_flags_that_do_not_fit_are_refused(call, flags, message):
     assert message in call(

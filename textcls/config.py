@@ -93,6 +93,10 @@ class TrainConfig:
     scratch: bool | None = option(
         None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
     )
+    init: str | None = option(
+        None, "word vectors to begin with, with --scratch: random, or by which pieces stand together (ppmi)", "model",
+        ("random", "ppmi"),
+    )  # fmt: skip
     next_sentence: bool | None = option(None, "pre-train to tell whether B follows A, besides masked words", "model")
     dropout: float | None = option(
         None, "dropout of the classifier; in pre-training, inside the layers", "model", least=0, below=1
@@ -140,6 +144,9 @@ class TrainConfig:
     )  # fmt: skip
     encoder_lr: float | None = option(
         None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0
+    )
+    embedding_lr: float | None = option(
+        None, "peak learning rate of the embedding module, with --task pretrain", "training", above=0
     )
     weight_decay: float | None = option(
         None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0
@@ -224,6 +231,12 @@ class TrainConfig:
             raise InputError(
                 "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
             )
+        if self.init == "ppmi" and not self.scratch:
+            raise InputError(
+                "--init ppmi makes new word vectors, which the layers of --bert do not know: add --scratch"
+            )
+        if self.task == "pretrain" and self.vectors is not None and (not self.scratch or self.init == "ppmi"):
+            raise InputError("--vectors goes with --scratch, and in place of --init ppmi")
         for name in ("nodes", "gpus", "updates"):
             if getattr(self, name) is not None and not self.plan:
                 raise InputError(

@@ -47,17 +47,23 @@ def docstrings(folder: pathlib.Path):
         package, *inside = path.relative_to(folder).parts
         if any("test" in part for part in inside[:-1]):
             continue  # a package's own tests
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # some sources hold invalid escapes on purpose
-                tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, OSError, RecursionError):
-            continue  # test data of the standard library, broken on purpose
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                text = ast.get_docstring(node)
-                if text and len(text.split()) >= FEWEST_WORDS:
-                    yield text, package
+        for text in docstrings_of(path):
+            yield text, package
+
+
+def docstrings_of(path: pathlib.Path):
+    """Those of one source file that have FEWEST_WORDS words or more."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some sources hold invalid escapes on purpose
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError):
+        return  # test data of the standard library, broken on purpose
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text and len(text.split()) >= FEWEST_WORDS:
+                yield text
 
 
 def distinct(rows) -> dict[str, str]:

@@ -65,11 +65,16 @@ class Passages:
         """Tokens `start` to `start + count` of a document, the first piece of each line as -1 - id."""
         return self.shards[self.shard[document]].read(int(self.starts[document]) + start, count)
 
+    def documents(self) -> Iterator[np.ndarray]:
+        """The ids (int64) of each document, one after the other."""
+        for document, length in enumerate(self.lengths):
+            yield unmark(self.read(document, 0, int(length)))[0]
+
     def counts(self) -> np.ndarray:
         """How often each word piece occurs, up to the largest that does."""
         total = np.zeros(0, np.int64)
-        for document, length in enumerate(self.lengths):
-            counts = np.bincount(unmark(self.read(document, 0, int(length)))[0])
+        for ids in self.documents():
+            counts = np.bincount(ids)
             total = np.pad(total, (0, max(0, len(counts) - len(total))))
             total[: len(counts)] += counts
         return total

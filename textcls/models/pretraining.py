@@ -50,15 +50,23 @@ class BertForPreTraining(nn.Module):
 
     `places` number the masked tokens in the flattened (B * T,) batch: logits over the vocabulary are computed there and
     nowhere else. Of the next-sentence logits, class 0 is "B follows A". Without `next_sentence` there is no such head,
-    and the pooler stays as it was drawn or loaded.
+    and the pooler stays as it was drawn or loaded. The embedding module learns at `embedding_rate` times the learning
+    rate.
     """
 
-    def __init__(self, config: BertConfig, next_sentence: bool = True, make: Callable[[BertConfig], nn.Module] = Layer):
+    def __init__(
+        self,
+        config: BertConfig,
+        next_sentence: bool = True,
+        make: Callable[[BertConfig], nn.Module] = Layer,
+        embedding_rate: float = 1.0,
+    ):
         super().__init__()
         self.bert = Bert(config, make=make)
         self.cls = Heads(config, next_sentence)
         initialise(self.cls, config.initializer_range)
         self.has_unused_parameters = not next_sentence  # the pooler's
+        self.rates = {"bert.embeddings": embedding_rate}
 
     def forward(self, ids, mask, segments, places) -> tuple[torch.Tensor, torch.Tensor | None]:
         hidden, pooled = self.bert(ids, mask, segments)

@@ -165,7 +165,22 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: V
         elif config.next_sentence and "seq_relationship.weight" not in backbone.heads:
             backbone.description += "; its next-sentence head begins at random"
         return with_mask(backbone)
-    return with_mask(dims_and_vocabulary(config, texts, run_vocabulary))
+    backbone = with_mask(dims_and_vocabulary(config, texts, run_vocabulary))
+    if config.vectors and not config.resume:
+        give_vectors(backbone, pathlib.Path(config.vectors))
+    return backbone
+
+
+def give_vectors(backbone: Backbone, path: pathlib.Path) -> None:
+    """The vectors that a file has for word pieces, which must be as long as those of the backbone."""
+    places, vectors = vectors_file.read(path, backbone.vocabulary)
+    if vectors.shape[1] != backbone.dims.hidden_size:
+        raise InputError(
+            f"--vectors {path}: vectors of {vectors.shape[1]} numbers, and those of --bert {backbone.source['name']} "
+            f"have {backbone.dims.hidden_size}"
+        )
+    backbone.vectors, backbone.source["vectors"] = (places, vectors), files.sha256(path)
+    backbone.description += f"; {len(places):,} pieces with a vector from {path.name}"
 
 
 def dims_and_vocabulary(config: TrainConfig, texts: Iterable[str], run_vocabulary: Vocabulary | None) -> Backbone:
@@ -249,6 +264,13 @@ def keep_in_run(backbone: Backbone, run_folder: pathlib.Path) -> None:
         save_bert(backbone.bert, folder)
     parallel.wait()
     backbone.source["sha256"] = files.sha256(folder / "model.safetensors")
+
+
+def keep_vectors(backbone: Backbone, run_folder: pathlib.Path) -> None:
+    """Write word vectors that the run has made into its folder, where --vectors of others finds them."""
+    places, vectors = backbone.vectors
+    names = [backbone.vocabulary.tokenizer.id_to_token(place) for place in places.tolist()]
+    vectors_file.write(run_folder / "vectors.txt", names, vectors)
 
 
 def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None] | None = None) -> Backbone:

@@ -28,6 +28,7 @@ BUFFERS = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)")
 # What trainers put around a model, and around its state in a .bin file.
 WRAPPED = re.compile(r"((?:module|model|_orig_mod)\.)+(?=(bert\.)?embeddings\.word_embeddings\.weight)")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
+SCALE = ".scale"  # of rows in 8 bits
 LEGACY = ((".gamma", ".weight"), (".beta", ".bias"))  # LayerNorm's names in the first PyTorch conversions
 
 
@@ -159,15 +160,15 @@ def load_strictly(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path
 
 def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
     """{name: tensor} of a .safetensors or .bin file, or of all files of an index, without what a trainer has put around
-    the names. Nothing in the files is ever executed."""
+    the names, and with rows of 8 bits as floats. Nothing in the files is ever executed."""
     if not path.name.endswith(INDEX):
-        return unwrapped(read_file(path))
+        return scaled(unwrapped(read_file(path)))
     places = read_index(path)
     parts = {file: read_file(file) for file in set(places.values())}
     for name, file in places.items():
         if name not in parts[file]:
             raise InputError(f"{path}: {name} should be in {file.name}, and is not")
-    return unwrapped({name: parts[file][name] for name, file in places.items()})
+    return scaled(unwrapped({name: parts[file][name] for name, file in places.items()}))
 
 
 def read_file(path: pathlib.Path) -> dict[str, torch.Tensor]:
@@ -186,6 +187,21 @@ def unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Names without `module.` or `model.` before those of the model."""
     prefix = next((found[0] for name in tensors if (found := WRAPPED.match(name))), "")
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def scaled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A tensor NAME beside which there is a NAME.scale, a number a row, is their product: the float that was packed by
+    :func:`in_8_bits`."""
+    rows = [name for name in tensors if name + SCALE in tensors]
+    others = {name: tensor for name, tensor in tensors.items() if name not in {row + SCALE for row in rows}}
+    return others | {name: tensors[name].float() * tensors[name + SCALE].float() for name in rows}
+
+
+def in_8_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """{NAME: whole numbers (V, H) int8, NAME.scale: (V, 1) float16} whose product is `tensor` but for rounding: by about
+    half a 127th of the largest number of its row."""
+    scale = (tensor.abs().amax(1, keepdim=True) / 127).clamp_min(2**-24).half()
+    return {name: (tensor / scale.float()).round().clamp(-127, 127).to(torch.int8), name + SCALE: scale}
 
 
 def save_bert(model: Bert, folder: pathlib.Path) -> None:

@@ -3,10 +3,12 @@ line that says how many there are and how long (word2vec, fastText). A word may 
 the last fields are the numbers, as many as the first line has or says."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from textcls.runtime import files
 from textcls.runtime.errors import InputError
 from textcls.text.vocabulary import SPECIAL, Vocabulary
 
@@ -43,6 +45,14 @@ def read(path: pathlib.Path, vocabulary: Vocabulary) -> tuple[torch.Tensor, torc
     if not places:
         raise InputError(f"{path}: no word of the training texts has a vector there")
     return torch.tensor(list(places)), torch.from_numpy(np.stack(list(places.values())))
+
+
+def write(path: pathlib.Path, names: Sequence[str], vectors: torch.Tensor) -> None:
+    """Vectors (n, H) of n words as :func:`read` reads them, how many and how long in the first line."""
+    with files.replacing(path) as file:
+        file.write(f"{len(names)} {vectors.shape[1]}\n".encode())
+        for name, row in zip(names, vectors.tolist(), strict=True):
+            file.write(f"{name} {' '.join(f'{value:.5g}' for value in row)}\n".encode())
 
 
 def fields_of(line: str) -> list[str]:

@@ -7,11 +7,13 @@ name of the model in the settings.
 import dataclasses
 from collections.abc import Callable
 
+import torch
+
 from textcls.config import TrainConfig
 from textcls.ledger.blocks import LONG, attention, blstm, embedding, feed_forward
 from textcls.ledger.heads import bert_head, pretraining_heads, tag_head
 from textcls.ledger.plan import FLOAT, Block, Step
-from textcls.models.bert import BertClassifier, BertConfig
+from textcls.models.bert import BertClassifier, BertConfig, Embeddings
 from textcls.models.heads import BERT_POOLINGS
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import BertVectors, Tagger
@@ -23,6 +25,10 @@ from textcls.tasks.masking import MASKED
 from textcls.tasks.pretraining import publish
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
+
+SMALL = 0.1  # length of a position beside that of a word
+SLOW = 0.1  # learning rate of given word vectors beside that of the layers
+
 
 # ---- layers ---------------------------------------------------------------------------------------------------------
 
@@ -105,7 +111,14 @@ def trans_blstm_tagger_blocks(c: TrainConfig, dims: BertConfig, labels: int, ste
 
 
 def bert_pretrainer(c: TrainConfig, dims: BertConfig, labels: int) -> BertForPreTraining:
-    return BertForPreTraining(dims.with_dropout(c.dropout), c.next_sentence)
+    return BertForPreTraining(dims.with_dropout(c.dropout), c.next_sentence, embedding_rate=embedding_rate(c))
+
+
+def embedding_rate(c: TrainConfig) -> float:
+    """Of the learning rate. Given word vectors are kept from what random layers would make of them."""
+    if c.embedding_lr is not None:
+        return c.embedding_lr / c.lr
+    return SLOW if c.init == "ppmi" or c.vectors else 1.0
 
 
 def bert_pretrainer_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
@@ -113,7 +126,7 @@ def bert_pretrainer_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: 
 
 
 def trans_blstm_pretrainer(c: TrainConfig, dims: BertConfig, labels: int) -> BertForPreTraining:
-    return BertForPreTraining(dims.with_dropout(c.dropout), c.next_sentence, layer(c.model, c.small))
+    return BertForPreTraining(dims.with_dropout(c.dropout), c.next_sentence, layer(c.model, c.small), embedding_rate(c))
 
 
 def trans_blstm_pretrainer_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
@@ -122,14 +135,29 @@ def trans_blstm_pretrainer_blocks(c: TrainConfig, dims: BertConfig, labels: int,
 
 
 def share_pretrained(model: BertForPreTraining, encoder: str, backbone: Backbone) -> None:
-    """A published BERT, and its heads as far as the model has them."""
+    """A published BERT, and its heads as far as the model has them; or word vectors to begin with."""
     if backbone.bert is not None:
         share_bert(model, encoder, backbone)
+    if backbone.vectors is not None:
+        begin_with(model.get_submodule(encoder).embeddings, *backbone.vectors)
     ours = model.cls.state_dict()
     heads = {name: tensor for name, tensor in backbone.heads.items() if name in ours}
     if heads:
-        check_fit({name: ours[name] for name in heads}, heads, backbone.source["path"])
+        check_fit({name: ours[name] for name in heads}, heads, backbone.source.get("path", "the training text"))
         model.cls.load_state_dict(heads, strict=False)
+
+
+@torch.no_grad()
+def begin_with(embeddings: Embeddings, places: torch.Tensor, vectors: torch.Tensor) -> None:
+    """Word vectors (n, H) in their places; the other words in their random directions, and as long as these on average.
+    What is drawn for positions and token types becomes SMALL of that: at equal size they would be most of what is read,
+    and training that looks for neighbours makes them grow."""
+    words = embeddings.word_embeddings.weight
+    length = vectors.norm(dim=1).mean()
+    words.mul_(length / words.norm(dim=1, keepdim=True))
+    words[places] = vectors
+    for table in (embeddings.position_embeddings.weight, embeddings.token_type_embeddings.weight):
+        table.mul_(SMALL * length / table.norm(dim=1).mean())
 
 
 def publish_bert(model, c: TrainConfig, dims: BertConfig, vocabulary: Vocabulary, run: Run) -> str:

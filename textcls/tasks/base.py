@@ -18,7 +18,7 @@ from textcls.data.corpus import Corpus, identity
 from textcls.data.decoding import UTF8, decode
 from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
-from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, reload, say_pooler
+from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, keep_vectors, reload, say_pooler
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
@@ -232,6 +232,8 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
     run.folder.mkdir(parents=True, exist_ok=True)
     if frozen and config.scratch:
         keep_in_run(backbone, run.folder)
+    if config.init == "ppmi":
+        keep_vectors(backbone, run.folder)
     splits = splits_of(corpus)
     meta = {
         "config": config.stored(),

@@ -19,12 +19,13 @@ from textcls.data.plain import Lines
 from textcls.data.shards import Passages
 from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
-from textcls.pretrained import bert, hub
+from textcls.pretrained import bert, hub, ppmi
 from textcls.pretrained.backbone import Backbone, check_pairs, for_pretraining, say_pooler
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
+from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks import base
@@ -46,6 +47,9 @@ DEFAULTS = base.DEFAULTS | {
     "dropout": None,
     "next_sentence": True,
     "scratch": False,
+    "init": "random",
+    "vectors": None,
+    "embedding_lr": None,
     "vocab_size": None,
 }
 
@@ -69,7 +73,27 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     base.check_length(config, backbone)
     say_pooler(backbone)
     check_pairs(backbone)
-    return load(config, through("reading", config.quiet), backbone.vocabulary), backbone
+    corpus = load(config, through("reading", config.quiet), backbone.vocabulary)
+    if config.init == "ppmi" and not config.resume:
+        learn_vectors(backbone, corpus.train, config.seed)
+    if backbone.vectors is not None:
+        backbone.heads = {"predictions.bias": log_frequencies(corpus.train.counts(), backbone.dims.vocab_size)}
+    return corpus, backbone
+
+
+def learn_vectors(backbone: Backbone, passages: Passages, seed: int) -> None:
+    """Give the backbone word vectors by the counts of the text (ppmi.py). Of several processes the first one's are
+    those that all begin with."""
+    size = len(backbone.vocabulary), backbone.dims.hidden_size
+    needed, free = ppmi.memory(*size), free_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"--init ppmi: to count which of {size[0]:,} word pieces stand together takes {needed / 2**30:.1f} GiB, "
+            f"and {free / 2**30:.1f} GiB are free; take fewer with --vocab-size"
+        )
+    made = ppmi.word_vectors(passages.documents(), *size, seed) if parallel.is_first() else None
+    backbone.vectors = parallel.from_first(made)
+    backbone.description += f"; word vectors from the neighbours of {int(passages.lengths.sum()):,} word pieces"
 
 
 def batches(split: Passages, vocabulary: Vocabulary, config: TrainConfig, name: str) -> PairBatches:
@@ -77,6 +101,12 @@ def batches(split: Passages, vocabulary: Vocabulary, config: TrainConfig, name: 
     tokens, examples = int(split.lengths.sum()), len(result.lengths)
     result.description = f"{len(split):,} documents, {tokens:,} tokens, {examples:,} examples"
     return result
+
+
+def log_frequencies(counts: np.ndarray, vocab_size: int) -> torch.Tensor:
+    """log((1 + count) / sum) (V,): where the output's bias says how frequent a word is, its vector need not."""
+    padded = 1.0 + np.pad(counts, (0, vocab_size - len(counts)))
+    return torch.from_numpy(np.log(padded / padded.sum())).float()
 
 
 # ---- training -------------------------------------------------------------------------------------------------------

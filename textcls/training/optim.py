@@ -9,14 +9,16 @@ def parameter_groups(
 ) -> list[dict]:
     """Every trainable parameter in exactly one group: biases, LayerNorms and single numbers are not decayed. The
     parameters of the sub-module called `encoder` have groups of their own where `encoder_scale` is not 1: their
-    learning rate is that many times the others' (discriminative fine-tuning: Howard and Ruder, 2018, section 3.2)."""
+    learning rate is that many times the others' (discriminative fine-tuning: Howard and Ruder, 2018, section 3.2). A
+    model may ask for such groups itself, by `rates` {sub-module: how many times}."""
+    rates = getattr(model, "rates", {}) | ({encoder: encoder_scale} if encoder else {})
     norms = {id(p) for part in model.modules() if isinstance(part, nn.LayerNorm) for p in part.parameters()}
     groups: dict[tuple[float, float], list] = {(1.0, weight_decay): [], (1.0, 0.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # LSTM biases are called bias_ih_l0 and so on
             is_bias = name.rsplit(".", 1)[-1].startswith("bias")
-            scale = encoder_scale if encoder and name.startswith(encoder + ".") else 1.0
+            scale = next((rate for path, rate in rates.items() if name.startswith(path + ".")), 1.0)
             decay = 0.0 if is_bias or id(parameter) in norms or parameter.dim() == 0 else weight_decay
             groups.setdefault((scale, decay), []).append(parameter)
     return [{"params": members, "weight_decay": decay, "scale": scale} for (scale, decay), members in groups.items()]
