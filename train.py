@@ -28,7 +28,6 @@ from textcls.ledger import history, tables
 from textcls.ledger.cluster import Cluster
 from textcls.ledger.measure import Measured, measure
 from textcls.ledger.plan import Model, Step, plan
-from textcls.pretrained import ppmi
 from textcls.pretrained.backbone import Backbone, short
 from textcls.pretrained.features import Features
 from textcls.recipes.command import absolute, better, next_command, settings, told
@@ -304,9 +303,7 @@ def show_plan(config: TrainConfig) -> None:
     classes = f"; {labels} {task.LABELS}" if labels else ""
     say(f"{config.model} on {device}, {precision.name} ({precision.why})")
     say(f"{tables.dims_in_words(dims, short(config.bert))}{classes}; {tables.step_in_words(step)}\n")
-    say(tables.plan_table(predicted))
-    if config.init == "ppmi":
-        say(f"before training, to count word pieces: {ppmi.memory(dims.vocab_size, dims.hidden_size) / 2**20:,.0f} MiB")
+    say(tables.plan_table(predicted), *recipes.beforehand(config, dims))
     if config.nodes or config.gpus or config.updates:
         cluster = Cluster(config.nodes or 1, config.gpus or 1, config.updates or 1_000_000)
         say(f"\n{tables.cluster_tables(predicted, cluster)}")

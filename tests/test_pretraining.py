@@ -18,8 +18,10 @@ from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import layer
 from textcls.pretrained import bert as pretrained
+from textcls.pretrained.backbone import Backbone
 from textcls.pretrained.ppmi import word_vectors
 from textcls.pretrained.vectors import read as read_vectors
+from textcls.runtime.errors import InputError
 from textcls.runtime.parallel import agree
 from textcls.tasks.pretraining import loss
 from textcls.text.batches import Batch
@@ -210,6 +212,25 @@ def test_from_random_weights_to_a_classifier(folder, call):
     assert torch.allclose(heads["predictions.bias"], best["cls.predictions.bias"], atol=1e-5)
 
 
+@pytest.mark.parametrize("model", ["bert", "trans-blstm-1"])
+def test_layers_that_begin_anew(folder, call, tiny_shape, model):
+    """The upper ones as they were drawn; the others, the embeddings and the pooler are the backbone's."""
+    torch.manual_seed(3)
+    backbone = Backbone(tiny_shape, None, {"name": "x"}, "", Bert(tiny_shape))
+    count, total = 1, tiny_shape.num_hidden_layers
+    config = TrainConfig(model=model, bert="x", train="x", fresh_layers=count)
+    model = recipes.build(recipes.complete(config), tiny_shape, 3)
+    drawn = {name: tensor.clone() for name, tensor in model.bert.state_dict().items()}
+    recipes.share(recipes.complete(config), model, backbone)
+    published = backbone.bert.state_dict()
+    for name, tensor in model.bert.state_dict().items():
+        fresh = name.startswith(f"encoder.layer.{total - 1}.") or ".blstm." in name or name not in published
+        assert torch.equal(tensor, drawn[name] if fresh else published[name]), name
+    config = dataclasses.replace(config, fresh_layers=total + 1)
+    with pytest.raises(InputError, match=f"--fresh-layers {total + 1}: the backbone has {total} layers"):
+        recipes.share(recipes.complete(config), model, backbone)
+
+
 def test_without_next_sentence(folder, call):
     call("train", "--model", "bert", *SCRATCH, "--no-next-sentence", "--out", "no-nsp")
     row = json.loads(open(folder / "no-nsp" / "metrics.jsonl").readline())
@@ -277,7 +298,7 @@ def test_counts_that_memory_does_not_hold_are_refused(folder, call, monkeypatch)
     monkeypatch.setattr("textcls.tasks.pretraining.free_memory", lambda: 1000)
     error = call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--out", "never", status=2)
     assert "word pieces stand together takes" in error and "take fewer with --vocab-size" in error
-    assert "before training, to count word pieces" in call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--plan")
+    assert "to count which word pieces stand together" in call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--plan")
 
 
 def test_a_trans_blstm_is_a_backbone_of_its_own_kind(folder, call):

@@ -93,6 +93,9 @@ class TrainConfig:
     scratch: bool | None = option(
         None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
     )
+    fresh_layers: int | None = option(
+        None, "layers of --bert, from the top, that begin at random all the same", "model", least=0
+    )
     init: str | None = option(
         None, "word vectors to begin with, with --scratch: random, or by which pieces stand together (ppmi)", "model",
         ("random", "ppmi"),

@@ -39,8 +39,10 @@ from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
 from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.models.recurrent import WordDims
+from textcls.pretrained import ppmi
 from textcls.pretrained.backbone import Backbone, dims_of
 from textcls.recipes import bert, elmo, linear, recurrent, regression, spans
+from textcls.recipes.common import top_layers
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
@@ -162,7 +164,20 @@ def build(config: TrainConfig, dims: Dims, num_labels: int) -> torch.nn.Module:
 def share(config: TrainConfig, model: torch.nn.Module, backbone: Backbone) -> None:
     """Give the model what the backbone brings."""
     recipe = choose(config)
+    if not config.fresh_layers:
+        return recipe["share"](model, recipe["encoder"], backbone)
+    encoder = model.get_submodule(recipe["encoder"])
+    drawn = top_layers(encoder, config.fresh_layers)
     recipe["share"](model, recipe["encoder"], backbone)
+    encoder.load_state_dict(drawn, strict=False)
+
+
+def beforehand(config: TrainConfig, dims: Dims) -> list[str]:
+    """What is computed before training, and is not part of its plan, in words."""
+    if config.init != "ppmi":
+        return []
+    needed = ppmi.memory(dims.vocab_size, dims.hidden_size)
+    return [f"before training, to count which word pieces stand together: {needed / 2**20:,.0f} MiB"]
 
 
 # ---- the ledger -----------------------------------------------------------------------------------------------------

@@ -188,6 +188,7 @@ BERT_CLASSIFIER = {
         "accumulate": 2,
         "epochs": 4,
         "pooling": "cls",
+        "fresh_layers": 0,
         "checkpoint_activations": False,
     },
     "nano": {
@@ -197,6 +198,7 @@ BERT_CLASSIFIER = {
         "epochs": 10,
         "max_length": 128,
         "pooling": "mean",
+        "fresh_layers": 2,
         "word_dropout": 0.25,
         "label_smoothing": 0.1,
         "select": "loss",

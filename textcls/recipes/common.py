@@ -48,6 +48,15 @@ def take(module: torch.nn.Module, tensors: dict[str, torch.Tensor], backbone: Ba
     module.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, assign=True, strict=False)
 
 
+def top_layers(bert: torch.nn.Module, count: int) -> dict[str, torch.Tensor]:
+    """Copies of the weights of the `count` upper layers of a BERT. Raises InputError where it has fewer."""
+    layers = len(bert.encoder.layer)
+    if count > layers:
+        raise InputError(f"--fresh-layers {count}: the backbone has {layers} layers")
+    chosen = tuple(f"encoder.layer.{number}." for number in range(layers - count, layers))
+    return {name: tensor.clone() for name, tensor in bert.state_dict().items() if name.startswith(chosen)}
+
+
 def check_layers(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], backbone: Backbone) -> None:
     """A backbone with BLSTMs goes into a model of the same kind only; a plain BERT may lack the BLSTMs, and either the
     whole pooler."""
