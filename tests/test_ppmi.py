@@ -78,7 +78,8 @@ def test_a_larger_matrix_needs_more_than_its_basis():
     matrix = (basis * (0.97 ** torch.arange(300))) @ basis.T
     found = ppmi.factorised(matrix, 20, seed=0)
     np.testing.assert_allclose(found.square().sum(0), 0.97 ** torch.arange(20), rtol=1e-3)
-    np.testing.assert_allclose((found @ found.T), (basis[:, :20] * 0.97 ** torch.arange(20)) @ basis[:, :20].T, atol=0.03)
+    expected = (basis[:, :20] * 0.97 ** torch.arange(20)) @ basis[:, :20].T
+    np.testing.assert_allclose(found @ found.T, expected, atol=0.03)
 
 
 def test_they_are_a_function_of_text_and_seed():
@@ -111,7 +112,7 @@ print(peak_memory(torch.device("cpu"))["rss"] - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of the resident set begins anew on Linux alone")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of the process begins anew on Linux alone")
 @pytest.mark.parametrize("size", [2000, 6000])
 def test_memory_is_as_said(size):
     grown = int(subprocess.run([sys.executable, "-c", MEASURE, str(size)], capture_output=True, check=True).stdout)
