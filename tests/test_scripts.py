@@ -360,9 +360,10 @@ def test_evaluate_several_runs_side_by_side(printed, call):
         "test accuracy",
         "95 % interval",
         "frozen embeddings of nano",
-        "attention+max",
     ):
         assert part in text, part
+    poolings = next(line for line in text.splitlines() if line.startswith("pooling")).split()
+    assert poolings[1:3] == ["mean", "attention"]
     row = next(line for line in text.splitlines() if line.startswith("test accuracy")).split()
     assert [float(x) for x in row[2:4]] == [accuracy(printed["bert"]), accuracy(printed["bilstm"])]
     results = json.loads(call("evaluate", "runs/bert", "runs/ensemble", "--json"))

@@ -206,7 +206,6 @@ ROWS = {
             "layers": 1,
             "max_length": 128,
             "patience": 0,
-            "pooling": "attention+max",
             "word_dropout": 0.25,
             "label_smoothing": 0.1,
             "select": "loss",
