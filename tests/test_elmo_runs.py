@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def without_reference(monkeypatch):
     """The linear model that follows every classifier is test_every_model.py's business."""
-    monkeypatch.setattr(train, "train_reference", lambda config, folder: None)
+    monkeypatch.setattr(train, "ending", lambda *_: [])
 
 
 def command(task: str, out: str, *more: str) -> list[str]:

@@ -3,6 +3,7 @@ import torch
 from ensemble import fit, permute_classes
 from textcls import LearnedEnsemble
 from textcls.models.ensemble import WeightedEnsemble
+from textcls.tasks.ensemble import fit_weights
 
 
 def test_shape_and_parameter_count():

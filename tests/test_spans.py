@@ -170,7 +170,7 @@ def test_it_trains(folder, run):
         r"first words: \[CLS\] where lives ",
         r"epoch 4/4  loss .*  dev: answer_f1 \d\.\d+  exact_match ",
         "by dev answer_f1",
-        r"test: test.json\nF1 +\d.* \[.*\nEM +\d.* \[.*\nintervals over 5 articles",
+        r"test: test.json\nF1 +\d.* \[.*\nEM +\d.* \[.*\nintervals over 30 questions",
     ):
         assert re.search(part, printed), part
     found = json.loads((folder / run / "results.json").read_text("utf-8"))
@@ -267,7 +267,7 @@ def test_it_is_evaluated_as_the_official_script_would(folder, run, call):
     assert found["metrics"]["exact_match"]["value"] == pytest.approx(np.mean(exact))
     assert found["metrics"] == json.loads((folder / run / "results.json").read_text("utf-8"))["metrics"]
     text = call("evaluate", run, "--test", "dev.json", "--quiet")
-    assert "on dev.json: 18 questions\nF1 " in text and "intervals over 3 articles" in text
+    assert "on dev.json: 18 questions\nF1 " in text and "intervals over 18 questions" in text
 
 
 def test_the_n_best_have_probabilities_and_places(folder, run, call):
@@ -298,7 +298,7 @@ def test_two_runs_are_compared_in_words(folder, run, call):
     call("train", *COMMAND, *"--model bilstm --hidden 8 --layers 1 --epochs 1 --out weak".split())
     text = call("evaluate", run, "weak", "--quiet")
     assert "test F1" in text and "test EM" in text
-    for what in ("F1, by a paired bootstrap over articles", "EM, by McNemar's test over questions"):
+    for what in ("F1, by a paired bootstrap over questions", "EM, by McNemar's test over questions"):
         assert re.search(rf"run is [\d.]+ points (better|worse) than weak in {re.escape(what)} \(95 % interval", text)
 
 

@@ -44,7 +44,7 @@ def absolute(config: TrainConfig) -> TrainConfig:
 def full(paths: str) -> str:
     """Paths with commas between, where all of them exist; what is no path stays as it is."""
     parts = paths_of(paths)
-    return ",".join(map(os.path.abspath, parts)) if all(map(os.path.exists, parts)) else paths
+    return ",".join(map(os.path.abspath, parts)) if paths and all(map(os.path.exists, parts)) else paths
 
 
 def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:

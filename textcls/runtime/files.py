@@ -48,7 +48,7 @@ def paths_of(names: str) -> list[pathlib.Path]:
     """The files of a path, or of several with commas between; a comma in the name of a file that exists is its own.
     Raises InputError for an empty name among them."""
     parts = [names] if os.path.exists(names) else names.split(",")
-    if "" in parts:
+    if "" in parts[1:] or "" in parts[:-1]:
         raise InputError(f"{names!r}: an empty name before or after a comma")
     return [pathlib.Path(name) for name in parts]
 
