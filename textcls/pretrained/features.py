@@ -88,7 +88,7 @@ class Features:
             vectors = np.empty(self.size, np.float16)
             self._encode_all(vectors, device, name, quiet)
             return vectors, time.perf_counter() - start
-        with in_place_of(self.path, by_all=True) as temporary:
+        with in_place_of(self.path) as temporary:
             vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.size)
             self._encode_all(vectors, device, name, quiet)
             vectors.flush()

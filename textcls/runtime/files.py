@@ -6,42 +6,96 @@ import io
 import json
 import os
 import pathlib
+import secrets
 
 import numpy as np
 
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PART = ".part"  # how the name of a file ends that is being written
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, by_all: bool = False):
     """A binary file that becomes `path` when the block ends well: written beside it, flushed to the disk, renamed.
 
-    A crash, a full disk or kill -9 at any moment leaves the old file or the new one, whole. Of several processes of one
-    run only the first writes, unless `by_all`: files of the cache, which processes of other runs may be making too.
+    A crash, a full disk, kill -9 or a power failure at any moment leaves the old file or the new one, whole. Of several
+    processes of one run only the first writes, unless `by_all`: files of the cache, which processes of other runs may
+    be making too.
     """
     if not (by_all or parallel.is_first()):
         yield io.BytesIO()
         return
-    with in_place_of(path, by_all) as temporary, open(temporary, "wb") as file:
+    with in_place_of(path) as temporary, open(temporary, "wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def in_place_of(path: pathlib.Path, by_all: bool = False):
-    """The name of a file beside `path`, for the block to write and close; it becomes `path` when the block ends well,
-    and is removed otherwise. The same name in every attempt, so that a killed process leaves one file behind at most;
-    or, with `by_all`, of this process alone, since several may write at once."""
-    temporary = path.with_name(f".{path.name}{f'.{os.getpid()}' if by_all else ''}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
+def in_place_of(path: pathlib.Path):
+    """The name of a new file beside `path`, for the block to write and close; it becomes `path` when the block ends
+    well, and is removed otherwise. Nobody else has the name: it is random, whatever processes and machines share the
+    folder, and no link is followed there. What killed processes have left in the folder is removed."""
+    remove_left_overs(path.parent)
+    temporary, file = new_file(path)
+    with file:
+        try:
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    flush_folder(path.parent)
+
+
+def new_file(path: pathlib.Path) -> tuple[pathlib.Path, io.FileIO]:
+    """(a name beside `path` that no file had, the file): locked while it is open, which says that somebody is writing
+    it. Another process may take it for a left-over before the lock is there: then it is made once more."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
+        file = open(temporary, "xb", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666))
+        if fcntl is None:
+            file.close()  # Windows renames no open file
+            return temporary, file
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(temporary)):
+                return temporary, file
+        file.close()
+
+
+def remove_left_overs(folder: pathlib.Path) -> None:
+    """Files of :func:`new_file` whose writers are dead. Where there are no locks they stay: nobody can tell."""
+    if fcntl is None:
+        return
+    for path in folder.glob(f".*{PART}"):
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(file)
+
+
+def flush_folder(folder: pathlib.Path) -> None:
+    """The names in a folder are on the disk, where the system can be asked for it (not on Windows)."""
+    with contextlib.suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def paths_of(names: str) -> list[pathlib.Path]:

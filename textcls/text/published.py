@@ -94,7 +94,7 @@ def read_tokenizer(path: pathlib.Path, casing: dict, kind: str | None) -> tuple[
     """(tokenizer.json, a remark or ""). What tokenizer_config.json says of the `casing` stands above what the file
     says itself, unless the class of the tokeniser, `kind`, has no rules of its own."""
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"{path}: not a tokenizer file ({error})") from None
     state = json.loads(tokenizer.to_str())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from textcls.runtime import files
 from textcls.runtime.cache import cached
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
@@ -37,7 +38,7 @@ class Saved:
     def from_folder(cls, folder: pathlib.Path) -> "Saved":
         path = folder / "tokenizer.json"
         try:
-            return cls(Tokenizer.from_file(str(path)))
+            return cls(Tokenizer.from_buffer(path.read_bytes()))
         except Exception as error:  # the library raises bare Exception
             raise InputError(f"{path}: not a tokenizer file{cls.whose} ({error})") from None
 
@@ -50,7 +51,7 @@ class Saved:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     def save(self, folder: pathlib.Path) -> None:
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        files.write_text(folder / "tokenizer.json", self.tokenizer.to_str(pretty=True))
 
 
 class Vocabulary(Saved):
@@ -176,10 +177,10 @@ class Vocabulary(Saved):
         """As published models have it: vocab.txt, its casing in tokenizer_config.json, and tokenizer.json."""
         pieces = {number: piece for piece, number in self.tokenizer.get_vocab().items()}
         lines = [pieces.get(number, f"[unused{number}]") for number in range(self.largest_id + 1)]
-        (folder / "vocab.txt").write_text("\n".join(lines) + "\n", "utf-8")
+        files.write_text(folder / "vocab.txt", "\n".join(lines) + "\n")
         rules = json.loads(self.tokenizer.to_str())["normalizer"] or {}
         casing = {ours: rules[theirs] for ours, theirs in CASING.items() if theirs in rules}
-        (folder / "tokenizer_config.json").write_text(json.dumps(casing, indent=2) + "\n", "utf-8")
+        files.write_json(folder / "tokenizer_config.json", casing)
         self.save(folder)
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:

@@ -1,0 +1,66 @@
+"""Files that are written: whole or not at all, by one writer of many, and nothing left over."""
+
+import multiprocessing
+import os
+import pathlib
+
+import pytest
+
+from textcls.runtime import files
+
+
+def parts(folder: pathlib.Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith(files.PART))
+
+
+def test_names_of_one_path_are_never_the_same(tmp_path):
+    with files.in_place_of(tmp_path / "x") as one, files.in_place_of(tmp_path / "x") as other:
+        assert one != other and one.parent == other.parent == tmp_path
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "x").read_text() == "one" and os.listdir(tmp_path) == ["x"]  # the outer block ended last
+
+
+def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "guessed")
+    (tmp_path / "victim").write_text("whole")
+    os.symlink(tmp_path / "victim", tmp_path / f".x.guessed{files.PART}")
+    with pytest.raises(FileExistsError):
+        files.write_text(tmp_path / "x", "new")
+    assert (tmp_path / "victim").read_text() == "whole" and not (tmp_path / "x").exists()
+
+
+def test_a_file_taken_for_a_left_over_before_its_lock_is_made_once_more(tmp_path, monkeypatch):
+    flock, seen = files.fcntl.flock, []
+
+    def after_another(file, how):
+        if not seen:
+            seen.extend(parts(tmp_path))
+            (tmp_path / seen[0]).unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", after_another)
+    with files.in_place_of(tmp_path / "x") as temporary:
+        assert temporary.name not in seen
+        temporary.write_text("new")
+    assert (tmp_path / "x").read_text() == "new"
+
+
+def dies_in_the_middle(path: pathlib.Path) -> None:
+    with files.replacing(path) as file:
+        file.write(b"half")
+        file.flush()
+        os._exit(9)
+
+
+def test_left_overs_of_the_dead_are_removed_those_of_the_living_stay(tmp_path):
+    files.write_text(tmp_path / "x", "old")
+    process = multiprocessing.get_context("fork").Process(target=dies_in_the_middle, args=(tmp_path / "x",))
+    process.start()
+    process.join()
+    assert process.exitcode == 9 and len(parts(tmp_path)) == 1 and (tmp_path / "x").read_text() == "old"
+    with files.in_place_of(tmp_path / "y") as living:
+        files.write_text(tmp_path / "z", "new")
+        assert parts(tmp_path) == [living.name]
+        living.write_text("y")
+    assert sorted(os.listdir(tmp_path)) == ["x", "y", "z"]
