@@ -2,12 +2,14 @@ import json
 import os
 import pickle
 import resource
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.conftest import equal
 from textcls.runtime import files
 from textcls.runtime.errors import InputError, explain_os_error
 from textcls.runtime.tensors import load_trainable, random_states, restore_random_states
@@ -82,6 +84,39 @@ def test_damaged_checkpoints(run):
     (run.folder / "splits.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match="splits.npz: missing or damaged"):
         run.splits()
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_flipped_bit_is_seen(run, name):
+    """Every bit of every record, in a small file; bits of what is between records change nothing."""
+    weights = torch.arange(6.0)
+    run.save(name, {"model": {"w": weights}, "optimizer": {"m": weights * 2}})
+    path, good = run.folder / name, run.load(name)
+    whole, seen = path.read_bytes(), 0
+    assert whole.count(weights.numpy().tobytes()) == 1
+    random = np.random.default_rng(0)
+    first = whole.index(weights.numpy().tobytes())
+    for at in [*range(first, first + 24), *random.integers(0, len(whole), 400)]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(random.integers(8))]) + whole[at + 1 :])
+        try:
+            assert equal(run.load(name), good)
+            assert not first <= at < first + 24
+        except InputError:
+            seen += 1
+    assert seen > 100
+    path.write_bytes(whole)
+    assert equal(run.load(name), good)
+
+
+def test_records_that_inflate_are_refused(run, tmp_path):
+    run.save("best.pt", {"model": {"w": torch.zeros(100_000)}})
+    path = run.folder / "best.pt"
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "packed", "w", zipfile.ZIP_DEFLATED) as packed:
+        for record in stored.infolist():
+            packed.writestr(record.filename, stored.read(record))
+    os.replace(tmp_path / "packed", path)
+    with pytest.raises(InputError, match=r"best.pt: not a readable checkpoint.*record archive/data.pkl is compressed"):
+        run.load("best.pt")
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(run):

@@ -2,6 +2,7 @@
 
 import pathlib
 import warnings
+import zipfile
 
 import torch
 from torch import nn
@@ -9,10 +10,15 @@ from torch import nn
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 
+CHUNK = 1 << 20  # bytes read at once
+
 
 def load_tensors(path: pathlib.Path):
-    """What `torch.save` wrote, on the CPU, if it is tensors and plain values. Nothing in the file is executed."""
+    """What `torch.save` wrote, on the CPU, if it is whole, and is tensors and plain values. Nothing in the file is
+    executed. (Files of PyTorch before 1.6 are no ZIP archives and have no checksums: damage to their numbers is not
+    seen.)"""
     try:
+        check_records(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of files that it goes on to refuse
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -21,6 +27,25 @@ def load_tensors(path: pathlib.Path):
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+
+
+def check_records(path: pathlib.Path) -> None:
+    """Raise ValueError or BadZipFile unless every record of a ZIP archive that `torch.save` wrote has its CRC-32, which
+    `torch.load` does not look at, and lies there as it is: a compressed one may be of any size."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+        with zipfile.ZipFile(file) as archive:
+            records = archive.infolist()
+            if len({record.filename for record in records}) < len(records):
+                raise ValueError("a record stands there twice")
+            for record in records:
+                if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+                    raise ValueError(f"record {record.filename} is compressed")
+            for record in records:
+                with archive.open(record) as content:  # compares the CRC at the end
+                    while content.read(CHUNK):
+                        pass
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
