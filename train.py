@@ -35,7 +35,6 @@ from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
-from textcls.runtime.files import write_json
 from textcls.runtime.memory import cap_memory, explained, parse_memory
 from textcls.runtime.progress import say, silence
 from textcls.runtime.tensors import count_parameters
@@ -258,7 +257,7 @@ def test(job: Job, corpus: Corpus) -> None:
     trained = textcls.load(run.folder, config.device, elmo=config.elmo)
     description = base.test_description(config, corpus.description)
     result = predictor.evaluate(trained, description, corpus.test, config.quiet).summary
-    write_json(run.folder / "results.json", result | {"chance": job.task.chance(corpus)})
+    run.write_results(result | {"chance": job.task.chance(corpus)})
     say(f"\ntest: {description}", *headline(result))
     parallel.wait()  # until the result is written
 

@@ -162,7 +162,7 @@ def weights(path: pathlib.Path) -> str:
 
 
 def timeless(result: dict) -> dict:
-    drop = CLOCK | {"properties", "device", "unit", "split"}
+    drop = CLOCK | {"properties", "device", "unit", "split", "checksum"}
     return {name: value for name, value in result.items() if name not in drop}
 
 

@@ -250,12 +250,11 @@ def test_seeds_are_summarised_and_collapsed_runs_marked(folder, call, monkeypatc
     assert found["mean"]["accuracy"] == pytest.approx(np.mean(values))
     assert found["sd"]["accuracy"] == pytest.approx(np.std(values, ddof=1))
     assert "mean ± sd" in text and "3 runs" in text and found["collapsed"] == [False] * 3
-    result = json.loads((folder / "runs/three/seed-2/results.json").read_text("utf-8"))
-    path = folder / "runs/three/seed-2/metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    run = Run(folder / "runs/three/seed-2")
+    rows = run.metrics()
     for row in rows:
-        row["dev"]["accuracy"] = result["chance"]["value"]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        row["dev"]["accuracy"] = run.results()["chance"]["value"]
+    run.write_metrics(rows)
     text = call("train", *flags)  # nothing is left to train
     assert "collapsed" in text and "without the collapsed" in text and "2 runs" in text
 

@@ -29,7 +29,9 @@ def test_round_trip(run):
     run.save("best.pt", {"model": {"w": torch.arange(3.0)}, "epoch": 2})
     assert torch.equal(run.load("best.pt")["model"]["w"], torch.arange(3.0))
     run.write_metrics([{"epoch": 1}, {"epoch": 2}])
-    assert (run.folder / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
+    run.write_results({"documents": 3, "loss": float("inf"), "name": "Straße \udce9"})
+    assert run.results() == {"documents": 3, "loss": float("inf"), "name": "Straße \udce9"}
 
 
 def test_folders_that_are_no_runs(tmp_path, run):
@@ -45,6 +47,36 @@ def test_folders_that_are_no_runs(tmp_path, run):
         config.write_text(content)
         with pytest.raises(InputError, match="config.json: damaged"):
             run.meta()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "results.json"])
+def test_every_flipped_bit_of_what_a_run_says_is_seen_or_says_the_same(run, name):
+    """Of a checksum's own name too: then it is another field, or none."""
+    rows = [{"epoch": 1, "dev": {"nll": 0.25, "accuracy": 1.0}}, {"epoch": 2, "dev": {"nll": 1e-7, "accuracy": 0.5}}]
+    run.write_metrics(rows)
+    run.write_results({"metrics": {"accuracy": {"value": 0.75, "low": None}}})
+    read = {"config.json": run.meta, "metrics.jsonl": run.metrics, "results.json": run.results}[name]
+    path, good, same = run.folder / name, read(), 0
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            content = read()
+        except InputError:
+            continue
+        objects = content if isinstance(content, list) else [content]
+        told = [{field: value for field, value in one.items() if not is_checksum(field)} for one in objects]
+        assert told == (good if isinstance(good, list) else [good])
+        same += 1
+    assert same < len(whole)
+    path.write_bytes(whole)
+    assert read() == good
+
+
+def is_checksum(name: str) -> bool:
+    return len(name) == len(files.CHECKSUM) and sum(a != b for a, b in zip(name, files.CHECKSUM, strict=True)) == 1
 
 
 class Evil:

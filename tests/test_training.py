@@ -90,7 +90,7 @@ def test_learns(tmp_path, kind):
     state = fit(tmp_path / "run", make_model(kind), settings(epochs=4, lr=5e-3), batches=make_batches(600))
     assert state.history[-1]["dev"]["accuracy"] > 0.9
     assert state.history[-1]["loss"] < state.history[0]["loss"] / 2
-    rows = [json.loads(line) for line in open(tmp_path / "run" / "metrics.jsonl", encoding="utf-8")]
+    rows = Run(tmp_path / "run").metrics()
     assert rows == state.history
     assert {"epoch", "loss", "dev", "documents_per_s", "tokens_per_s", "padding", "seconds", "memory"} <= rows[0].keys()
 

@@ -1,7 +1,6 @@
 """The linear model on the documents of a run, kept in RUN/linear: what a network must beat, and what the two are
 together."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -28,7 +27,7 @@ def line(folder: pathlib.Path) -> list[str]:
         return []
     if not is_of_the_same_documents(folder):
         return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
-    metric, value = next(iter(json.loads(path.read_text("utf-8"))["metrics"].items()))
+    metric, value = next(iter(Run(path.parent).results()["metrics"].items()))
     what = f"{title(metric)} of a bag of words (TF-IDF) trained on the same documents"
     return [f"{recipes.REFERENCE:<15} {value['value']:.4f} {what}: {path.parent}"]
 

@@ -8,7 +8,6 @@ RUN/search.json     what came out of the second
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -52,7 +51,7 @@ class Member:
         return self.tested or self.diverged
 
     def result(self) -> dict:
-        return json.loads((self.folder / "results.json").read_text("utf-8"))
+        return Run(self.folder).results()
 
     def flags(self, given: dict) -> dict:
         """What `given` for all of them means for this one: a new run, or going on with the one that has begun, which
@@ -251,14 +250,16 @@ def record(member: Member, select: str) -> dict:
 
 def best_epoch(run: Run, select: str) -> dict[str, float]:
     """The dev metrics of the run's best epoch, whose weights it keeps. Raises InputError for a damaged history."""
-    path, best = run.folder / "metrics.jsonl", None
+    advice, best = f"take {run.folder} away, and it is trained again", None
     try:
-        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+        for row in run.metrics():
             if is_better(selected(row, select), selected(best, select) if best else None, select):
                 best = row
         return {name: float(value) for name, value in best["dev"].items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: missing or damaged; take {run.folder} away, and it is trained again") from None
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{run.folder / 'metrics.jsonl'}: missing or damaged; {advice}") from None
 
 
 def of_seeds(runs: list[Member], records: list[dict]) -> list[str]:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from textcls.ledger.measure import Measured
 from textcls.ledger.plan import Plan
-from textcls.runtime.files import write_json
+from textcls.runtime.files import checked, with_checksum, write_json
 from textcls.runtime.memory import reset_peak, resident_memory, size_of
 from textcls.training.run import Run
 
@@ -38,7 +37,7 @@ def keep(run: Run, predicted: Plan, measured: Measured, growth: int) -> None:
     before = read(run.folder / "ledger.json")
     growth = max(growth, int(before.get("growth", 0)))
     facts = {"device": predicted.step.device, "growth": growth, "predicted": predicted.footprint()}
-    write_json(run.folder / "ledger.json", dataclasses.asdict(measured) | facts)
+    write_json(run.folder / "ledger.json", with_checksum(dataclasses.asdict(measured) | facts))
 
 
 def last_runs(folder: pathlib.Path, device: str) -> dict[str, tuple[int, int]]:
@@ -55,6 +54,6 @@ def last_runs(folder: pathlib.Path, device: str) -> dict[str, tuple[int, int]]:
 def read(path: pathlib.Path) -> dict:
     """A ledger.json, empty where there is none, or where it is damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        ledger = json.loads(path.read_text("utf-8"))
+        ledger = checked(path.read_bytes())
         return ledger | {name: int(ledger[name]) for name in ("predicted", "growth")}
     return {}

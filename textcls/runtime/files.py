@@ -19,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 PART = ".part"  # how the name of a file ends that is being written
+CHECKSUM = "checksum"  # of a JSON object, in it
 
 
 @contextlib.contextmanager
@@ -116,6 +117,22 @@ def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
     """UTF-8. The bytes of a file's name that are no UTF-8 (lone surrogates in Python) become JSON's own escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"), by_all)
+
+
+def with_checksum(value: dict) -> dict:
+    """A JSON object with a digest of what it says, by which damage is seen when it is read again."""
+    return value | {CHECKSUM: fingerprint(json.dumps(value)).hex()}
+
+
+def checked(text: str | bytes) -> dict:
+    """The JSON object of :func:`with_checksum`, without its checksum. Raises ValueError where it is another than was
+    written; one that has none (an older one, or one that was edited on purpose) is taken as it is."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"not a JSON object but {str(value)[:60]!r}")
+    if value.pop(CHECKSUM, None) not in (None, with_checksum(value)[CHECKSUM]):
+        raise ValueError(f"its checksum is another; if it was edited on purpose, delete {json.dumps(CHECKSUM)} in it")
+    return value
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -98,15 +98,17 @@ class Predictor:
     def properties(self) -> dict[str, str]:
         """What a report says about the model before its results."""
         meta, config = self.meta, self.config
-        lines = (self.run.folder / "metrics.jsonl").read_text("utf-8").splitlines()
-        history = [json.loads(line) for line in lines]
-        seconds = sorted(row["seconds"] for row in history)
-        peaks = {name: max(row["memory"][name] for row in history) / 2**30 for name in history[0]["memory"]}
+        history = self.run.metrics()
+        training = f"{len(history)} epochs"  # none where a run was stopped, went on, and was stopped in its first epoch
+        if seconds := sorted(row["seconds"] for row in history):
+            training += f", {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}"
+        names = history[0]["memory"] if history else ()
+        peaks = {name: max(row["memory"][name] for row in history) / 2**30 for name in names}
         return parameter_counts(meta) | {
             "backbone": self.recipe["describe"](config, meta["backbone"]["name"]),
             **{name: text.format(**vars(config)) for name, text in self.recipe["about"].items()},
             "precision": meta["precision"],
-            "training": f"{len(history)} epochs, {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}",
+            "training": training,
             "peak memory": ", ".join(f"{name.replace('_', ' ')} {size:.2f} GiB" for name, size in peaks.items()),
         }
 

@@ -4,6 +4,7 @@ config.json      the settings, the backbone's dimensions, the labels, where the 
 tokenizer.json   the word pieces
 splits.npz       which documents were train, dev and test
 metrics.jsonl    a line an epoch
+results.json     of the test split, once training has ended
 ledger.json      memory and time of a step, measured after training
 best.pt          weights of the best epoch
 last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
@@ -115,19 +116,22 @@ class Run:
             vocabulary.save(self.folder)
         with files.replacing(self.folder / "splits.npz") as file:
             np.savez(file, **splits)
-        files.write_json(self.folder / "config.json", {"format": FORMAT, "run": secrets.token_hex(8), **meta})
+        facts = {"format": FORMAT, "run": secrets.token_hex(8), **meta}
+        files.write_json(self.folder / "config.json", files.with_checksum(facts))
 
     def meta(self) -> dict:
         path = self.folder / "config.json"
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no such run folder")
         try:
-            meta = json.loads(path.read_text("utf-8"))
+            meta = files.checked(path.read_bytes())
             version = meta["format"]
         except FileNotFoundError:
             raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             raise InputError(f"{path}: damaged, or not written by textcls") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: damaged, or not written by textcls ({error})") from None
         if version != FORMAT:
             raise InputError(
                 f"{path}: a run folder of another version of textcls (format {version}, this one reads {FORMAT}); "
@@ -175,8 +179,33 @@ class Run:
         return content
 
     def write_metrics(self, history: list[dict]) -> None:
-        lines = "".join(json.dumps(row) + "\n" for row in history)
+        lines = "".join(json.dumps(files.with_checksum(row)) + "\n" for row in history)
         files.write_text(self.folder / "metrics.jsonl", lines)
+
+    def metrics(self) -> list[dict]:
+        """What :meth:`write_metrics` wrote: a row an epoch."""
+        path, number = self.folder / "metrics.jsonl", 0
+        try:
+            rows = []
+            for number, line in enumerate(path.read_bytes().splitlines(), 1):
+                rows.append(files.checked(line))
+            return rows
+        except FileNotFoundError:
+            raise InputError(f"{path}: missing or damaged") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: missing or damaged ({error})") from None
+
+    def write_results(self, results: dict) -> None:
+        files.write_json(self.folder / "results.json", files.with_checksum(results))
+
+    def results(self) -> dict:
+        """Of the test split, as :meth:`write_results` wrote them."""
+        path = self.folder / "results.json"
+        try:
+            return files.checked(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
+            raise InputError(f"{path}: damaged ({error}); {advice}") from None
 
 
 def free_folder(name: str, claim: bool = False) -> pathlib.Path:
