@@ -76,7 +76,11 @@ def test_a_damaged_file_is_made_anew(tiny_shape, cache):
     model, batches = model_of(tiny_shape), make_batches(5)
     first = np.array(cached(model, batches))
     (path,) = cache.glob("features-*.npy")
-    path.write_bytes(path.read_bytes()[:40])
+    whole = path.read_bytes()
+    for damaged in (whole[:40], whole[:-1] + bytes([whole[-1] ^ 1]), whole + b"x"):
+        path.write_bytes(damaged)
+        assert np.array_equal(cached(model, batches), first) and path.read_bytes() == whole
+    path.with_suffix(".json").write_text('{"seconds": 1.0}')  # as it was before there were checksums
     assert np.array_equal(cached(model, batches), first)
 
 

@@ -81,6 +81,9 @@ def test_a_shard_is_tokenised_once_and_again_when_damaged(path, vocabulary, cach
         file.write(b"x")
     whole = shards.shard_of(path, vocabulary)
     assert whole.path.stat().st_size == whole.offsets[-1] * whole.dtype.itemsize
+    content = whole.path.read_bytes()
+    whole.path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert shards.shard_of(path, vocabulary).path.read_bytes() == content
     first.path.with_suffix(".npz").write_bytes(b"no index")
     assert shards.shard_of(path, vocabulary).offsets.tolist() == first.offsets.tolist()
     path.write_text(TEXT + "more of it\n", "utf-8")

@@ -142,14 +142,14 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -
     tokens = cache_folder() / f"tokens-{digest}.bin"
     index = tokens.with_suffix(".npz")
     dtype = np.dtype(np.int16 if vocabulary.largest_id < 2**15 else np.int32)
-    offsets = (files.read_arrays(index) or {}).get("offsets")
-    if offsets is not None and tokens.is_file() and tokens.stat().st_size == offsets[-1] * dtype.itemsize:
-        return Shard(tokens, dtype, offsets)
+    facts = files.read_arrays(index) or {}
+    if "crc32" in facts and tokens.is_file() and files.crc32(tokens) == facts["crc32"]:
+        return Shard(tokens, dtype, facts["offsets"])
     with needed("tokens"):
         tokens.parent.mkdir(parents=True, exist_ok=True)
         offsets = write_tokens(tokens, tokenised(lines_of(path, encoding), vocabulary), dtype)
         with files.replacing(index, by_all=True) as file:
-            np.savez(file, offsets=offsets)
+            np.savez(file, offsets=offsets, crc32=files.crc32(tokens))
     return Shard(tokens, dtype, offsets)
 
 

@@ -5,7 +5,6 @@ Dimensions: H size of a vector.
 
 import errno
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -20,7 +19,7 @@ from textcls.models.recurrent import BertVectors
 from textcls.runtime.cache import ADVICE, cache_folder, not_kept
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import in_place_of, read_arrays, write_json
+from textcls.runtime.files import checked, crc32, in_place_of, read_arrays, with_checksum, write_json
 from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.text.batches import CPU_TOKENS, Batches
@@ -94,7 +93,8 @@ class Features:
             vectors.flush()
             del vectors
             seconds = time.perf_counter() - start
-            write_json(self.path.with_suffix(".json"), {"seconds": seconds}, by_all=True)
+            facts = {"seconds": seconds, "crc32": crc32(temporary)}
+            write_json(self.path.with_suffix(".json"), with_checksum(facts), by_all=True)
         return read_arrays(self.path, mapped=True), seconds
 
     def _encode_all(self, vectors: np.ndarray, device: torch.device, name: str, quiet: bool) -> None:
@@ -118,14 +118,15 @@ class Features:
 
 
 def read(path: pathlib.Path, size: tuple[int, int]) -> Computed | None:
-    """What :class:`Features` left there, if it is whole."""
+    """What :class:`Features` left there, if it is whole, to the last bit."""
     vectors = read_arrays(path, mapped=True)
+    if not (isinstance(vectors, np.ndarray) and vectors.shape == size and vectors.dtype == np.float16):
+        return None
     try:
-        seconds = float(json.loads(path.with_suffix(".json").read_text("utf-8"))["seconds"])
+        facts = checked(path.with_suffix(".json").read_bytes())
+        return (vectors, float(facts["seconds"])) if facts["crc32"] == crc32(path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    whole = isinstance(vectors, np.ndarray) and vectors.shape == size and vectors.dtype == np.float16
-    return (vectors, seconds) if whole else None
 
 
 def obstacle(folder: pathlib.Path, size: int) -> str | None:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import secrets
+import zlib
 
 import numpy as np
 
@@ -19,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None
 
 PART = ".part"  # how the name of a file ends that is being written
+CHUNK = 1 << 20  # bytes read at once
 CHECKSUM = "checksum"  # of a JSON object, in it
 
 
@@ -132,6 +134,16 @@ def checked(text: str | bytes) -> dict:
         raise ValueError(f"not a JSON object but {str(value)[:60]!r}")
     if value.pop(CHECKSUM, None) not in (None, with_checksum(value)[CHECKSUM]):
         raise ValueError(f"its checksum is another; if it was edited on purpose, delete {json.dumps(CHECKSUM)} in it")
+    return value
+
+
+def crc32(path: pathlib.Path) -> int:
+    """Of a file of any size, which is read (a memory map's pages would count as ours). It tells damage from the file
+    that was written, several times as fast as a digest; it is no protection from somebody who means harm."""
+    value = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
     return value
 
 
