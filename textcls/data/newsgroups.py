@@ -1,12 +1,14 @@
 """20 Newsgroups, split by date (Lang, 1995; the "bydate" version of J. Rennie): 11,314 train and 7,532 test posts."""
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import pathlib
 import re
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -22,8 +24,11 @@ URL = "https://ndownloader.figshare.com/files/5975967"
 SHA256 = "8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610"
 POST = re.compile(r"(?:.*/)?20news-bydate-(train|test)/([\w.-]+)/(\w+)")
 RULES = 1  # of stripping; raise it when they change, so that what the cache holds is made again
-CLASSES = 20
+POSTS, CLASSES = 18846, 20  # of the published corpus
 LARGEST_POST = 1 << 20  # bytes; the largest of the published ones has 160 KB
+LARGEST_HEADER = 1 << 16  # bytes of a header of one of these types, which are read into memory:
+LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+OPEN = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # by how a file begins
 PARTS = ("headers", "footers", "quotes")
 
 ATTRIBUTION = re.compile(r"writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>")
@@ -50,7 +55,7 @@ def load(
         rows = np.flatnonzero(arrays["pools"] == pool)
         pools[pool] = documents(pool, [(texts[i],) for i in rows], arrays["labels"][rows])
     train, dev = split_dev(pools["train"], dev_share, seed)
-    return check(Corpus("20newsgroups", describe(keep), names, train, dev, pools["test"]))
+    return check(Corpus("20newsgroups", describe(keep, len(texts), len(names)), names, train, dev, pools["test"]))
 
 
 def digest(path: pathlib.Path, keep: tuple[str, ...]) -> str:
@@ -75,9 +80,11 @@ def stripped(path: pathlib.Path, keep: tuple[str, ...], progress: Callable) -> d
     }
 
 
-def describe(keep: tuple[str, ...]) -> str:
+def describe(keep: tuple[str, ...], posts: int, classes: int) -> str:
     gone = [part for part in PARTS if part not in keep]
-    return f"20newsgroups by date, {', '.join(gone)} stripped" if gone else "20newsgroups by date, nothing stripped"
+    other = f"; {posts:,} posts of {classes} classes, not the published {POSTS:,} of {CLASSES}"
+    other *= (posts, classes) != (POSTS, CLASSES)
+    return f"20newsgroups by date, {', '.join(gone) or 'nothing'} stripped{other}"
 
 
 def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
@@ -85,7 +92,9 @@ def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
     if data_dir is None:
         target = cache_folder() / ARCHIVE
         with needed("20newsgroups"):
-            return target if target.is_file() else download(URL, target, SHA256, "20newsgroups", "--data-dir", quiet)
+            if target.is_file() and files.sha256(target) == SHA256:
+                return target
+            return download(URL, target, SHA256, "20newsgroups", "--data-dir", quiet)
     path = pathlib.Path(data_dir)
     if path.is_file():
         return path
@@ -112,17 +121,46 @@ def read_posts(path: pathlib.Path, progress: Callable = iter) -> list[tuple[str,
     return [(split, group, text) for split, group, _, text in sorted(posts, key=lambda post: post[:3])]
 
 
-def posts_in_archive(path: pathlib.Path):
-    """Posts are read straight out of the archive: nothing in it decides where anything is written."""
+class Member(tarfile.TarInfo):
+    """A header of an archive. tarfile takes the first one that is damaged, or not there, for the end of the archive;
+    the end is a block of zeros."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+        if header.type in LONG and header.size > LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header
+
+
+def posts_in_archive(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the posts, read straight out of the archive: nothing in it decides where anything is written.
+    It is read to its last byte, where the decompressor compares checksum and length."""
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with opened(path) as file, tarfile.open(fileobj=file, mode="r|", tarinfo=Member) as archive:
             for member in archive:
                 if member.isreg() and member.size <= LARGEST_POST:
                     yield member.name, archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            while file.read(files.CHUNK):
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, and not of gzip or bz2
+            raise
         raise InputError(
             f"{path}: the archive is damaged or cut short ({error}); delete it and fetch it again"
         ) from None
+
+
+def opened(path: pathlib.Path):
+    """What is in a compressed file, or in one that is not."""
+    with open(path, "rb") as file:
+        beginning = file.read(2)
+    return OPEN.get(beginning, open)(path, "rb")
 
 
 def posts_in_folder(path: pathlib.Path):
