@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.launch import Launched
-from textcls import Bert, load_bert
-from textcls.pretrained.bert import in_8_bits, load_strictly, our_names, read_weights, save_bert
+from textcls import Bert, BertConfig, load_bert
+from textcls.pretrained.bert import in_8_bits, load_strictly, our_names, read_config, read_weights, save_bert
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime.errors import InputError, exit_on_input_error
 
@@ -233,7 +233,12 @@ def test_incomplete_folders_and_odd_names(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             load_bert(name)
-    (tmp_path / "empty" / "config.json").write_text("{}")
+    sizes = dataclasses.asdict(BertConfig())
+    for name in ("num_attention_heads", "max_position_embeddings"):  # no guess, with --scratch neither
+        (tmp_path / "empty" / "config.json").write_text(json.dumps(sizes | {name: None}))
+        with pytest.raises(InputError, match=f"empty/config.json: not the config.json of a BERT: it has no {name}$"):
+            read_config(tmp_path / "empty" / "config.json")
+    (tmp_path / "empty" / "config.json").write_text(json.dumps(sizes))
     with pytest.raises(InputError, match="neither model.safetensors nor pytorch_model.bin"):
         load_bert(tmp_path / "empty")
 
