@@ -21,7 +21,7 @@ from textcls.text.batches import Batches
 from textcls.text.pieces import Pieces, Sequences
 from textcls.training import loop as training
 from textcls.training.run import Run
-from textcls.training.tally import epoch_line
+from textcls.training.tally import Diverged, epoch_line
 
 CPU, FP32 = torch.device("cpu"), Precision(None, "test")
 SHAPE = BertConfig(
@@ -236,6 +236,41 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path):
     assert equal(
         without_clock(Run(tmp_path / "whole").load("last.pt")), without_clock(Run(tmp_path / "cut").load("last.pt"))
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_last_evaluation_stops_the_command_too(tmp_path, number):
+    evaluate, calls = evaluation(make_batches(seed=1), None, CPU, FP32), []
+
+    def interrupted(model):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), number)
+        return evaluate(model)
+
+    with pytest.raises(training.InterruptedRun, match="go on with: python train.py --resume .*cut"):
+        fit(tmp_path / "cut", make_model(), settings(epochs=2), evaluate=interrupted)
+    last = Run(tmp_path / "cut").load("last.pt")
+    assert last["state"]["epoch"] == 2
+    state = fit(tmp_path / "cut", make_model(seed=5), settings(epochs=2), last=last, evaluate=pytest.fail)
+    assert state.epoch == 2
+
+
+@pytest.mark.parametrize("save_every", [0, 1])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, save_every):
+    """One step an epoch: the loss and the gradient are finite, what the update makes of them is not."""
+    run = Run(tmp_path / "run")
+    one_step = settings(epochs=2, lr=1e38, batch_size=32, accumulate=50, warmup=0.0, save_every=save_every)
+    with pytest.raises(Diverged, match=r"is not finite after step 1\. .*last.pt holds the last good state"):
+        fit(run.folder, make_model(), one_step)
+    assert not (run.folder / "best.pt").exists()
+    last = run.load("last.pt")
+    assert last["state"]["step"] == 0 and all(tensor.isfinite().all() for tensor in last["model"].values())
+    model = make_model()
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    with pytest.raises(Diverged, match="classifier.bias is not finite before the first step"):
+        fit(tmp_path / "damaged", model)
 
 
 def test_metrics_of_lost_epochs_are_dropped(tmp_path):

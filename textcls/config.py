@@ -9,6 +9,7 @@ from textcls.runtime.memory import parse_memory
 RUN, EITHER, COMMAND = "run", "either", "command"
 GLUE = ("cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte")  # corpora that data/glue.py reads
 SCORES = ("sts-b",)  # those of them that have scores in place of classes
+LARGEST = 3e38  # about what float32 holds
 
 
 def option(
@@ -143,10 +144,10 @@ class TrainConfig:
     epochs: int | None = option(None, "passes over the training data", "training", above=0)
     lr: float | None = option(
         None, "peak learning rate; of several, each is trained with, and the best on dev selected", "training", above=0,
-        several=True,
+        below=LARGEST, several=True,
     )  # fmt: skip
     encoder_lr: float | None = option(
-        None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0
+        None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0, below=LARGEST
     )
     embedding_lr: float | None = option(
         None, "peak learning rate of the embedding module, with --task pretrain", "training", above=0
@@ -303,8 +304,8 @@ def check_bounds(name: str, value) -> None:
     above, least, below = (OPTIONS[name][bound] for bound in ("above", "least", "below"))
     if value is None:
         return
-    if above is not None and not value > above:
-        raise InputError(f"{flag(name)} {value}: must be above {above}")
+    if above is not None and not (value > above and (below is None or value < below)):
+        raise InputError(f"{flag(name)} {value}: must be above {above}{f' and below {below}' if below else ''}")
     if below is not None and not (least or 0) <= value < below:
         raise InputError(f"{flag(name)} {value}: must be at least {least or 0} and below {below}")
     if least is not None and not value >= least:

@@ -55,8 +55,8 @@ def train(
     `loss_fn(model, batch, carry) -> ({name: summed loss}, carry)`; `evaluate(model) -> {metric: value}`. `last` is the
     content of a last.pt to go on from, and is emptied: the result is then that of the run that was never stopped, bit
     for bit on the CPU. `encoder` is the sub-module that --encoder-lr is for. Of several processes (parallel.py) each
-    takes its share of every batch. Raises InputError when a loss stops being finite, InterruptedRun on Ctrl-C,
-    LostProcess when another process dies.
+    takes its share of every batch. Raises Diverged when a loss or a weight stops being finite, InterruptedRun on
+    Ctrl-C, LostProcess when another process dies.
     """
     setup = make_setup(model, loss_fn, config, device, precision, encoder)
     state, carry = begin(config.seed) if last is None else restore(last, setup, run)
@@ -93,6 +93,8 @@ def train(
             progress.close()
             row = tally.close_epoch() | {"lr": learning_rate(state.step, total, config.lr, config.warmup)}
             close_epoch(row, run, setup, tally, carry, evaluate, config)
+    if parallel.add({"stop": interruption.requested})["stop"]:  # in the last evaluation; all is saved
+        raise InterruptedRun(run)
     parallel.wait()  # until the first process has written everything
     return state
 
@@ -148,7 +150,8 @@ def begin(seed: int) -> tuple[State, object]:
 
 def save(run: Run, setup: Setup, tally: Tally, carry) -> None:
     """last.pt: all that resuming needs."""
-    tally.settle()  # never keep weights whose loss was not looked at
+    tally.settle()  # never keep weights whose loss was not looked at, or that are not finite
+    tally.check_weights(setup.model)
     run.save(
         "last.pt",
         {
@@ -167,6 +170,7 @@ def close_epoch(
 ) -> None:
     """The end of an epoch: the dev metrics, the weights where they are the best so far, last.pt, metrics.jsonl."""
     state = tally.state
+    tally.check_weights(setup.model)
     setup.model.eval()
     start = time.perf_counter()
     row |= {"epoch": state.epoch + 1, "dev": evaluate(setup.model), "step": state.step, "skipped": state.skipped}

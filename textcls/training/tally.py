@@ -1,12 +1,14 @@
 """Where a run is, and what an epoch adds up to."""
 
 import dataclasses
+import itertools
 import math
 import pathlib
 import time
 
 import numpy as np
 import torch
+from torch import nn
 
 from textcls.config import TrainConfig
 from textcls.runtime import parallel
@@ -53,7 +55,7 @@ def out_of_patience(state: State, config: TrainConfig) -> bool:
 
 
 class Diverged(InputError):
-    """A loss or a gradient stopped being finite."""
+    """A loss, a gradient or a weight stopped being finite."""
 
 
 class Tally:
@@ -118,6 +120,20 @@ class Tally:
             f"{self.scaler.get_scale():g}, training documents {numbers}). {self.last} holds the "
             "last good state; try a smaller --lr, or --amp off"
         )
+
+    def check_weights(self, model: nn.Module) -> None:
+        """Raise Diverged where a weight is not finite: the last update is in no loss yet. It waits for the device, so it
+        is for what is saved, and no part of a step."""
+        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad and p.numel()}
+        extremes = [torch.stack(p.float().aminmax()) for p in trained.values()]  # NaN is both
+        finite = torch.stack(extremes).isfinite().all(1).tolist() if extremes else []
+        for name in itertools.compress(trained, (not one for one in finite)):
+            if self.state.step == 0:
+                raise Diverged(f"{name} is not finite before the first step: the weights that training begins with")
+            raise Diverged(
+                f"{name} is not finite after step {self.state.step}. {self.last} holds the last good state; try a "
+                "smaller --lr, or --amp off"
+            )
 
     def close_epoch(self) -> dict:
         self.settle()
