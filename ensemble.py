@@ -261,8 +261,8 @@ def save(
             "training": training,
         },
         stored("train", identity(corpus.dev, labels)) | stored("test", identity(corpus.test, labels)),
+        best={"model": trainable_state(model)},
     )
-    run.save("best.pt", {"model": trainable_state(model)})
 
 
 def show(

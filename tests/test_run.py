@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pickle
@@ -32,6 +33,27 @@ def test_round_trip(run):
     assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
     run.write_results({"documents": 3, "loss": float("inf"), "name": "Straße \udce9"})
     assert run.results() == {"documents": 3, "loss": float("inf"), "name": "Straße \udce9"}
+
+
+def test_a_run_that_has_ended_is_there_with_all_its_files_or_not_at_all(tmp_path, monkeypatch):
+    """As an ensemble: killed before any of the renames there is no run, and the same command makes it."""
+    run, replace, count = Run(tmp_path / "runs" / "x"), os.replace, [0]
+    content = {"labels": ["a"]}, {"train": np.arange(3, dtype=np.uint64)}
+
+    def killed(*paths):
+        count[0] -= 1
+        if count[0] < 0:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(files.os, "replace", killed)
+    for renames in range(4):
+        count[0] = renames
+        with contextlib.suppress(KeyboardInterrupt), run.claimed(new=True):
+            run.create(*content, best={"model": {"w": torch.ones(2)}})
+        assert run.exists() == (renames == 3)
+        assert not list(run.folder.glob(".*.part"))
+    assert run.load("best.pt")["model"]["w"].tolist() == [1, 1]
 
 
 def test_folders_that_are_no_runs(tmp_path, run):

@@ -109,14 +109,18 @@ class Run:
         if fcntl is not None:
             os.close(lock)
 
-    def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None) -> None:
-        """Write what does not change during the run. config.json comes last: with it the run exists."""
+    def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None, best: dict | None = None) -> None:
+        """Write what does not change during the run, for a run that has ended already `best`.pt too. config.json comes
+        last: with it the run exists; killed before, there is none, and it can be made again."""
+        name = secrets.token_hex(8)
         self.folder.mkdir(parents=True, exist_ok=True)
         if vocabulary is not None and parallel.is_first():
             vocabulary.save(self.folder)
         with files.replacing(self.folder / "splits.npz") as file:
             np.savez(file, **splits)
-        facts = {"format": FORMAT, "run": secrets.token_hex(8), **meta}
+        if best is not None:
+            self._write("best.pt", name, best)
+        facts = {"format": FORMAT, "run": name, **meta}
         files.write_json(self.folder / "config.json", files.with_checksum(facts))
 
     def meta(self) -> dict:
@@ -152,10 +156,13 @@ class Run:
         return self.meta().get("run") if self.exists() else None
 
     def save(self, name: str, content: dict) -> None:
+        self._write(name, self._name(), content)
+
+    def _write(self, name: str, run: str | None, content: dict) -> None:
         path = self.folder / name
         with files.replacing(path) as file:
             try:
-                torch.save({"format": FORMAT, "run": self._name(), **content}, file)
+                torch.save({"format": FORMAT, "run": run, **content}, file)
             except RuntimeError as error:
                 # When a write fails, torch's zip writer stumbles over the missing bytes and hides why they are missing.
                 cause = error.__context__
