@@ -8,7 +8,8 @@ from tests.conftest import batch_of
 from textcls import BertClassifier
 from textcls.ledger.measure import SavedTensors, measure
 from textcls.runtime.device import Precision
-from textcls.runtime.memory import is_out_of_memory, peak_memory, reset_peak, resident_memory
+from textcls.runtime.errors import exit_on_input_error, is_out_of_memory
+from textcls.runtime.memory import peak_memory, reset_peak, resident_memory
 from textcls.tasks.classification import cross_entropy
 from textcls.text.batches import Batches
 from textcls.text.pieces import Pieces, Sequences
@@ -85,3 +86,12 @@ def test_running_out_of_memory_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("could not create a primitive")])
+def test_running_out_of_memory_anywhere_is_one_line_with_the_ways_out(capsys, error):
+    def main(argv):
+        raise error
+
+    assert exit_on_input_error(main)([]) == 2
+    assert capsys.readouterr().err.startswith("error: out of memory; close other programs, or choose a smaller model")

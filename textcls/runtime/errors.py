@@ -5,6 +5,15 @@ import functools
 import os
 import sys
 
+import torch
+
+# How torch's allocator, oneDNN, which needs memory for each kernel that it makes, and cuBLAS say that there is none.
+NO_MEMORY = ("can't allocate memory", "could not create a primitive", "bad_alloc", "STATUS_ALLOC_FAILED")
+WAYS_OUT = (
+    "close other programs, or choose a smaller model, --batch-size or --max-length, or another --device; "
+    "train.py --plan says what a model takes"
+)
+
 
 class InputError(Exception):
     """Something the user gave (a flag, a file, a folder) is not usable. The message says what, where, what to do."""
@@ -32,12 +41,21 @@ def exit_on_input_error(main):
             print(f"error: {error}", file=sys.stderr)
         except OSError as error:
             print(f"error: {explain_os_error(error)}", file=sys.stderr)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print(f"error: out of memory; {WAYS_OUT}", file=sys.stderr)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
         return 2
 
     return entry
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error is a device or the process running out of memory; torch has no class for the latter."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(what in str(error) for what in NO_MEMORY)
 
 
 def open_streams() -> None:
@@ -66,6 +84,7 @@ def explain_os_error(error: OSError) -> str:
     """One line for an operating-system error: the path, what went wrong, what to do."""
     where = f"{error.filename}: " if error.filename else ""
     advice = {
+        errno.ENOMEM: WAYS_OUT,
         errno.ENOSPC: "free some space, or choose another folder with --out",
         errno.EDQUOT: "the disk quota is used up: free some space, or choose another folder with --out",
         errno.EFBIG: "the file-size limit was reached: choose another folder with --out",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from textcls.runtime.errors import InputError
+from textcls.runtime.errors import InputError, is_out_of_memory
 
 try:
     import resource
@@ -63,11 +63,6 @@ def process_memory(field: str) -> int:
 
 def size_of(tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error is a device or the process running out of memory; torch has no class for the latter."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
