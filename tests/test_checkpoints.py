@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import textcls
 from textcls import Bert, BertConfig, load_bert
 from textcls.pretrained.backbone import published, reload
 from textcls.pretrained.bert import read_bert
-from textcls.pretrained.hub import weights_file, weights_sha256
+from textcls.pretrained.hub import note_sha256, weights_file, weights_sha256
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.recipes.common import share_bert
 from textcls.runtime.errors import InputError
@@ -146,6 +147,29 @@ def test_the_digest_covers_every_file(tmp_path, tiny_shape, weights):
             reload(source, tmp_path)
         (folder / file).write_bytes(content)
     assert weights_sha256(weights_file(folder)) == before
+
+
+@pytest.mark.parametrize("where", ["beside", "cache of the hub"])
+def test_weights_that_are_not_those_noted_are_damaged(tmp_path, tiny_shape, weights, where):
+    folder = write(tmp_path / "a", tiny_shape, weights)
+    path = folder / "model.safetensors"
+    if where == "beside":
+        note_sha256(path)
+        assert subprocess.run(["sha256sum", "-c", path.name + ".sha256"], cwd=folder).returncode == 0
+    else:
+        blob = tmp_path / weights_sha256(path)
+        path.rename(blob)
+        path.symlink_to(blob)
+    assert same(load_bert(folder), weights)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    for read in (load_bert, lambda folder: published(str(folder))):
+        with pytest.raises(InputError, match=r"model.safetensors: damaged, its sha256 is \w{16}…, noted was \w{16}…; "):
+            read(folder)
+    if where == "beside":
+        path.with_name(path.name + ".sha256").unlink()
+        load_bert(folder)
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,7 @@ def test_what_is_saved_opens_with_the_same_vectors_bit_for_bit(tmp_path, folder)
     assert sorted(p.name for p in (tmp_path / "saved" / "published").iterdir()) == [
         "options.json",
         "weights.safetensors",
+        "weights.safetensors.sha256",
     ]
     same(elmo.read_elmo(elmo.find_elmo(tmp_path / "saved")), model)
 

@@ -15,7 +15,7 @@ import torch
 from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import VARIANTS, layer
-from textcls.pretrained.hub import INDEX, find_folder, read_index, weights_file
+from textcls.pretrained.hub import INDEX, find_folder, note_sha256, read_index, weights_file, weights_sha256
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
@@ -45,9 +45,12 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
     of a masked language model or a tagger.
 
     `folder_or_name`: a folder, `nano`, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
-    :class:`InputError` naming the missing, unknown or mis-shaped tensors.
+    :class:`InputError` naming the missing, unknown or mis-shaped tensors, and for a file that is not the one noted.
     """
-    return read_bert(find_folder(folder_or_name))[0]
+    folder = find_folder(folder_or_name)
+    bert, _ = read_bert(folder)
+    weights_sha256(weights_file(folder))
+    return bert
 
 
 def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
@@ -227,6 +230,7 @@ def publish(model: BertForPreTraining, dims: BertConfig, layers: dict, folder: p
     for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(model.state_dict(), folder / "model.safetensors")
+    note_sha256(folder / "model.safetensors")
     paired = model.cls.seq_relationship is not None
     write_config(dims, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)
 

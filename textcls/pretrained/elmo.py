@@ -18,7 +18,7 @@ import torch
 
 from textcls.models.elmo import ACTIVATIONS, CHARACTERS, BiLM, ElmoConfig
 from textcls.pretrained.bert import load_strictly
-from textcls.pretrained.hub import PUBLISHED
+from textcls.pretrained.hub import PUBLISHED, checked_sha256, note_sha256
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
@@ -38,7 +38,9 @@ def load_elmo(folder_or_run: str | os.PathLike, carry: bool = False) -> BiLM:
     """A :class:`BiLM` in eval mode, in float32: `bilm(ids (B, T, K), mask (B, T)) -> (B, T, L + 1, 2P)`; what spells
     words is text/characters.py. `folder_or_run`: a folder with an options file and weights, or a run of --task lm
     --model elmo. Raises :class:`InputError` naming the missing, unknown or mis-shaped tensors."""
-    bilm = read_elmo(find_elmo(folder_or_run))
+    folder = find_elmo(folder_or_run)
+    bilm = read_elmo(folder)
+    checked_sha256(weights_of(folder))
     bilm.carry = carry
     return bilm
 
@@ -221,6 +223,7 @@ def save_elmo(bilm: BiLM, folder: pathlib.Path, more: dict | None = None) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(torch.float32).contiguous() for name, tensor in bilm.state_dict().items()}
     write_safetensors(weights, folder / WEIGHTS[0])
+    note_sha256(folder / WEIGHTS[0])
     write_options(bilm.config, folder / OPTIONS, more)
 
 
