@@ -88,7 +88,7 @@ def test_running_out_of_memory_is_recognised():
     assert is_out_of_memory(caught.value)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("could not create a primitive")])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("could not execute a primitive")])
 def test_running_out_of_memory_anywhere_is_one_line_with_the_ways_out(capsys, error):
     def main(argv):
         raise error

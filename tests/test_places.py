@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 
@@ -107,6 +108,19 @@ def test_a_run_outlives_the_reader_of_its_lines(monkeypatch):
     with nobody_reads(monkeypatch):
         progress.say("one", "two")
         progress.say("three")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_the_loop_leaves_nothing_half_written(tmp_path, capsys, number):
+    def main(argv):
+        with files.replacing(tmp_path / "x") as file:
+            file.write(b"half")
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    assert exit_on_input_error(main)([]) == 130 and capsys.readouterr().err == "interrupted\n"
+    assert not os.listdir(tmp_path) and signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys):

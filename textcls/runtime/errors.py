@@ -1,14 +1,24 @@
 """The one exception whose message is meant for the user, and the wrapper that prints it."""
 
+import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 import torch
 
 # How torch's allocator, oneDNN, which needs memory for each kernel that it makes, and cuBLAS say that there is none.
-NO_MEMORY = ("can't allocate memory", "could not create a primitive", "bad_alloc", "STATUS_ALLOC_FAILED")
+NO_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not execute a primitive",
+    "bad_alloc",
+    "STATUS_ALLOC_FAILED",
+)
 WAYS_OUT = (
     "close other programs, or choose a smaller model, --batch-size or --max-length, or another --device; "
     "train.py --plan says what a model takes"
@@ -31,7 +41,8 @@ def exit_on_input_error(main):
     def entry(argv=None) -> int:
         open_streams()
         try:
-            status = main(argv) or 0
+            with terminated_like_interrupted():
+                status = main(argv) or 0
             sys.stdout.flush()  # here, where an error can still be explained, and not at exit
             return status
         except BrokenPipeError:  # the reader of our output (`| head`) has what it wants: nothing is wrong
@@ -51,6 +62,21 @@ def exit_on_input_error(main):
         return 2
 
     return entry
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM is Ctrl-C: what is half written is removed. Not in one of several processes, which waits for the others
+    where Python hears no signal, nor where somebody else listens."""
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1 and threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
