@@ -11,10 +11,12 @@ import textcls
 from textcls import Bert, BertConfig, load_bert
 from textcls.pretrained.backbone import published, reload
 from textcls.pretrained.bert import read_bert
-from textcls.pretrained.hub import note_sha256, weights_file, weights_sha256
+from textcls.pretrained.hub import weights_file, weights_sha256
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.recipes.common import share_bert
+from textcls.runtime.digests import SUMS, note_digests
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import sha256
 from textcls.text.vocabulary import Vocabulary
 
 PAIRS = "a,b,y\n" + "".join(f"{a} {a},{b},{y}\n" for a, b, y in [("red", "sky", "x"), ("blue", "sea", "z")] * 6)
@@ -150,26 +152,25 @@ def test_the_digest_covers_every_file(tmp_path, tiny_shape, weights):
 
 
 @pytest.mark.parametrize("where", ["beside", "cache of the hub"])
-def test_weights_that_are_not_those_noted_are_damaged(tmp_path, tiny_shape, weights, where):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json"])
+def test_files_that_are_not_those_noted_are_damaged(tmp_path, tiny_shape, weights, where, name):
     folder = write(tmp_path / "a", tiny_shape, weights)
-    path = folder / "model.safetensors"
+    path = folder / name
+    (folder / "tokenizer.json").unlink()
     if where == "beside":
-        note_sha256(path)
-        assert subprocess.run(["sha256sum", "-c", path.name + ".sha256"], cwd=folder).returncode == 0
+        note_digests(folder)
+        assert subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=folder).returncode == 0
     else:
-        blob = tmp_path / weights_sha256(path)
-        path.rename(blob)
-        path.symlink_to(blob)
-    assert same(load_bert(folder), weights)
+        large = path.suffix == ".safetensors"
+        digest = sha256(path) if large else subprocess.check_output(["git", "hash-object", path], text=True).strip()
+        path.rename(tmp_path / digest)
+        path.symlink_to(tmp_path / digest)
+    assert published(str(folder)).vocabulary.digest and same(load_bert(folder), weights)
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    for read in (load_bert, lambda folder: published(str(folder))):
-        with pytest.raises(InputError, match=r"model.safetensors: damaged, its sha256 is \w{16}…, noted was \w{16}…; "):
-            read(folder)
-    if where == "beside":
-        path.with_name(path.name + ".sha256").unlink()
-        load_bert(folder)
+    with pytest.raises(InputError, match=rf"/{name}: damaged, its digest is \w{{16}}…, noted was \w{{16}}…; "):
+        published(str(folder))
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,10 @@ def test_damaged_weights_leave_a_run_as_it_was(folder, call):
     data[-1] ^= 1
     path.write_bytes(data)
     assert "is not that of the backbone" in call("evaluate", "runs/will-be-damaged", "--quiet", status=2)
-    assert "is not that of the backbone" in call("train", "--resume", "runs/will-be-damaged", "--quiet", status=2)
+    resume = "train", "--resume", "runs/will-be-damaged", "--quiet"
+    assert "weights.safetensors: damaged, its digest is" in call(*resume, status=2)
+    (folder / "damaged/SHA256SUMS").unlink()
+    assert "is not that of the backbone" in call(*resume, status=2)
     assert (folder / "runs/will-be-damaged/last.pt").read_bytes() == before
 
 

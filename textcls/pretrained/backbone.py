@@ -15,7 +15,7 @@ from textcls.models.recurrent import WordDims
 from textcls.pretrained import elmo
 from textcls.pretrained import vectors as vectors_file
 from textcls.pretrained.bert import read_bert, read_config, read_heads, save_bert
-from textcls.pretrained.hub import NANO, checked_sha256, find_config, find_folder, weights_file, weights_sha256
+from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.text.characters import TOKENS, Characters
@@ -83,7 +83,7 @@ def elmo_of(config: TrainConfig) -> Backbone:
         "kind": "elmo",
         "name": short(config.elmo),
         "path": str(folder.resolve()),
-        "sha256": checked_sha256(elmo.weights_of(folder)),
+        "sha256": files.sha256(elmo.weights_of(folder)),
     }
     vocabulary = Characters.make(TOKENS[config.tokens or "blanks"], bilm.config.word_length)
     description, theirs = f"{short(config.elmo)}: {shape_in_words(bilm.config)}", elmo.tokens_of(folder)

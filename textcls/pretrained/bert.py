@@ -15,9 +15,10 @@ import torch
 from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import VARIANTS, layer
-from textcls.pretrained.hub import INDEX, find_folder, note_sha256, read_index, weights_file, weights_sha256
+from textcls.pretrained.hub import INDEX, find_folder, read_index, weights_file
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
+from textcls.runtime.digests import check, note_digests
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import check_fit, load_tensors
 
@@ -47,10 +48,7 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
     `folder_or_name`: a folder, `nano`, or a name on the Hugging Face hub such as `bert-base-uncased`. Raises
     :class:`InputError` naming the missing, unknown or mis-shaped tensors, and for a file that is not the one noted.
     """
-    folder = find_folder(folder_or_name)
-    bert, _ = read_bert(folder)
-    weights_sha256(weights_file(folder))
-    return bert
+    return read_bert(find_folder(folder_or_name))[0]
 
 
 def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
@@ -73,6 +71,7 @@ def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
 def read_config(path: pathlib.Path) -> BertConfig:
     """config.json of a published BERT. Fields that do not change the forward pass are skipped; a field that asks for
     an architecture we do not have is an error, and so is a size that is not there: bert-base's would be a guess."""
+    check(path)
     try:
         values = json.loads(path.read_text("utf-8"))
         if not isinstance(values, dict):
@@ -185,6 +184,7 @@ def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
 
 
 def read_file(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    check(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     tensors = load_tensors(path)
@@ -227,12 +227,13 @@ def save_bert(model: Bert, folder: pathlib.Path) -> None:
 def publish(model: BertForPreTraining, dims: BertConfig, layers: dict, folder: pathlib.Path) -> None:
     """A pre-trained model with its heads as config.json and model.safetensors (float32), in their published names.
     `dims` stand in for the model's own, whose dropout may have been another during pre-training; `layers` is empty
-    for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete."""
+    for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete; after it the
+    digests of all files."""
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(model.state_dict(), folder / "model.safetensors")
-    note_sha256(folder / "model.safetensors")
     paired = model.cls.seq_relationship is not None
     write_config(dims, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)
+    note_digests(folder)
 
 
 def write_config(dims: BertConfig, architecture: str, layers: dict, folder: pathlib.Path) -> None:

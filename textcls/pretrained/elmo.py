@@ -18,9 +18,10 @@ import torch
 
 from textcls.models.elmo import ACTIVATIONS, CHARACTERS, BiLM, ElmoConfig
 from textcls.pretrained.bert import load_strictly
-from textcls.pretrained.hub import PUBLISHED, checked_sha256, note_sha256
+from textcls.pretrained.hub import PUBLISHED
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
+from textcls.runtime.digests import check, note_digests
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import check_fit
 
@@ -38,9 +39,7 @@ def load_elmo(folder_or_run: str | os.PathLike, carry: bool = False) -> BiLM:
     """A :class:`BiLM` in eval mode, in float32: `bilm(ids (B, T, K), mask (B, T)) -> (B, T, L + 1, 2P)`; what spells
     words is text/characters.py. `folder_or_run`: a folder with an options file and weights, or a run of --task lm
     --model elmo. Raises :class:`InputError` naming the missing, unknown or mis-shaped tensors."""
-    folder = find_elmo(folder_or_run)
-    bilm = read_elmo(folder)
-    checked_sha256(weights_of(folder))
+    bilm = read_elmo(find_elmo(folder_or_run))
     bilm.carry = carry
     return bilm
 
@@ -86,6 +85,7 @@ def read_options(path: pathlib.Path) -> ElmoConfig:
     """The shape of a biLM from an options file; what else stands there is about training, and skipped. A field that is
     absent or null means what it means to bilm-tf: one layer, no highway, no skip connections, no clip. Raises
     InputError with the field, its value and what is expected."""
+    check(path)
     try:
         values = json.loads(path.read_text("utf-8-sig"))
         if not isinstance(values, dict):
@@ -208,6 +208,7 @@ def read_elmo(folder: pathlib.Path) -> BiLM:
     config, path = read_options(options_of(folder)), weights_of(folder)
     with torch.device("meta"):
         model = BiLM(config)
+    check(path)
     ours = path.suffix == ".safetensors"
     stored = read_safetensors(path) if ours else read_hdf5(path, config)
     for name, tensor in stored.items():
@@ -223,8 +224,8 @@ def save_elmo(bilm: BiLM, folder: pathlib.Path, more: dict | None = None) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(torch.float32).contiguous() for name, tensor in bilm.state_dict().items()}
     write_safetensors(weights, folder / WEIGHTS[0])
-    note_sha256(folder / WEIGHTS[0])
     write_options(bilm.config, folder / OPTIONS, more)
+    note_digests(folder)
 
 
 def read_hdf5(path: pathlib.Path, config: ElmoConfig) -> dict[str, torch.Tensor]:

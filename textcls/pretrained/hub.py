@@ -26,7 +26,6 @@ FILES = (
 INDEX = ".index.json"  # model.safetensors.index.json: which of several files holds which tensor
 SHARDS = ("model-*.safetensors", "pytorch_model-*.bin")
 PUBLISHED = "published"
-DIGEST = ".sha256"  # weights.safetensors.sha256: a digest, two blanks, and the name of the file
 NANO = pathlib.Path(__file__).parent.parent / "assets" / "nano"  # the small BERT that comes with the library
 
 
@@ -105,28 +104,8 @@ def read_index(path: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def weights_sha256(path: pathlib.Path) -> str:
-    """The digest of the weights: of their file, or of the index and every file that it names. Raises InputError where
-    a file is not the one whose digest was noted."""
+    """The digest of the weights: of their file, or of the index and every file that it names."""
     if not path.name.endswith(INDEX):
-        return checked_sha256(path)
+        return files.sha256(path)
     parts = [path, *sorted(set(read_index(path).values()))]
-    return hashlib.sha256("".join(f"{part.name} {checked_sha256(part)}\n" for part in parts).encode()).hexdigest()
-
-
-def note_sha256(path: pathlib.Path) -> None:
-    """Write the digest of a file beside it, as sha256sum does: safetensors has no checksum of its own."""
-    files.write_text(path.with_name(path.name + DIGEST), f"{files.sha256(path)}  {path.name}\n")
-
-
-def checked_sha256(path: pathlib.Path) -> str:
-    """The digest of a file, which must be the one noted beside it or, in the hub's cache, by the name of the file that
-    a link leads to, where there is either."""
-    noted, beside, found = None, path.with_name(path.name + DIGEST), files.sha256(path)
-    if beside.is_file():
-        noted = beside.read_text("utf-8", "replace").split(" ")[0]
-    elif path.is_symlink() and re.fullmatch("[0-9a-f]{64}", path.resolve().name):
-        noted = path.resolve().name
-    if noted not in (None, found):
-        advice = f"; if the weights are others on purpose, delete {beside}" if beside.is_file() else "; fetch it again"
-        raise InputError(f"{path}: damaged, its sha256 is {found[:16]}…, noted was {noted[:16]}…{advice}")
-    return found
+    return hashlib.sha256("".join(f"{part.name} {files.sha256(part)}\n" for part in parts).encode()).hexdigest()

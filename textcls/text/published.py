@@ -11,6 +11,7 @@ import re
 
 from tokenizers import AddedToken, Tokenizer
 
+from textcls.runtime.digests import check
 from textcls.runtime.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -32,6 +33,7 @@ NAMES = re.compile(r"\[[A-Za-z]+\d*\]")  # special tokens, and "[unused0]" and i
 
 def read_object(path: pathlib.Path) -> dict:
     """A JSON object; {} where there is no such file."""
+    check(path)
     try:
         values = json.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
@@ -64,6 +66,7 @@ def read_casing(path: pathlib.Path, settings: dict) -> dict:
 def read_vocab(path: pathlib.Path) -> tuple[dict[str, int], str]:
     """(vocab.txt as {piece: id}, a remark or ""): one piece a line, its id the number of the line. Of a piece that
     stands there twice the last line counts; the others keep their ids under names that no text can spell."""
+    check(path)
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -93,6 +96,7 @@ def remark_on_capitals(vocab: dict[str, int], casing: dict) -> str:
 def read_tokenizer(path: pathlib.Path, casing: dict, kind: str | None) -> tuple[Tokenizer, str]:
     """(tokenizer.json, a remark or ""). What tokenizer_config.json says of the `casing` stands above what the file
     says itself, unless the class of the tokeniser, `kind`, has no rules of its own."""
+    check(path)
     try:
         tokenizer = Tokenizer.from_buffer(path.read_bytes())
     except Exception as error:  # the library raises bare Exception
