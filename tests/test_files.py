@@ -24,7 +24,7 @@ def test_names_of_one_path_are_never_the_same(tmp_path):
 def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     monkeypatch.setattr(files.secrets, "token_hex", lambda count: "guessed")
     (tmp_path / "victim").write_text("whole")
-    os.symlink(tmp_path / "victim", tmp_path / f".x.guessed{files.PART}")
+    os.symlink(tmp_path / "victim", tmp_path / f".x.{files.machine()}.guessed{files.PART}")
     with pytest.raises(FileExistsError):
         files.write_text(tmp_path / "x", "new")
     assert (tmp_path / "victim").read_text() == "whole" and not (tmp_path / "x").exists()
@@ -64,3 +64,13 @@ def test_left_overs_of_the_dead_are_removed_those_of_the_living_stay(tmp_path):
         assert parts(tmp_path) == [living.name]
         living.write_text("y")
     assert sorted(os.listdir(tmp_path)) == ["x", "y", "z"]
+
+
+def test_left_overs_of_another_machine_are_removed_when_they_are_old(tmp_path):
+    """Its locks may not be seen from here."""
+    young, old = (tmp_path / f".x.elsewhere.{name}{files.PART}" for name in ("young", "old"))
+    for path in (young, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    files.write_text(tmp_path / "x", "whole")
+    assert parts(tmp_path) == [young.name]

@@ -1,12 +1,15 @@
 """Small file habits shared by everything that reads and writes: atomic replacement, digests, arrays."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import pathlib
 import secrets
+import socket
+import time
 import zlib
 
 import numpy as np
@@ -20,6 +23,7 @@ except ImportError:  # Windows
     fcntl = None
 
 PART = ".part"  # how the name of a file ends that is being written
+OLD = 24 * 3600  # seconds
 CHUNK = 1 << 20  # bytes read at once
 CHECKSUM = "checksum"  # of a JSON object, in it
 
@@ -64,7 +68,7 @@ def new_file(path: pathlib.Path) -> tuple[pathlib.Path, io.FileIO]:
     it. Another process may take it for a left-over before the lock is there: then it is made once more."""
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
+        temporary = path.with_name(f".{path.name}.{machine()}.{secrets.token_hex(8)}{PART}")
         file = open(temporary, "xb", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666))
         if fcntl is None:
             file.close()  # Windows renames no open file
@@ -78,7 +82,8 @@ def new_file(path: pathlib.Path) -> tuple[pathlib.Path, io.FileIO]:
 
 
 def remove_left_overs(folder: pathlib.Path) -> None:
-    """Files of :func:`new_file` whose writers are dead. Where there are no locks they stay: nobody can tell."""
+    """Files of :func:`new_file` whose writers are dead. A file of another machine has to be old, too: on some shared
+    file systems nobody sees its lock from here. Where there are no locks all stay: nobody can tell."""
     if fcntl is None:
         return
     for path in folder.glob(f".*{PART}"):
@@ -86,9 +91,20 @@ def remove_left_overs(folder: pathlib.Path) -> None:
             file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                if f".{machine()}." in path.name or os.fstat(file).st_mtime < time.time() - OLD:
+                    path.unlink()
             finally:
                 os.close(file)
+
+
+@functools.cache
+def machine() -> str:
+    """The same for all processes that see each other's locks: of containers on one machine too."""
+    try:
+        name = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+    except OSError:
+        name = socket.gethostname()
+    return fingerprint(name).hex()[:8]
 
 
 def flush_folder(folder: pathlib.Path) -> None:
