@@ -494,7 +494,7 @@ def test_bad_input_gets_one_line_and_status_2(folder, arguments, message, call):
     (folder / "ragged.csv").write_text("text,label\na,x\nb,y,z\n")
     (folder / "latin1.csv").write_bytes(b"text,label\ncaf\xe9,x\n")
     (folder / "damaged").mkdir(exist_ok=True)
-    (folder / "damaged" / "config.json").write_text("{}")
+    shutil.copy(ROOT / "textcls/assets/nano/config.json", folder / "damaged")
     (folder / "damaged" / "model.safetensors").write_bytes(b"\xff" * 64)
     before = sorted((folder / "runs").iterdir())
     assert message in call("train", *arguments.split(), status=2)
