@@ -14,7 +14,7 @@ from textcls.models.elmo import BiLM, ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained import elmo
 from textcls.pretrained import vectors as vectors_file
-from textcls.pretrained.bert import read_bert, read_config, read_heads, save_bert
+from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, save_bert
 from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
@@ -191,6 +191,7 @@ def dims_and_vocabulary(config: TrainConfig, texts: Iterable[str], run_vocabular
         dims = dataclasses.replace(dims, vocab_size=len(vocabulary), pad_token_id=vocabulary.pad)
     else:
         vocabulary = Vocabulary.from_folder(folder)
+        dims = read_config(folder / "config.json", ("vocab_size", *SIZES))
         check_vocabulary(vocabulary, dims, folder)
     return Backbone(dims, vocabulary, {"name": short(config.bert)}, describe("random weights", dims, vocabulary))
 

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -23,14 +23,7 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import check_fit, load_tensors
 
 BODY = ("embeddings", "encoder", "pooler")
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 HEADS = ("cls", "classifier", "qa_outputs", "dropout")  # of published models; others are left out too, and named
 # Counters that models keep among their weights: no parameters.
 BUFFERS = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)")
@@ -68,9 +61,9 @@ def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
     return model.eval(), f"{several(unusual)} left out" if unusual else ""
 
 
-def read_config(path: pathlib.Path) -> BertConfig:
+def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig:
     """config.json of a published BERT. Fields that do not change the forward pass are skipped; a field that asks for
-    an architecture we do not have is an error, and so is a size that is not there: bert-base's would be a guess."""
+    an architecture we do not have is an error, and so is a `needed` size that is not there: bert-base's would be a guess."""
     check(path)
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -84,7 +77,7 @@ def read_config(path: pathlib.Path) -> BertConfig:
         for field, known in supported.items():
             if values.get(field, known[0]) not in known:
                 raise ValueError(f"{field} is {values[field]!r}, supported: {', '.join(map(repr, known))}")
-        if missing := [name for name in SIZES if values.get(name) is None]:
+        if missing := [name for name in needed if values.get(name) is None]:
             raise ValueError(f"not the config.json of a BERT: it has no {', '.join(missing)}")
         fields = BertConfig.__dataclass_fields__
         # Published files write null for the padding id of some models: the default then.
