@@ -21,6 +21,7 @@ from textcls.pretrained.bert import in_8_bits, read_weights  # noqa: E402
 from textcls.pretrained.hub import find_folder, weights_file  # noqa: E402
 from textcls.pretrained.safetensors import write_safetensors  # noqa: E402
 from textcls.pretrained.vectors import write  # noqa: E402
+from textcls.runtime.digests import note_digests  # noqa: E402
 from textcls.runtime.files import write_json  # noqa: E402
 from textcls.text.vocabulary import Vocabulary  # noqa: E402
 
@@ -70,6 +71,7 @@ def pack(folder: str, target: pathlib.Path) -> None:
     write_safetensors(tensors, target / "model.safetensors")
     for name in ("vocab.txt", "tokenizer_config.json", "config.json"):
         (target / name).write_bytes((source / name).read_bytes())
+    note_digests(target)
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ SUMS = "SHA256SUMS"
 
 
 def note_digests(folder: pathlib.Path) -> None:
-    """Of all files of a folder, when they are whole."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    """Of all files of a folder, when they are whole, but for what is written about them (.md)."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != SUMS and p.suffix != ".md")
     whole = [name for name in names if not name.endswith(files.PART)]
     files.write_text(folder / SUMS, "".join(f"{files.sha256(folder / name)}  {name}\n" for name in whole))
 
