@@ -14,7 +14,6 @@ from tests.conftest import TOPICS, equal, make_rows, save_tiny, stop_after, with
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data import scores
-from textcls.data.corpus import Corpus
 from textcls.metrics.regression import Fit, Predicted, Ranked, correlation, intervals
 from textcls.metrics.statistics import RESAMPLES
 from textcls.models.heads import output_layer
