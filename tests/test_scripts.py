@@ -100,7 +100,7 @@ def test_train_prints_and_leaves_what_it_says(folder, printed):
             "fp32",
             "train.csv (3 classes)",
             "train 216, dev 24, test 60",
-            "backbone: nano: 2 layers, hidden 128, 8000 word pieces",
+            "backbone: nano: 2 layers, hidden 256, 16000 word pieces",
             "trainable +",
             "longer than 24 tokens",
             "[CLS]",
@@ -265,7 +265,7 @@ def without_weights_and_hub() -> None:
 @pytest.mark.parametrize("model", ["bert", "bilstm"])
 @pytest.mark.parametrize("bert, dims", [
     ("bert-base-uncased", "12 layers, hidden 768"),
-    ("nano", "2 layers, hidden 128"),
+    ("nano", "2 layers, hidden 256"),
 ])  # fmt: skip
 def test_plan_reads_no_weights_and_writes_nothing(tmp_path, model, bert, dims):
     folder = tmp_path / "empty"
