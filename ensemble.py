@@ -25,7 +25,7 @@ from textcls.data.corpus import Corpus, Documents, identity
 from textcls.metrics import classification as metrics
 from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
-from textcls.report.text import interval, table, title
+from textcls.report.text import intervals_table
 from textcls.runtime import files
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error
@@ -35,7 +35,7 @@ from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
 from textcls.tasks.classification import Predictor, asked_for
 from textcls.tasks.documents import cached_logits
-from textcls.tasks.ensemble import fit_weights, label_columns, member_probabilities
+from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
 
 EPOCHS, PATIENCE, INNER_SHARE = 1500, 100, 0.2
@@ -172,11 +172,6 @@ def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     return corpus
 
 
-def is_tested_on_dev(corpus: Corpus) -> bool:
-    """As with --protocol paper."""
-    return bool(np.isin(corpus.dev.ids, corpus.test.ids).any())
-
-
 def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> None:
     """Refuse to fit on documents that the member was trained on or that the ensemble is judged by, and to compare on a
     test split that is not the member's own."""
@@ -275,13 +270,10 @@ def show(
 ) -> None:
     """Every member and every way to combine them, and the best member against the `chosen` one. `first`: the metrics
     that the corpus is judged by."""
-    names = list(dict.fromkeys((*first, *metrics.METRICS)))
-    rows, correct = [["", *map(title, names)]], {}
-    for name, logits in (members | combined).items():
-        values = metrics.intervals(logits, test.labels, first=first)
-        rows.append([name, *(interval(values[key]) for key in names)])
-        correct[name] = logits.argmax(1) == test.labels
-    say(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{table(rows)}")
+    ways = members | combined
+    rows = {name: metrics.intervals(logits, test.labels, first=first) for name, logits in ways.items()}
+    correct = {name: logits.argmax(1) == test.labels for name, logits in ways.items()}
+    say(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{intervals_table(rows)}")
     best = max(members, key=lambda name: correct[name].mean())
     only_ensemble, only_member, p = mcnemar(correct[chosen], correct[best])
     say(

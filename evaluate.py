@@ -28,8 +28,9 @@ from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
+from textcls.runtime.files import file_names
 from textcls.tasks import TASKS, submission
-from textcls.tasks.base import Predictor, file_names
+from textcls.tasks.base import Predictor
 from textcls.tasks.documents import FORMATS
 from textcls.training.run import Run
 

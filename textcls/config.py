@@ -150,7 +150,7 @@ class TrainConfig:
         None, "peak learning rate of the encoder below an LSTM, with --encoder tune", "training", above=0, below=LARGEST
     )
     embedding_lr: float | None = option(
-        None, "peak learning rate of the embedding module, with --task pretrain", "training", above=0
+        None, "peak learning rate of the embedding module, with --task pretrain", "training", above=0, below=LARGEST
     )
     weight_decay: float | None = option(
         None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0

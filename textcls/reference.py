@@ -11,10 +11,10 @@ from textcls.data.corpus import Corpus
 from textcls.metrics.classification import Correct, intervals
 from textcls.models.ensemble import WeightedEnsemble
 from textcls.report.compare import pairwise
-from textcls.report.text import interval, table, title
+from textcls.report.text import intervals_table, title
 from textcls.tasks.classification import asked_for
 from textcls.tasks.documents import cached_logits
-from textcls.tasks.ensemble import fit_weights, label_columns, member_probabilities
+from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training.run import Run
 
 AVERAGE = "their weighted average"
@@ -41,7 +41,7 @@ def together(folder: pathlib.Path, corpus: Corpus, device: str, quiet: bool) -> 
     """The run, its reference and their weighted average on the test documents, and how each two of them compare. The
     weights are fitted on the dev documents, which neither was trained on; where these are the test documents too
     (--protocol paper) there is nothing to fit on, and :func:`line` is all."""
-    if not is_of_the_same_documents(folder) or np.isin(corpus.dev.ids, corpus.test.ids).any():
+    if not is_of_the_same_documents(folder) or is_tested_on_dev(corpus):
         return line(folder)
     names = [str(folder), str(folder / recipes.REFERENCE)]
     dev, test = zip(*(both_logits(name, corpus, device, quiet) for name in names), strict=True)
@@ -68,9 +68,7 @@ def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[np
 
 def compared(logits: dict[str, np.ndarray], corpus: Corpus) -> list[str]:
     """A row for each (N, C) on the test documents, and a sentence for each two, in which the last comes first."""
-    rows, labels = [], corpus.test.labels
-    for name, values in logits.items():
-        scores = intervals(values, labels, first=asked_for(corpus.facts))
-        rows += [["", *map(title, scores)]] * (not rows) + [[name, *map(interval, scores.values())]]
+    labels, first = corpus.test.labels, asked_for(corpus.facts)
+    rows = {name: intervals(values, labels, first=first) for name, values in logits.items()}
     right = {name: Correct(logits[name].argmax(1) == labels) for name in [*logits][-1:] + [*logits][:-1]}
-    return [f"\n{table(rows)}\n", *pairwise(list(right), list(right.values()))]
+    return [f"\n{intervals_table(rows)}\n", *pairwise(list(right), list(right.values()))]

@@ -23,7 +23,7 @@ from textcls.data.decoding import UTF8, decoded_lines
 from textcls.data.objects import json_lines, parsed, values_of
 from textcls.data.tables import by_position, read_table
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import paths_of
+from textcls.runtime.files import file_names, paths_of
 
 FORMATS = (".json", ".jsonl", ".csv", ".tsv")
 WHOLE = re.compile(r"-?[0-9]{1,18}(\.0+)?")  # 9.0 is what pandas writes of 9 in a column with gaps
@@ -89,7 +89,7 @@ def load(
     questions to hold out, test first. `columns`: question, context and answer of a table."""
     given = {"train": train, "dev": dev, "test": test}
     splits = {name: read(path, columns, encoding, name) for name, path in given.items() if isinstance(path, str)}
-    pool, name = splits["train"], ",".join(path.name for path in paths_of(train))
+    pool, name = splits["train"], file_names(train)
     description = "; ".join([f"{name}: contexts {len(set(pool.contexts)):,}", *pool.remarks()])
     for part, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):

@@ -25,8 +25,8 @@ OVERSAMPLING, ITERATIONS = 32, 4  # of the range finder
 def word_vectors(
     documents: Iterable[np.ndarray], vocab_size: int, size: int, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids of the pieces that have neighbours (n,), their vectors (n, H) float32 of length 1) of `documents`, arrays of ids, which
-    are gone through once. Takes :func:`memory` bytes."""
+    """(ids of the pieces that have neighbours (n,), their vectors (n, H) float32 of length 1) of `documents`, arrays of
+    ids, which are gone through once. Takes :func:`memory` bytes."""
     matrix = ppmi_(cooccurrences(documents, vocab_size))
     places = matrix.sum(1).nonzero()[:, 0]
     vectors = factorised(matrix, size, seed)[places]

@@ -48,6 +48,12 @@ def interval(value: Interval) -> str:
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
 
+def intervals_table(rows: dict[str, dict[str, Interval]]) -> str:
+    """A row for each name, a column for each metric; all rows have the same ones."""
+    heads = [["", *map(title, next(iter(rows.values())))]]
+    return table(heads + [[name, *map(interval, values.values())] for name, values in rows.items()])
+
+
 def table(rows: Sequence[Sequence[str]], right: bool = True) -> str:
     """Rows of cells with aligned columns, the first to the left; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

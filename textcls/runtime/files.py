@@ -126,6 +126,11 @@ def paths_of(names: str) -> list[pathlib.Path]:
     return [pathlib.Path(name) for name in parts]
 
 
+def file_names(paths: str) -> str:
+    """The names of the files alone, with commas between."""
+    return ",".join(path.name for path in paths_of(paths))
+
+
 def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
     with replacing(path, by_all) as file:
         file.write(text.encode("utf-8"))

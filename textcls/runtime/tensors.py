@@ -9,8 +9,7 @@ from torch import nn
 
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
-
-CHUNK = 1 << 20  # bytes read at once
+from textcls.runtime.files import CHUNK
 
 
 def load_tensors(path: pathlib.Path):

@@ -23,7 +23,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import fingerprint, paths_of
+from textcls.runtime.files import file_names, fingerprint
 from textcls.runtime.progress import through
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.characters import Characters, spelled_word
@@ -123,10 +123,6 @@ def test_description(config: TrainConfig, data: str) -> str:
     if isinstance(test, str):
         name = file_names(test)
     return name + data[data.index(" (") :] if data.startswith((f"{train} (", f"{name} (")) else name
-
-
-def file_names(paths: str) -> str:
-    return ",".join(path.name for path in paths_of(paths))
 
 
 def parameter_counts(meta: dict) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from textcls.data.corpus import Documents
+from textcls.data.corpus import Corpus, Documents
 from textcls.metrics.classification import log_softmax
 from textcls.models.ensemble import ENSEMBLES, WeightedEnsemble
 from textcls.runtime import files
@@ -85,6 +85,11 @@ class EnsemblePredictor(Predictor):
 def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
     """Softmax outputs side by side: M arrays (N, C) -> (N, M * C)."""
     return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
+
+
+def is_tested_on_dev(corpus: Corpus) -> bool:
+    """Whether an ensemble would be fitted on what it is judged by, as with --protocol paper."""
+    return bool(np.isin(corpus.dev.ids, corpus.test.ids).any())
 
 
 def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:

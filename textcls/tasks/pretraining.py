@@ -77,7 +77,9 @@ def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbo
     if config.init == "ppmi" and not config.resume:
         learn_vectors(backbone, corpus.train, config.seed)
     if backbone.vectors is not None:
-        backbone.heads = {"predictions.bias": log_frequencies(corpus.train.counts(), backbone.dims.vocab_size)}
+        # Where the output's bias says how frequent a word is, its vector need not.
+        bias = log_frequencies(corpus.train.counts(), backbone.dims.vocab_size)
+        backbone.heads = {"predictions.bias": torch.from_numpy(bias).float()}
     return corpus, backbone
 
 
@@ -103,10 +105,10 @@ def batches(split: Passages, vocabulary: Vocabulary, config: TrainConfig, name: 
     return result
 
 
-def log_frequencies(counts: np.ndarray, vocab_size: int) -> torch.Tensor:
-    """log((1 + count) / sum) (V,): where the output's bias says how frequent a word is, its vector need not."""
-    padded = 1.0 + np.pad(counts, (0, vocab_size - len(counts)))
-    return torch.from_numpy(np.log(padded / padded.sum())).float()
+def log_frequencies(counts: np.ndarray, size: int) -> np.ndarray:
+    """log((1 + count) / sum) of `size` word pieces, float64."""
+    padded = 1.0 + np.pad(counts, (0, size - len(counts)))
+    return np.log(padded / padded.sum())
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -180,8 +182,8 @@ def result(predictor: "Predictor", split: Passages, quiet: bool) -> Result:
 def chance(corpus: Corpus) -> dict:
     """Of each word piece in proportion to its count in the training text."""
     train, dev = corpus.train.counts(), corpus.dev.counts()
-    train, dev = (np.pad(part, (0, max(len(train), len(dev)) - len(part))) for part in (train, dev))
-    nll = -(dev * np.log((1.0 + train) / (1.0 + train).sum())).sum() / dev.sum()
+    logs = log_frequencies(train, max(len(train), len(dev)))
+    nll = -(dev * logs[: len(dev)]).sum() / dev.sum()
     return {"metric": "mlm_nll", "value": float(nll), "lower_is_better": True}
 
 
