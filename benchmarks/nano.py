@@ -31,6 +31,7 @@ SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 512,
+    "max_position_embeddings": 512,
 }
 
 

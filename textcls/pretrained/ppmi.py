@@ -5,8 +5,8 @@ and Dagan, 2015, "Improving distributional similarity with lessons learned from 
 
 where #(w, c) counts how often c stands within WINDOW pieces of w in a document, a neighbour at distance d as
 WINDOW + 1 − d (as word2vec does on average), #(w) and N are its sums, and U S Vᵀ is the singular value decomposition, cut
-after H values. The paper's context distribution smoothing and shift are left out: they gained nothing where it was
-measured (docs/pretraining.md). Everything is a function of the text and the seed.
+after H values. The paper's context distribution smoothing and shift are left out. Everything is a function of the text
+and the seed.
 
 Dimensions: V vocabulary, H size of a vector, T pieces, K basis of the range finder.
 """
