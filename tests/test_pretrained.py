@@ -211,7 +211,7 @@ def test_pickles_never_run_code(tmp_path, tiny_shape):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model_type": "roberta"}, "model_type is 'roberta'"),
+        ({"model_type": "albert"}, "model_type is 'albert'"),
         ({"position_embedding_type": "relative_key"}, "absolute"),
         ({"hidden_size": 17}, "not a multiple"),
         ({"num_hidden_layers": "2"}, "must be int"),

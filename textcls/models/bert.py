@@ -55,10 +55,11 @@ class BertConfig:
             "num_attention_heads",
             "intermediate_size",
             "max_position_embeddings",
-            "type_vocab_size",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.type_vocab_size < 0:
+            raise ValueError(f"type_vocab_size must be at least 0, got {self.type_vocab_size}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
@@ -74,13 +75,15 @@ class BertConfig:
 
 
 class Embeddings(nn.Module):
-    """Word + position + token type, LayerNorm, dropout: (ids (B, T), segments (B, T) | None) -> (B, T, H)."""
+    """Word + position + token type, LayerNorm, dropout: (ids (B, T), segments (B, T) | None) -> (B, T, H). With fewer
+    than two token types segments are not read."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        types = config.type_vocab_size
+        self.token_type_embeddings = nn.Embedding(types, config.hidden_size) if types else None
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
@@ -89,8 +92,9 @@ class Embeddings(nn.Module):
         if length > longest:
             raise ValueError(f"input of {length} tokens is longer than the {longest} positions of the embedding table")
         hidden = self.word_embeddings(ids) + self.position_embeddings.weight[:length]  # (B, T, H)
-        types = self.token_type_embeddings.weight
-        hidden = hidden + (types[0] if segments is None else F.embedding(segments, types))
+        if self.token_type_embeddings is not None:
+            types = self.token_type_embeddings.weight
+            hidden = hidden + (types[0] if segments is None or len(types) == 1 else F.embedding(segments, types))
         return self.dropout(self.LayerNorm(hidden))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterable
 
 import torch
@@ -14,7 +15,7 @@ from textcls.models.elmo import BiLM, ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained import elmo
 from textcls.pretrained import vectors as vectors_file
-from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, save_bert
+from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, read_relative, save_bert
 from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
@@ -22,11 +23,17 @@ from textcls.text.characters import TOKENS, Characters
 from textcls.text.vocabulary import Vocabulary, Words
 
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+ROBERTA = BertConfig(vocab_size=50265, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1)
+OWNERS = re.compile("(google-bert|distilbert|FacebookAI)/")  # of these names on the hub
 DIMS = {  # published ones that can be planned for without their files
     "bert-base-uncased": BertConfig(),
     "bert-large-uncased": BertConfig(**LARGE),
     "bert-base-cased": BertConfig(vocab_size=28996),
     "bert-large-cased": BertConfig(vocab_size=28996, **LARGE),
+    "distilbert-base-uncased": BertConfig(num_hidden_layers=6, type_vocab_size=0),
+    "distilbert-base-cased": BertConfig(vocab_size=28996, num_hidden_layers=6, type_vocab_size=0),
+    "roberta-base": ROBERTA,
+    "roberta-large": dataclasses.replace(ROBERTA, **LARGE),
 }
 
 # A biLM of one's own, where no options say another shape: one core reads 14 million words an hour (docs/elmo.md).
@@ -157,6 +164,7 @@ def short(name: str) -> str:
 def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: Vocabulary | None) -> Backbone:
     """What pre-training begins with: the weights of `--bert`, with its heads where it has them; or with `--scratch` its
     dimensions alone, and its vocabulary or one learned from `texts`. `run_vocabulary` is that of a run to go on with."""
+    check_is_bert(config.bert)
     if not config.scratch:
         backbone = published(config.bert)
         backbone.heads = read_heads(find_folder(config.bert))
@@ -169,6 +177,13 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: V
     if config.vectors and not config.resume:
         give_vectors(backbone, pathlib.Path(config.vectors))
     return backbone
+
+
+def check_is_bert(name: str) -> None:
+    """Raise InputError for a relative of BERT, whose heads and published form pre-training does not have."""
+    kind, relative = read_relative(find_folder(name) / "config.json")
+    if relative is not None:
+        raise InputError(f"--bert {short(name)}: a {kind}; --task pretrain trains BERTs, and goes on with no other model")
 
 
 def give_vectors(backbone: Backbone, path: pathlib.Path) -> None:
@@ -209,8 +224,9 @@ def say_pooler(backbone: Backbone) -> None:
 
 
 def check_pairs(backbone: Backbone) -> None:
-    """Raise InputError where a BERT cannot tell the second text of a pair from the first."""
-    if backbone.dims.type_vocab_size < 2:
+    """Raise InputError where a BERT cannot tell the second text of a pair from the first. Those of its relatives were
+    trained without token types: DistilBERT has none, RoBERTa writes two marks between texts."""
+    if backbone.dims.type_vocab_size == 1 and not backbone.vocabulary.of_bytes:
         raise InputError(
             f"--bert {backbone.source['name']}: pairs need two token types, it has {backbone.dims.type_vocab_size} "
             "(type_vocab_size)"
@@ -242,8 +258,8 @@ def dims_of(name: str) -> BertConfig:
     """The dimensions of the backbone called `name`, for which its weights need not be there."""
     if name == "nano" or os.path.isdir(name):
         return read_config(find_folder(name) / "config.json")
-    if name.removeprefix("google-bert/") in DIMS:
-        return DIMS[name.removeprefix("google-bert/")]
+    if OWNERS.sub("", name) in DIMS:
+        return DIMS[OWNERS.sub("", name)]
     return read_config(find_config(name))
 
 
@@ -254,7 +270,8 @@ def untrained(dims: BertConfig, seed: int) -> Bert:
     bert = Bert(dims).eval()
     with torch.no_grad():
         bert.embeddings.position_embeddings.weight.mul_(0.1)
-        bert.embeddings.token_type_embeddings.weight.mul_(0.1)
+        if bert.embeddings.token_type_embeddings is not None:
+            bert.embeddings.token_type_embeddings.weight.mul_(0.1)
     return bert
 
 

@@ -1,6 +1,7 @@
 """Published BERT weights: read them without executing anything, map the names, load strictly, write.
 
-Where the weights are a TRANS-BLSTM's, config.json says which by `model_type` and `small`.
+Where the weights are a TRANS-BLSTM's, config.json says which by `model_type` and `small`; those of DistilBERT and
+RoBERTa are given BERT's names first (relatives.py).
 """
 
 import json
@@ -16,6 +17,7 @@ from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import VARIANTS, layer
 from textcls.pretrained.hub import INDEX, find_folder, read_index, weights_file
+from textcls.pretrained.relatives import RELATIVES, Relative
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.digests import check, note_digests
@@ -24,11 +26,13 @@ from textcls.runtime.tensors import check_fit, load_tensors
 
 BODY = ("embeddings", "encoder", "pooler")
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
-HEADS = ("cls", "classifier", "qa_outputs", "dropout")  # of published models; others are left out too, and named
+# Of published models; others are left out too, and named.
+HEADS = ("cls", "classifier", "qa_outputs", "dropout", "lm_head", "pre_classifier", "vocab_transform",
+         "vocab_layer_norm", "vocab_projector")  # fmt: skip
 # Counters that models keep among their weights: no parameters.
 BUFFERS = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)")
 # What trainers put around a model, and around its state in a .bin file.
-WRAPPED = re.compile(r"((?:module|model|_orig_mod)\.)+(?=(bert\.)?embeddings\.word_embeddings\.weight)")
+WRAPPED = re.compile(r"((?:module|model|_orig_mod)\.)+(?=(\w*bert\w*\.)?embeddings\.word_embeddings\.weight)")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 SCALE = ".scale"  # of rows in 8 bits
 LEGACY = ((".gamma", ".weight"), (".beta", ".bias"))  # LayerNorm's names in the first PyTorch conversions
@@ -46,9 +50,11 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
 
 def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
     """(the BERT of a folder, which of its tensors were left out, or "")."""
-    config = read_config(folder / "config.json")
+    config, (_, relative) = read_config(folder / "config.json"), read_relative(folder / "config.json")
     path = weights_file(folder)
     stored = read_weights(path)
+    if relative is not None:
+        stored = relative.bert_tensors(stored, config.pad_token_id)
     tensors, others = our_names(stored), other_names(stored)
     pooler = any(name.startswith("pooler.") for name in tensors)
     with torch.device("meta"):
@@ -62,23 +68,28 @@ def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
 
 
 def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig:
-    """config.json of a published BERT. Fields that do not change the forward pass are skipped; a field that asks for
-    an architecture we do not have is an error, and so is a `needed` size that is not there: bert-base's would be a guess."""
+    """config.json of a published BERT, or of one of its RELATIVES as the BERT that computes the same. Fields that do not
+    change the forward pass are skipped; a field that asks for an architecture we do not have is an error, and so is a
+    `needed` size that is not there: bert-base's would be a guess."""
     check(path)
     try:
         values = json.loads(path.read_text("utf-8"))
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         supported = {
-            "model_type": ("bert", *VARIANTS),
+            "model_type": ("bert", *RELATIVES, *VARIANTS),
             "position_embedding_type": ("absolute",),
             "is_decoder": (False,),
         }
         for field, known in supported.items():
             if values.get(field, known[0]) not in known:
                 raise ValueError(f"{field} is {values[field]!r}, supported: {', '.join(map(repr, known))}")
+        relative = RELATIVES.get(values.get("model_type"))
+        if relative is not None:
+            values = relative.bert_config(values)
         if missing := [name for name in needed if values.get(name) is None]:
-            raise ValueError(f"not the config.json of a BERT: it has no {', '.join(missing)}")
+            theirs = missing if relative is None else map(relative.theirs, missing)
+            raise ValueError(f"not the config.json of a BERT: it has no {', '.join(theirs)}")
         fields = BertConfig.__dataclass_fields__
         # Published files write null for the padding id of some models: the default then.
         return BertConfig(**{k: v for k, v in values.items() if k in fields and v is not None})
@@ -88,11 +99,18 @@ def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig
         raise InputError(f"{path}: {error}") from None
 
 
+def read_relative(path: pathlib.Path) -> tuple[str, Relative | None]:
+    """(model_type, how its files differ from a BERT's) of a config.json. Raises what :func:`read_config` raises."""
+    read_config(path)
+    kind = json.loads(path.read_text("utf-8")).get("model_type", "bert")
+    return kind, RELATIVES.get(kind)
+
+
 def read_layer(path: pathlib.Path) -> Callable[[BertConfig], torch.nn.Module]:
     """What the model of a config.json, which :func:`read_config` has accepted, builds its layers with."""
     values = json.loads(path.read_text("utf-8"))
     variant = values.get("model_type", "bert")
-    return Layer if variant == "bert" else layer(variant, bool(values.get("small", False)))
+    return layer(variant, bool(values.get("small", False))) if variant in VARIANTS else Layer
 
 
 def read_heads(folder: pathlib.Path) -> dict[str, torch.Tensor]:

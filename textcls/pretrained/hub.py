@@ -22,6 +22,8 @@ FILES = (
     "tokenizer_config.json",
     "added_tokens.json",
     "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
 )
 INDEX = ".index.json"  # model.safetensors.index.json: which of several files holds which tensor
 SHARDS = ("model-*.safetensors", "pytorch_model-*.bin")

@@ -131,7 +131,7 @@ def windows(
         question, text = questions[number], passages[passage]
         limit = longest_question(max_length)
         cut += len(question) > limit
-        head = [*vocabulary.begin, *question[:limit].tolist(), *vocabulary.end]
+        head = [*vocabulary.begin, *question[:limit].tolist(), *vocabulary.between]
         room = max_length - len(head) - len(vocabulary.end)
         starts = window_starts(len(text), room, stride)
         richest = most_context(len(text), starts, room) if len(starts) > 1 else np.zeros(len(text), np.int64)

@@ -1,4 +1,5 @@
-"""The files of a published tokeniser: vocab.txt or tokenizer.json, and what stands beside them.
+"""The files of a published tokeniser: vocab.txt, vocab.json with merges.txt, or tokenizer.json, and what stands beside
+them.
 
 They are read as Hugging Face transformers reads them, with two exceptions. A special token that the vocabulary lacks is
 not added, since there is no embedding for it. And where tokenizer_config.json is silent about the casing, that of a
@@ -9,12 +10,13 @@ import json
 import pathlib
 import re
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from textcls.runtime.digests import check
 from textcls.runtime.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_OF_BYTES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")  # RoBERTa's, in the same order
 # tokenizer_config.json -> the BertNormalizer of a tokenizer.json
 CASING = {
     "do_lower_case": "lowercase",
@@ -115,6 +117,38 @@ def read_tokenizer(path: pathlib.Path, casing: dict, kind: str | None) -> tuple[
     return Tokenizer.from_str(json.dumps(state)), f"{said} by tokenizer_config.json, against {path.name}"
 
 
+# ---- pieces of bytes ------------------------------------------------------------------------------------------------
+
+
+def read_bytes_pieces(folder: pathlib.Path) -> Tokenizer:
+    """The byte-level BPE (Radford et al., 2019, section 2.2) of vocab.json and merges.txt."""
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    check(vocab)
+    check(merges)
+    try:
+        tokenizer = Tokenizer(models.BPE.from_file(str(vocab), str(merges)))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{vocab} and {merges.name}: no byte-level BPE ({error})") from None
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    known = [token for token in SPECIAL_OF_BYTES if tokenizer.token_to_id(token) is not None]
+    # As published: a blank before <mask> belongs to it.
+    tokenizer.add_special_tokens([AddedToken(token, lstrip=token == "<mask>", special=True) for token in known])
+    return tokenizer
+
+
+def with_first_blank(tokenizer: Tokenizer, path: pathlib.Path, settings: dict) -> Tokenizer:
+    """Pieces of bytes as tokenizer_config.json, the `path`, has them: `add_prefix_space` says whether the first word of
+    a text is read with a blank before it."""
+    blank = settings.get("add_prefix_space")
+    if not isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel) or blank is None:
+        return tokenizer
+    if not isinstance(blank, bool):
+        raise InputError(f"{path}: add_prefix_space is {json.dumps(blank)}, expected true or false")
+    tokenizer.pre_tokenizer.add_prefix_space = blank
+    return tokenizer
+
+
 # ---- added tokens ---------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +158,8 @@ def add_tokens(tokenizer: Tokenizer, folder: pathlib.Path, settings: dict) -> No
     the file."""
     for token, number, where in named_tokens(folder, settings):
         vocab, text = tokenizer.get_vocab(), token.content
-        if text in SPECIAL or text in {added.content for added in tokenizer.get_added_tokens_decoder().values()}:
+        added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+        if text in (*SPECIAL, *SPECIAL_OF_BYTES, *added):
             continue
         tokenizer.add_tokens([token])
         given, known = tokenizer.token_to_id(text), text in vocab

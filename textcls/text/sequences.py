@@ -16,19 +16,21 @@ Reads = Vocabulary | Characters
 
 
 def assemble(sides: Sequence[Pieces], vocabulary: Reads, max_length: int, truncate: str = "head") -> Sequences:
-    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], at most `max_length` tokens a row. `sides`: one Pieces, or two."""
+    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], at most `max_length` tokens a row. `sides`: one Pieces, or two. Between
+    two stands what the vocabulary has there."""
     rows, first, truncated = [], [], 0
-    room = max_length - len(vocabulary.begin) - len(sides) * len(vocabulary.end)
+    after = [vocabulary.between] * (len(sides) - 1) + [vocabulary.end]
+    room = max_length - len(vocabulary.begin) - sum(map(len, after))
     if room < len(sides):
         raise InputError(f"--max-length {max_length} leaves no room for the text; give at least 8")
     for texts in zip(*sides, strict=True):
         keeps = share_room([len(text) for text in texts], room)
         truncated += any(keep < len(text) for keep, text in zip(keeps, texts, strict=True))
         row = [*vocabulary.begin]
-        for text, keep in zip(texts, keeps, strict=True):
-            row += [*cut(text, keep, truncate), *vocabulary.end]
+        for text, keep, ending in zip(texts, keeps, after, strict=True):
+            row += [*cut(text, keep, truncate), *ending]
         rows.append(row)
-        first.append(len(vocabulary.begin) + keeps[0] + len(vocabulary.end))
+        first.append(len(vocabulary.begin) + keeps[0] + len(after[0]))
     return Sequences(Pieces.join(rows, sides[0].spelling), np.asarray(first, np.int64), truncated)
 
 

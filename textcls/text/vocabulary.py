@@ -1,4 +1,4 @@
-"""Text to ids: BERT's word pieces, or whole words.
+"""Text to ids: BERT's word pieces, RoBERTa's pieces of bytes, or whole words.
 
 Tokenising itself is the `tokenizers` library's work. What is done here is to set it up exactly as BERT's own
 tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
@@ -20,10 +20,11 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
 from textcls.text import published
 from textcls.text.pieces import Pieces
-from textcls.text.published import CASING, NAMES, SPECIAL
+from textcls.text.published import CASING, NAMES, SPECIAL, SPECIAL_OF_BYTES
 
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
 WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
+BLANK = "Ġ"  # how pieces of bytes spell it
 UNBROKEN = r"[^ \t]+"  # whatever stands between blanks and tabs, a no-break space among them
 
 
@@ -55,8 +56,9 @@ class Saved:
 
 
 class Vocabulary(Saved):
-    """A tokeniser with its vocabulary: BERT's word pieces, or whole words. `encode` gives no special tokens;
-    sequences.py adds them. `remark` is what a user should know about how its files were read, or ""."""
+    """A tokeniser with its vocabulary: BERT's word pieces, RoBERTa's pieces of bytes, or whole words. `encode` gives no
+    special tokens; sequences.py adds `begin` before a text, `end` after the last, `between` two texts. `remark` is what
+    a user should know about how its files were read, or ""."""
 
     remark = ""
 
@@ -64,28 +66,34 @@ class Vocabulary(Saved):
         # A published tokenizer.json may cut and pad by itself (MiniLM's does, at 128): lengths are decided here.
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
+        self.of_bytes = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
+        special = SPECIAL_OF_BYTES if self.of_bytes else SPECIAL
+        missing = [token for token in special[:4] if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{where}: lacks the special tokens {', '.join(missing)}")
         self.tokenizer = tokenizer
-        self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, SPECIAL)  # mask: None if absent
+        self.pad, self.unk, self.cls, self.sep, self.mask = map(tokenizer.token_to_id, special)  # mask: None if absent
         self.begin, self.end = (self.cls,), (self.sep,)  # around a text
+        self.between = self.end * (2 if self.of_bytes else 1)
         self.keys, self.places = read_pairs(tokenizer)
 
     @classmethod
     def from_folder(cls, folder: pathlib.Path) -> "Vocabulary":
-        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt, with the casing of tokenizer_config.json and the tokens of
-        added_tokens.json where they are present; see published.py."""
+        """From FOLDER/tokenizer.json, else FOLDER/vocab.txt, else FOLDER/vocab.json and merges.txt, with the casing of
+        tokenizer_config.json and the tokens of added_tokens.json where they are present; see published.py."""
         whole, vocab, config = (folder / name for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"))
         settings = published.read_object(config)
         casing = published.read_casing(config, settings)
         if whole.is_file():
             tokenizer, remark = published.read_tokenizer(whole, casing, settings.get("tokenizer_class"))
-            made = cls(tokenizer, str(whole))
+            made = cls(published.with_first_blank(tokenizer, config, settings), str(whole))
         elif vocab.is_file():
             pieces, remark = published.read_vocab(vocab)
             made = cls.from_vocab(pieces, casing, str(vocab))
             remark = "; ".join(filter(None, (remark, published.remark_on_capitals(pieces, casing))))
+        elif (folder / "vocab.json").is_file():
+            tokenizer, remark = published.read_bytes_pieces(folder), ""
+            made = cls(published.with_first_blank(tokenizer, config, settings), str(folder / "vocab.json"))
         else:
             raise InputError(f"{folder}: no vocab.txt or tokenizer.json there")
         published.add_tokens(made.tokenizer, folder, settings)
@@ -163,9 +171,11 @@ class Vocabulary(Saved):
         return max(self.tokenizer.get_vocab().values())
 
     def inner(self) -> np.ndarray:
-        """(largest id + 1,) bool: pieces that go on with a word, spelled "##x"."""
-        result = np.zeros(self.largest_id + 1, bool)
-        result[[number for piece, number in self.tokenizer.get_vocab().items() if piece.startswith("##")]] = True
+        """(largest id + 1,) bool: pieces that go on with a word, spelled "##x"; of bytes, those that begin without the
+        blank before a word."""
+        result, vocab = np.zeros(self.largest_id + 1, bool), self.tokenizer.get_vocab()
+        goes_on = (lambda piece: not piece.startswith(BLANK)) if self.of_bytes else lambda piece: piece.startswith("##")
+        result[[number for piece, number in vocab.items() if goes_on(piece)]] = True
         return result
 
     def ordinary(self) -> np.ndarray:
@@ -193,8 +203,12 @@ class Vocabulary(Saved):
         return Pieces.join(parts)
 
     def encode_words(self, words: Sequence[str]) -> Pieces:
-        """The pieces of each word."""
-        return self.encode(words)
+        """The pieces of each word; of bytes, as it is spelled behind a blank."""
+        if not self.of_bytes:
+            return self.encode(words)
+        other = Vocabulary(Tokenizer.from_str(self.tokenizer.to_str()))
+        other.tokenizer.pre_tokenizer.add_prefix_space = True
+        return other.encode(words)
 
     def _and_pairs(self, ids: np.ndarray) -> np.ndarray:
         """The ids of words (T,), and after them those of the pairs among them."""
