@@ -23,6 +23,7 @@ from textcls.ledger import tables
 from textcls.ledger.blocks import lstm
 from textcls.ledger.measure import SavedTensors
 from textcls.ledger.plan import Plan, Step
+from textcls.models.bert import BertClassifier
 from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.models.language_model import LanguageModel
 from textcls.models.linear import LinearClassifier
@@ -90,6 +91,8 @@ def forward(model, step: Step, loss_of: Callable = cross_entropy) -> torch.Tenso
     mask, config = torch.ones_like(ids), TrainConfig(label_smoothing=0.0)
     mask[1:, step.tokens - 3 :] = 0
     inputs = {"ids": ids, "mask": mask if step.padded else None, "segments": None}
+    if isinstance(model, BertClassifier) and model.bert.frozen:
+        inputs["features"] = torch.randn(step.batch, step.tokens, model.bert.encoded_size)
     targets, loss_fn = {"labels": torch.zeros(step.batch, dtype=torch.long)}, loss_of()
     targets["scores"] = torch.zeros(step.batch)
     if isinstance(model, Tagger):
@@ -132,6 +135,9 @@ OTHERS = [
     ("bilstm-scratch/tagging", {"crf": True}),
     ("bert-bilstm/tagging", {"encoder": "tune"}),
     ("lstm/lm", {"embedding": 48}),
+    ("bert", {"freeze": 1}),
+    ("bert", {"freeze": 2, "pooling": "mean"}),
+    *((model, {"freeze": 1}) for model in ("trans-blstm-1", "trans-blstm-2", "blstm")),
     ("trans-blstm-1", {}),
     ("trans-blstm-1", {"small": True, "pooling": "mean+max"}),
     ("trans-blstm-2", {}),
@@ -308,6 +314,13 @@ def test_peak_is_predicted_within_a_twentieth(name, step):
 def test_peak_with_other_poolings(name, pooling):
     step = Step(12, 100)
     model, blocks = build(name, step, pooling=pooling)
+    assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
+
+
+@pytest.mark.parametrize("freeze", [1, 2])
+def test_peak_with_frozen_layers(freeze):
+    step = Step(12, 100)
+    model, blocks = build("bert", step, freeze=freeze)
     assert Plan(blocks, step).peak()[0] == pytest.approx(live_peak(model, step), rel=0.05)
 
 

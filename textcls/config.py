@@ -97,6 +97,9 @@ class TrainConfig:
     fresh_layers: int | None = option(
         None, "layers of --bert, from the top, that begin at random all the same", "model", least=0
     )
+    freeze: int | None = option(
+        None, "layers of --bert, from the bottom, that are not trained, nor the embeddings; 0: all are", "model", least=0
+    )
     init: str | None = option(
         None, "word vectors to begin with, with --scratch: random, or by which pieces stand together (ppmi)", "model",
         ("random", "ppmi"),
@@ -152,6 +155,10 @@ class TrainConfig:
     embedding_lr: float | None = option(
         None, "peak learning rate of the embedding module, with --task pretrain", "training", above=0, below=LARGEST
     )
+    layer_decay: float | None = option(
+        None, "learning rate of each layer of BERT over that of the layer above it (default: the same)", "training",
+        above=0, below=1,
+    )  # fmt: skip
     weight_decay: float | None = option(
         None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0
     )

@@ -133,11 +133,13 @@ def lstm(
     )
 
 
-def blstm(dims: BertConfig, step: Step, number: int, small: bool, normed: bool) -> Block:
+def blstm(
+    dims: BertConfig, step: Step, number: int, small: bool, normed: bool, trained_input: bool = True
+) -> Block:
     """The BLSTM of a TRANS-BLSTM layer, with its projection and dropout, and where it ends the layer its LayerNorm."""
     H, slots = dims.hidden_size, step.slots
     units = H // 2 if small else H
-    block = lstm(step, H, units, 1, 0.0, index=0, trained_input=True)
+    block = lstm(step, H, units, 1, 0.0, index=0, trained_input=trained_input)
     block.name = f"layer {number}, BLSTM"
     if not small:
         block.saved["input of the projection (B, T, 2H)"] = step.width * slots * 2 * H

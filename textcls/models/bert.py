@@ -180,8 +180,8 @@ class Encoder(nn.Module):
         self.layer = nn.ModuleList(make(config) for _ in range(config.num_hidden_layers))
         self.checkpoint_activations = False
 
-    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
-        for layer in self.layer:
+    def forward(self, hidden: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None, which=slice(None)):
+        for layer in self.layer[which]:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 hidden = checkpoint(layer, hidden, bias, mask, use_reentrant=False)
             else:
@@ -206,20 +206,51 @@ class Bert(nn.Module):
     `mask` is 1 on real tokens and 0 on padding; None says that every token is real, which frees the fused attention
     kernels from adding a mask. Without `pooler`, pooled is None. `make` builds a layer, see trans_blstm.py. Raises
     ValueError for inputs longer than the position table.
+
+    `frozen` > 0: the embeddings and so many of the lowest layers are not trained, have no dropout, and no gradient goes
+    below; `features` (B, T, H), what `encode` gave of the same ids before, stand in for them. 0: everything is trained.
     """
 
-    def __init__(self, config: BertConfig, pooler: bool = True, make: Callable[[BertConfig], nn.Module] = Layer):
+    cls_only = False  # what `encode` gives is kept for every token; see pretrained/features.py
+
+    def __init__(
+        self,
+        config: BertConfig,
+        pooler: bool = True,
+        make: Callable[[BertConfig], nn.Module] = Layer,
+        frozen: int = 0,
+    ):
         super().__init__()
-        self.config = config
+        self.config = self.dims = config
+        self.frozen, self.encoded, self.encoded_size = frozen, f"layer {frozen}", config.hidden_size
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config, make)
         self.pooler = Pooler(config) if pooler else None
         initialise(self, config.initializer_range)
+        for part in self.frozen_parts():
+            part.requires_grad_(False)
 
-    def forward(self, ids, mask=None, segments=None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        hidden = self.embeddings(ids, segments)
-        hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype), mask)
+    def frozen_parts(self) -> list[nn.Module]:
+        return [self.embeddings, *self.encoder.layer[: self.frozen]] if self.frozen else []
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        for part in self.frozen_parts():
+            part.eval()
+        return self
+
+    def forward(self, ids, mask=None, segments=None, features=None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        hidden = self.encode(ids, mask, segments) if features is None else features
+        hidden = self.encoder(hidden, attention_bias(mask, hidden.dtype), mask, slice(self.frozen, None))
         return hidden, None if self.pooler is None else self.pooler(hidden)
+
+    def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
+        """What stands below the first trained layer: (B, T, H)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden = self.embeddings(ids, segments)
+            if not self.frozen:
+                return hidden
+            return self.encoder(hidden, attention_bias(mask, hidden.dtype), mask, slice(self.frozen))
 
 
 def initialise(module: nn.Module, std: float) -> None:
@@ -232,7 +263,8 @@ def initialise(module: nn.Module, std: float) -> None:
 
 
 class BertClassifier(nn.Module):
-    """A pooled text -> dropout -> Linear: (ids, mask, segments) -> logits (B, C). Everything is trained.
+    """A pooled text -> dropout -> Linear: (ids, mask, segments, features) -> logits (B, C). Everything is trained but the
+    `frozen` lowest layers and, with these, the embeddings.
 
     `pooling`: cls is BERT's own pooler over [CLS]; a BERT that was pre-trained without next sentences has none, and one
     of heads.POOLINGS over all tokens, [CLS] and [SEP] among them, may read it better.
@@ -245,17 +277,18 @@ class BertClassifier(nn.Module):
         dropout: float = 0.3,
         make: Callable[[BertConfig], nn.Module] = Layer,
         pooling: str = "cls",
+        frozen: int = 0,
     ):
         super().__init__()
         H = config.hidden_size
-        self.bert = Bert(config, pooler=pooling == "cls", make=make)
+        self.bert = Bert(config, pooling == "cls", make, frozen)
         self.pooling = None if pooling == "cls" else Pooling(pooling, H)
         self.dropout = Dropout(dropout)
         self.classifier = output_layer(H if self.pooling is None else self.pooling.features, num_labels)
         initialise(self.classifier, config.initializer_range)
 
-    def forward(self, ids, mask=None, segments=None) -> torch.Tensor:
-        hidden, pooled = self.bert(ids, mask, segments)
+    def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
+        hidden, pooled = self.bert(ids, mask, segments, features)
         if self.pooling is not None:
             pooled = self.pooling(hidden, mask)
         return self.classifier(self.dropout(pooled))  # (B, C)

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import torch
 
+from textcls.models.bert import Bert
 from textcls.models.elmo import ElmoVectors
 from textcls.models.recurrent import BertVectors
 from textcls.runtime.cache import ADVICE, cache_folder, not_kept
@@ -35,7 +36,7 @@ class Features:
     cache is no place for them they are computed for this run alone, in memory.
     """
 
-    def __init__(self, source: BertVectors | ElmoVectors, weights: str, batches: Batches, precision: Precision):
+    def __init__(self, source: Bert | BertVectors | ElmoVectors, weights: str, batches: Batches, precision: Precision):
         self.source, self.batches, self.precision = source, batches, precision
         rows = batches.sequences.rows
         every_token, every_row = (len(rows.tokens), source.encoded_size), (len(rows), source.encoded_size)

@@ -75,6 +75,8 @@ def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
     pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
     nano = recipe["nano"] if config.bert == "nano" else {}
+    if config.freeze:  # frozen layers are not drawn anew, and read every text once, with all its words
+        nano = {name: value for name, value in nano.items() if name not in ("fresh_layers", "word_dropout")}
     values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano | of_glue(config, recipe)
     return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
 
@@ -120,9 +122,9 @@ def check_together(config: TrainConfig) -> None:
     if config.pooling is not None and config.pooling not in poolings:
         raise InputError(f"--pooling {config.pooling} is not there for --model {config.model}: {', '.join(poolings)}")
     if config.word_dropout and "source" in recipe and recipe["frozen"](config):
+        way = "--word-dropout 0, or leave out --freeze" if config.freeze else "--encoder tune"
         raise InputError(
-            "--word-dropout leaves out words that the encoder reads, but a frozen one reads every text once: add "
-            "--encoder tune"
+            f"--word-dropout leaves out words that the encoder reads, but a frozen one reads every text once: add {way}"
         )
 
 

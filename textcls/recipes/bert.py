@@ -13,13 +13,14 @@ from textcls.config import TrainConfig
 from textcls.ledger.blocks import LONG, attention, blstm, embedding, feed_forward
 from textcls.ledger.heads import bert_head, pretraining_heads, tag_head
 from textcls.ledger.plan import FLOAT, Block, Step
-from textcls.models.bert import BertClassifier, BertConfig, Embeddings
+from textcls.models.bert import BertClassifier, BertConfig, Embeddings, Layer
 from textcls.models.heads import BERT_POOLINGS
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.recurrent import BertVectors, Tagger
 from textcls.models.trans_blstm import layer
 from textcls.pretrained.backbone import Backbone
 from textcls.recipes.common import never, share_bert, whole_bert
+from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import check_fit
 from textcls.tasks.masking import MASKED
 from textcls.tasks.pretraining import publish
@@ -34,29 +35,48 @@ SLOW = 0.1  # learning rate of given word vectors beside that of the layers
 
 
 def bert_layer(c: TrainConfig, dims: BertConfig, step: Step, number: int) -> list[Block]:
-    return [attention(dims, step, number), feed_forward(dims, step, number)]
+    below = attention(dims, step, number)
+    if not input_is_trained(c, number):  # no gradient goes through query, key and value: their copies are not kept
+        below.products -= 3 * dims.hidden_size**2
+    return [below, feed_forward(dims, step, number)]
+
+
+def input_is_trained(c: TrainConfig, number: int) -> bool:
+    """Whether a gradient goes below layer `number`."""
+    return not c.freeze or number > c.freeze + 1
 
 
 def trans_blstm_layer(c: TrainConfig, dims: BertConfig, step: Step, number: int) -> list[Block]:
     if c.model == "trans-blstm-1":
-        return [attention(dims, step, number), blstm(dims, step, number, c.small, normed=True)]
+        return [bert_layer(c, dims, step, number)[0], blstm(dims, step, number, c.small, normed=True)]
+    trained = input_is_trained(c, number)
     if c.model == "trans-blstm-2":
-        beside, halves = blstm(dims, step, number, c.small, normed=False), bert_layer(c, dims, step, number)
-        if step.dtype is None:  # the BLSTM keeps the same tensor; autocast makes one of its own
+        beside, halves = blstm(dims, step, number, c.small, False, trained), bert_layer(c, dims, step, number)
+        if step.dtype is None and trained:  # the BLSTM keeps the same tensor; autocast makes one of its own
             del halves[0].saved["input of query, key, value (B, T, H)"]
         return [beside, *halves]
-    return [blstm(dims, step, number, c.small, normed=True)]
+    return [blstm(dims, step, number, c.small, True, trained)]
 
 
-def layers(c: TrainConfig, dims: BertConfig, step: Step, layer: Callable = bert_layer) -> list[Block]:
-    """Embeddings and all layers."""
-    blocks = []
+def layers(c: TrainConfig, dims: BertConfig, step: Step, layer: Callable = bert_layer, frozen: int = 0) -> list[Block]:
+    """Embeddings and all layers; the `frozen` lowest and, with these, the embeddings in one block."""
+    blocks, below = [], []
     for number in range(1, dims.num_hidden_layers + 1):
         of_layer = layer(c, dims, step, number)
+        if number <= frozen:
+            below += of_layer
+            continue
         blocks += checkpointed(of_layer, FLOAT * step.slots * dims.hidden_size) if step.checkpoint else of_layer
     if step.checkpoint and step.padded:  # an input of every checkpoint, kept once
         blocks[0].saved["mask (B, T)"] = LONG * step.slots
-    return [embedding(dims, step, True), *blocks]
+    return [frozen_layers(dims, step, below) if frozen else embedding(dims, step, True), *blocks]
+
+
+def frozen_layers(dims: BertConfig, step: Step, below: list[Block]) -> Block:
+    """Embeddings and the layers `below` the first that is trained: nothing of them is kept, and they are not run, since
+    what they give of the training texts is computed once."""
+    count = embedding(dims, step, False).frozen + sum(block.trainable for block in below)
+    return Block("frozen layers", "embedding", {}, frozen=count, extra=FLOAT * step.slots * dims.hidden_size)
 
 
 def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:
@@ -73,19 +93,42 @@ def checkpointed(blocks: list[Block], inputs: int) -> list[Block]:
 
 
 def bert_classifier(c: TrainConfig, dims: BertConfig, labels: int) -> BertClassifier:
-    return BertClassifier(dims, labels, c.dropout, pooling=c.pooling)
+    return classifier(c, dims, labels, Layer)
+
+
+def classifier(c: TrainConfig, dims: BertConfig, labels: int, make: Callable) -> BertClassifier:
+    if c.freeze > dims.num_hidden_layers:
+        raise InputError(f"--freeze {c.freeze}: the backbone has {dims.num_hidden_layers} layers")
+    if c.freeze and c.freeze + c.fresh_layers > dims.num_hidden_layers:
+        raise InputError(f"--freeze {c.freeze} and --fresh-layers {c.fresh_layers}: together more than all layers")
+    model = BertClassifier(dims, labels, c.dropout, make, c.pooling, c.freeze)
+    if c.layer_decay is not None:
+        model.rates = layer_rates("bert", dims.num_hidden_layers, c.layer_decay)
+    return model
+
+
+def layer_rates(encoder: str, layers: int, decay: float) -> dict[str, float]:
+    """{sub-module: its share of the learning rate}: of the top layer all, of each below `decay` times that of the one
+    above it, the embeddings last (Howard and Ruder, 2018, section 3.2, from layer to layer)."""
+    rates = {f"{encoder}.encoder.layer.{i}": decay ** (layers - 1 - i) for i in range(layers)}
+    return {f"{encoder}.embeddings": decay**layers} | rates
+
+
+def lower_layers_are_frozen(c: TrainConfig) -> bool:
+    return c.freeze > 0
 
 
 def bert_classifier_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return [*layers(c, dims, step), bert_head(dims, step, labels, c.dropout, c.pooling)]
+    return [*layers(c, dims, step, frozen=c.freeze), bert_head(dims, step, labels, c.dropout, c.pooling)]
 
 
 def trans_blstm_classifier(c: TrainConfig, dims: BertConfig, labels: int) -> BertClassifier:
-    return BertClassifier(dims, labels, c.dropout, layer(c.model, c.small), c.pooling)
+    return classifier(c, dims, labels, layer(c.model, c.small))
 
 
 def trans_blstm_classifier_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return [*layers(c, dims, step, trans_blstm_layer), bert_head(dims, step, labels, c.dropout, c.pooling)]
+    below = layers(c, dims, step, trans_blstm_layer, c.freeze)
+    return [*below, bert_head(dims, step, labels, c.dropout, c.pooling)]
 
 
 # ---- tagging --------------------------------------------------------------------------------------------------------
@@ -177,7 +220,8 @@ BERT_CLASSIFIER = {
     "encoder": "bert",
     "share": share_bert,
     "pooler": True,
-    "frozen": never,
+    "frozen": lower_layers_are_frozen,
+    "source": "bert",
     "amp": "fp16",
     "describe": whole_bert,
     "poolings": BERT_POOLINGS,
@@ -189,6 +233,8 @@ BERT_CLASSIFIER = {
         "epochs": 4,
         "pooling": "cls",
         "fresh_layers": 0,
+        "freeze": 0,
+        "layer_decay": None,
         "checkpoint_activations": False,
     },
     "nano": {

@@ -189,7 +189,7 @@ class Predictor(base.Predictor):
         other models over it find them; the time they took counts all the same."""
         start, earlier = time.perf_counter(), 0.0
         batches = self._batches(split.texts, quiet)
-        if self.config.encoder == "frozen":
+        if "source" in self.recipe and self.recipe["frozen"](self.config):
             before, weights = time.perf_counter(), self.meta["backbone"]["sha256"]
             features = Features(self.model.get_submodule(self.recipe["source"]), weights, batches, self.precision)
             batches.features, took = features.get(self.device, "texts", quiet)
