@@ -69,7 +69,7 @@ def build(name: str, step: Step, dims: BertConfig = SHAPE, labels: int = LABELS,
             task=task or "classification",
             train="x.csv",
             bert="x",
-            dropout=None if model == "linear" else DROPOUT,
+            dropout=None if model in ("linear", "probe") else DROPOUT,
             **settings,
         )
     )
@@ -135,6 +135,8 @@ OTHERS = [
     ("bilstm-scratch/tagging", {"crf": True}),
     ("bert-bilstm/tagging", {"encoder": "tune"}),
     ("lstm/lm", {"embedding": 48}),
+    ("probe", {}),
+    ("probe", {"pooling": "mean+max"}),
     ("bert", {"freeze": 1}),
     ("bert", {"freeze": 2, "pooling": "mean"}),
     *((model, {"freeze": 1}) for model in ("trans-blstm-1", "trans-blstm-2", "blstm")),

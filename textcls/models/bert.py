@@ -211,7 +211,7 @@ class Bert(nn.Module):
     below; `features` (B, T, H), what `encode` gave of the same ids before, stand in for them. 0: everything is trained.
     """
 
-    cls_only = False  # what `encode` gives is kept for every token; see pretrained/features.py
+    pooled = None  # what `encode` gives is kept for every token; see pretrained/features.py
 
     def __init__(
         self,

@@ -248,7 +248,7 @@ class ElmoVectors(nn.Module):
     the last. `features`, where given, are what :meth:`encode` gave before (B, T, encoded_size).
     """
 
-    cls_only = False
+    pooled = None  # what `encode` gives is kept for every token; see pretrained/features.py
 
     def __init__(self, config: ElmoConfig, frozen: bool, layers: str = "mix", norm: bool = False):
         super().__init__()

@@ -53,7 +53,7 @@ class BertVectors(nn.Module):
         make: Callable[[BertConfig], nn.Module] = Layer,
     ):
         super().__init__()
-        self.dims, self.frozen, self.cls_only = config, frozen, cls_only
+        self.dims, self.frozen, self.pooled = config, frozen, "cls" if cls_only else None
         self.features = self.encoded_size = config.hidden_size
         self.bert = Bert(config, pooler=False, make=make)
         self.requires_grad_(not frozen)
@@ -70,7 +70,7 @@ class BertVectors(nn.Module):
     def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
         """What does not change while the BERT is frozen."""
         hidden, _ = self.bert(ids, mask, segments)
-        return hidden[:, :1] if self.cls_only else hidden
+        return hidden[:, :1] if self.pooled else hidden
 
 
 class Recurrent(nn.Module):

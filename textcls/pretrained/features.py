@@ -16,6 +16,7 @@ import torch
 
 from textcls.models.bert import Bert
 from textcls.models.elmo import ElmoVectors
+from textcls.models.probe import PooledVectors
 from textcls.models.recurrent import BertVectors
 from textcls.runtime.cache import ADVICE, cache_folder, not_kept
 from textcls.runtime.device import Precision
@@ -29,18 +30,18 @@ Computed = tuple[np.ndarray, float]  # vectors fp16, and the seconds that they t
 
 
 class Features:
-    """What `source.encode` gives of all tokens of `batches` (tokens, H), or of every row's [CLS] (rows, H).
+    """What `source.encode` gives of all tokens of `batches` (tokens, H), or, where it is `pooled`, of every row (rows, H).
 
     They are kept as fp16 in a memory-mapped file, whose name is a digest of the encoder's `weights` (their sha256), of
     the tokens, and of how they are computed. [CLS] is taken from the file of all tokens where there is one. Where the
     cache is no place for them they are computed for this run alone, in memory.
     """
 
-    def __init__(self, source: Bert | BertVectors | ElmoVectors, weights: str, batches: Batches, precision: Precision):
+    def __init__(self, source: Bert | BertVectors | ElmoVectors | PooledVectors, weights: str, batches: Batches, precision: Precision):
         self.source, self.batches, self.precision = source, batches, precision
         rows = batches.sequences.rows
         every_token, every_row = (len(rows.tokens), source.encoded_size), (len(rows), source.encoded_size)
-        self.size = every_row if source.cls_only else every_token
+        self.size = every_row if source.pooled else every_token
         self.cached, self.obstacle = None, None  # what keeps them out of the cache, in words
         try:
             self.path = self._file(weights, self.size)
@@ -48,7 +49,7 @@ class Features:
             self.obstacle = str(error)
             return
         self.cached = read(self.path, self.size)
-        if self.cached is None and source.cls_only:
+        if self.cached is None and source.pooled == "cls":
             larger = self._file(weights, every_token)
             if (tokens := read(larger, every_token)) is not None:
                 self.path, self.cached = larger, (np.array(tokens[0][rows.offsets[:-1]]), tokens[1])
@@ -57,7 +58,7 @@ class Features:
 
     @property
     def description(self) -> str:
-        what = f"vectors of {self.size[0]:,} tokens, {self.bytes / 2**30:.2f} GiB"
+        what = f"vectors of {self.size[0]:,} {'texts' if self.source.pooled else 'tokens'}, {self.bytes / 2**30:.2f} GiB"
         if self.obstacle:
             return f"{what}, in memory: {self.obstacle}"
         return f"{what}, {'to' if self.cached is None else 'from'} {self.path}"
@@ -112,7 +113,7 @@ class Features:
         first, offsets = self.batches.first_row, self.batches.sequences.rows.offsets
         rows = np.concatenate([np.arange(first[i], first[i + 1]) for i in documents])
         for i, row in enumerate(rows):
-            if self.source.cls_only:
+            if self.source.pooled:
                 vectors[row] = hidden[i, 0]
             else:
                 vectors[offsets[row] : offsets[row + 1]] = hidden[i, : offsets[row + 1] - offsets[row]]
