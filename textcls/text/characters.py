@@ -27,7 +27,7 @@ class Characters(Saved):
 
     pad = PADDING
     whose = " of a model that reads characters"
-    begin, end = (), ()  # BiLM adds sentence begin and end itself
+    begin, between, end = (), (), ()  # BiLM adds sentence begin and end itself
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
