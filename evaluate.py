@@ -9,6 +9,7 @@ cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --to
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/bert-spans --predict dev-v1.1.json      answers in SQuAD's form of predictions
+python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its label
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
 python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
 """
@@ -16,22 +17,26 @@ python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli,
 import argparse
 import dataclasses
 import json
+import os
+import pathlib
 import sys
 from typing import Any
 
 import textcls
+from textcls import explain as explanations
 from textcls import predictor as predictors
 from textcls import reference
 from textcls.config import TrainConfig, check_encoding
+from textcls.report import words
 from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
-from textcls.runtime.files import file_names
+from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, submission
 from textcls.tasks.base import Predictor
-from textcls.tasks.documents import FORMATS
+from textcls.tasks.documents import FORMATS, kind_of, read_texts
 from textcls.training.run import Run
 
 
@@ -39,13 +44,15 @@ from textcls.training.run import Run
 def main(argv=None):
     arguments = parse(argv)
     prepare_cpu()
-    if arguments.sample is not None or arguments.predict is not None or arguments.json:
+    if arguments.json or any(getattr(arguments, name) is not None for name in ("sample", "predict", "explain")):
         show_everything(sys.stdout, "utf-8")  # answers are data, and the same everywhere
     if arguments.sample is not None:
         return sample(load(arguments.runs[0], arguments), arguments)
     if arguments.predict is not None:
         predictor = load(arguments.runs[0], arguments)
         return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
+    if arguments.explain is not None:
+        return explain(load(arguments.runs[0], arguments), arguments)
     if arguments.submission is not None:
         print("\n".join(submission.write(load(arguments.runs[0], arguments), arguments.submission, arguments.data_dir)))
         return
@@ -67,7 +74,7 @@ def main(argv=None):
 def parse(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, as left by train.py or ensemble.py")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results, or each explanation, as JSON")
     parser.add_argument("--predict", metavar="FILE", help="predict the texts of FILE (- is standard input)")
     parser.add_argument(
         "--format",
@@ -76,6 +83,13 @@ def parse(argv) -> argparse.Namespace:
     )
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels (or answers) of each text (default: 1)")
+    parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
+    parser.add_argument(
+        "--by",
+        choices=explanations.WAYS,
+        help="of --explain (default: weights for a linear model, leave-one-out for others)",
+    )
+    parser.add_argument("--html", metavar="FILE", help="of --explain: write a page")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
     parser.add_argument("--submission", metavar="FOLDER", help="write GLUE's test predictions, a file a test set, here")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of --sample (default: 1)")
@@ -87,7 +101,10 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
-    for name in ("predict", "sample", "submission"):
+    for name in ("by", "html"):
+        if getattr(arguments, name) is not None and arguments.explain is None:
+            parser.error(f"--{name} goes with --explain")
+    for name in ("predict", "sample", "submission", "explain"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
     for name in ("test", "json", "predict", "sample"):
@@ -152,6 +169,27 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
         return file_names(arguments.test) + chosen, predictor.read(arguments.test)
     load = TASKS[predictor.config.task].load
     return predictor.test_split(load, arguments.data_dir, arguments.quiet)
+
+
+# ---- why --------------------------------------------------------------------------------------------------------------
+
+
+def explain(predictor: Predictor, arguments) -> None:
+    """What each word of each text counts, as lines, JSON objects or a page."""
+    kind = arguments.format or kind_of(arguments.explain)
+    texts = [text if len(text) > 1 else text[0] for text in read_texts(predictor, arguments.explain, kind)]
+    found = explanations.explain(predictor, texts, arguments.by)
+    if arguments.html:
+        written = words.page(list(found), f"{arguments.runs[0]}: {file_names(arguments.explain)}")
+        write_text(pathlib.Path(arguments.html), written)
+        print(f"{arguments.html}: {len(texts)} texts")
+        return
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for number, explanation in enumerate(found):
+        if arguments.json:
+            print(json.dumps(explanation.as_json(), ensure_ascii=False))
+        else:
+            print("\n" * (number > 0) + words.in_terminal(explanation, coloured))
 
 
 # ---- words from a language model ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ LADDER = [
     {"ledger", "tasks", "sweep"},
     {"recipes"},
     {"predictor"},
-    {"export", "__init__", "reference"},
+    {"explain", "export", "__init__", "reference"},
     set(SCRIPTS),
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
@@ -30,10 +30,10 @@ RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
 ONLY = {
     "models": {"models", "torch", "collections", "dataclasses", "functools", "math"},
     "metrics": {"metrics", "numpy", "collections", "dataclasses", "math", "re", "string"},
-    "report": {"report", "metrics", "collections", "dataclasses", "itertools", "typing"},
+    "report": {"report", "metrics", "collections", "dataclasses", "html", "itertools", "typing"},
 }
 NEVER = {"training": {"models", "tasks", "ledger"}}
-FILES = {"__init__", "arguments", "config", "predictor", "reference", "sweep", "export"}  # that stand in textcls/ itself
+FILES = {"__init__", "arguments", "config", "predictor", "reference", "sweep", "export", "explain"}  # that stand in textcls/ itself
 DEPENDENCIES = {"numpy", "tokenizers", "torch", "tqdm"}
 LAZY = {"huggingface_hub", "h5py"}  # slow to import, and an optional extra: only where they are used
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60

@@ -20,6 +20,7 @@ class PooledVectors(nn.Module):
         self.pooling = Pooling(pooling, config.hidden_size)
         self.dims, self.pooled, self.encoded = config, pooling, pooling
         self.features = self.encoded_size = self.pooling.features
+        self.frozen = True
         self.requires_grad_(False)
 
     def train(self, mode: bool = True):
@@ -28,11 +29,11 @@ class PooledVectors(nn.Module):
     def forward(self, ids, mask=None, segments=None, features=None) -> torch.Tensor:
         return self.encode(ids, mask, segments) if features is None else features
 
-    @torch.no_grad()
     def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
         """What training does not change."""
-        hidden, _ = self.bert(ids, mask, segments)
-        return self.pooling(hidden.float(), mask)[:, None]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden, _ = self.bert(ids, mask, segments)
+            return self.pooling(hidden.float(), mask)[:, None]
 
 
 class Probe(nn.Module):

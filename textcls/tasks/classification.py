@@ -22,7 +22,7 @@ from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
-from textcls.tasks.documents import FORMATS, Text, cached_logits, collect_logits, document_logits, is_glue, read_texts
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -211,8 +211,7 @@ class Predictor(documents.Predictor):
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
-    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
-    kind = arguments.format or (ending if ending in FORMATS else "lines")
+    kind = arguments.format or kind_of(source)
     for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
         emit(predictor, texts, arguments.top_k, kind == "jsonl")
 

@@ -6,6 +6,7 @@ Dimensions: N documents, C outputs of the model (classes, or one score).
 import contextlib
 import hashlib
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -208,6 +209,12 @@ class Predictor(base.Predictor):
         if len(parts) != self.columns:
             raise InputError(f"{self.run.folder} reads {self.columns} text(s) a document, got {len(parts)}")
         return parts
+
+
+def kind_of(source: str | os.PathLike) -> str:
+    """One of FORMATS, by the ending of a file; else lines."""
+    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
+    return ending if ending in FORMATS else "lines"
 
 
 def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[tuple[str, ...]]:

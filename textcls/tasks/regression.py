@@ -3,7 +3,6 @@ documents."""
 
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,7 +21,7 @@ from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
-from textcls.tasks.documents import FORMATS, Text, cached_logits, collect_logits, document_logits, is_glue, read_texts
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -154,8 +153,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     the run's text columns are read. What comes before a line that cannot be read is answered."""
     if arguments.top_k > 1:
         raise InputError(f"--top-k {arguments.top_k}: {predictor.run.folder} predicts a number, and no labels")
-    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
-    kind = arguments.format or (ending if ending in FORMATS else "lines")
+    kind = arguments.format or kind_of(source)
     for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
         for score in predictor.predict(texts).tolist():
             print(json.dumps({"score": score}) if kind == "jsonl" else in_digits(score))

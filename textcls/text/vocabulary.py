@@ -150,7 +150,7 @@ class Vocabulary(Saved):
         """The same with the `most` frequent pairs of neighbouring words of `texts` that occur twice at least, ties in
         the order of their words' ids. They are kept in the vocabulary as "one two", which no word can be; what
         `encode` gives for a text is then its words, and after them its pairs."""
-        found = [np.zeros(0, np.int64), *(neighbours(ids) for ids in self.encode(texts))]
+        found = [np.zeros(0, np.int64), *(neighbours(ids)[1] for ids in self.encode(texts))]
         keys, counts = np.unique(np.concatenate(found), return_counts=True)
         frequent = np.argsort(-counts, kind="stable")[: min(most, int((counts > 1).sum()))]
         content = json.loads(self.tokenizer.to_str())
@@ -212,11 +212,16 @@ class Vocabulary(Saved):
 
     def _and_pairs(self, ids: np.ndarray) -> np.ndarray:
         """The ids of words (T,), and after them those of the pairs among them."""
+        return np.concatenate([ids, self.pairs_in(ids)[1]]) if len(self.keys) else ids
+
+    def pairs_in(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(where the first word of each pair stands (P,), the ids of the pairs (P,)) among words (T,)."""
         if not len(self.keys):
-            return ids
-        wanted = neighbours(ids)
+            return np.zeros(0, np.int64), self.places
+        at, wanted = neighbours(ids)
         found = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
-        return np.concatenate([ids, self.places[found[self.keys[found] == wanted]]])
+        known = self.keys[found] == wanted
+        return at[known], self.places[found[known]]
 
 
 class Words(Saved):
@@ -250,10 +255,12 @@ class Words(Saved):
         return np.concatenate(parts)
 
 
-def neighbours(ids: np.ndarray) -> np.ndarray:
-    """A number for each two neighbouring words, neither of them unknown: (T,) -> (T - 1 or fewer,) int64."""
+def neighbours(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(where the first stands, a number) for each two neighbouring words, neither of them unknown: (T,) -> two of
+    (T - 1 or fewer,) int64."""
     first, second = ids[:-1].astype(np.int64), ids[1:].astype(np.int64)
-    return (first << 32 | second)[(first >= len(SPECIAL)) & (second >= len(SPECIAL))]
+    known = np.flatnonzero((first >= len(SPECIAL)) & (second >= len(SPECIAL)))
+    return known, (first << 32 | second)[known]
 
 
 def read_pairs(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,232 @@
+"""What words count for a class: left out, by integrated gradients, and by the weights of a linear model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import textcls
+from tests.conftest import save_tiny
+from textcls.explain import WORD, explain, table_of, unfrozen
+from textcls.report.words import Explanation, Word, in_terminal, page
+from textcls.runtime.errors import InputError
+from textcls.text.sequences import ends
+
+CLASSES = {"red": "fire rose blood brick", "blue": "sky sea ice ink", "green": "leaf grass moss frog"}
+TEXTS = "text,label\n" + "".join(f"the {a} and a {b},{name}\n" for name, words in CLASSES.items()
+                                for a in words.split() for b in words.split())  # fmt: skip
+PAIRS = "a,b,label\n" + "".join(f"{a} {b},{b} it's,{name}\n" for name, words in CLASSES.items()
+                               for a in words.split() for b in words.split())  # fmt: skip
+COMMON = "--bert tiny --train texts.csv --dev 0.25 --epochs 1 --max-length 24 --batch-size 8 --amp off"
+NETWORKS = {
+    "bilstm": f"--model bilstm --hidden 8 {COMMON}",
+    "bert": f"--model bert --fresh-layers 0 --word-dropout 0 {COMMON}",
+    "bert-frozen": f"--model bert --freeze 1 {COMMON}",
+    "bilstm-scratch": f"--model bilstm-scratch --embedding 16 --hidden 8 {COMMON}",
+    "bert-lstm": f"--model bert-lstm --hidden 8 {COMMON}",
+    "probe": f"--model probe {COMMON}",
+    "trans-blstm-2": f"--model trans-blstm-2 --fresh-layers 0 --word-dropout 0 {COMMON}",
+}
+OTHERS = {
+    "linear": f"--model linear {COMMON}",
+    "pairs": "--model bilstm --bert tiny --train pairs.csv --text-column a,b --dev 0.25 --epochs 1 --max-length 24",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the scripts run."""
+    folder = tmp_path_factory.mktemp("explain")
+    save_tiny(folder / "tiny", TEXTS.splitlines())
+    (folder / "texts.csv").write_text(TEXTS)
+    (folder / "pairs.csv").write_text(PAIRS)
+    return folder
+
+
+@pytest.fixture
+def run(call, folder):
+    """A trained run of each model, made when it is first asked for."""
+
+    def made(name: str) -> textcls.predictor.Predictor:
+        if not (folder / name).exists():
+            call("train", *(NETWORKS | OTHERS)[name].split(), "--out", name)
+        return textcls.load(str(folder / name))
+
+    return made
+
+
+def test_words():
+    assert WORD.findall("It's not—don’t! 3.5") == ["It's", "not", "—", "don’t", "!", "3", ".", "5"]
+
+
+# ---- leaving words out ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bilstm", "linear"])
+def test_leaving_out_is_what_it_says(run, name):
+    predictor, text = run(name), "the sky, and the ice"
+    (found,) = explain(predictor, [text], "leave-one-out")
+    labels, (probabilities,) = predictor.predict([text])
+    at = predictor.labels.index(labels[0])
+    assert found.label == labels[0] and found.probability == pytest.approx(probabilities[at])
+    assert [found.spelled(word) for word in found.words] == ["the", "sky", ",", "and", "the", "ice"]
+    shorter = ["" + " sky, and the ice", "the , and the ice", "the sky and the ice", "the sky,  the ice",
+               "the sky, and  ice", "the sky, and the "]  # fmt: skip
+    for word, other in zip(found.words, shorter, strict=True):
+        assert word.value == pytest.approx(probabilities[at] - predictor.predict([other])[1][0, at], abs=1e-6)
+
+
+def test_pairs_of_texts(run):
+    predictor = run("pairs")
+    (found,) = explain(predictor, [("sky ice", "ice it's")])
+    words = [(word.part, found.spelled(word)) for word in found.words]
+    assert words == [(0, "sky"), (0, "ice"), (1, "ice"), (1, "it's")]
+    whole, left = predictor.predict([("sky ice", "ice it's"), ("sky ice", " it's")])[1]
+    assert found.words[2].value == pytest.approx(whole.max() - left[whole.argmax()], abs=1e-6)
+    with pytest.raises(InputError, match="--by gradients explains one text .* not pairs"):
+        list(explain(predictor, [("sky", "ice")], "gradients"))
+
+
+def test_a_text_without_words(run):
+    (found,) = explain(run("bilstm"), [" \t"])
+    assert not found.words and "no word counts" in in_terminal(found, coloured=True)
+
+
+# ---- integrated gradients -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_sum_up_to_the_difference(run, name):
+    """Completeness (the paper's proposition 1), and every value against differences of the model's own outputs: the sum
+    over the way of the change along one piece's vector."""
+    predictor, text = run(name), "the grass and a frog"
+    with torch.no_grad():
+        for parameter in predictor.model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(3 if name.startswith("bilstm") else 8)  # to where answers depend on the text
+    (found,) = explain(predictor, [text], "gradients")
+    total = sum(word.value for word in found.words)
+    model, vocabulary = predictor.model, predictor.vocabulary
+    pieces = vocabulary.encode([text])[0].tolist()
+    row = torch.tensor([[*vocabulary.begin, *pieces, *vocabulary.end]])
+    empty = torch.tensor([[*vocabulary.begin, *[vocabulary.pad] * len(pieces), *vocabulary.end]])
+    with torch.no_grad():
+        reached, left = (model(ids).softmax(1)[0] for ids in (row, empty))
+        label = int(reached.argmax())
+        difference = float(reached[label] - left[label])
+        assert abs(difference) > 1e-3  # there is something to explain
+        assert total == pytest.approx(difference, rel=0.05)
+        table = table_of(model, predictor)
+        here, there = table(row).double(), table(empty).double()
+        values, place = np.zeros(len(pieces)), len(vocabulary.begin)
+        for step in range(32):
+            share = (step + 0.5) / 32
+            middle = there + share * (here - there)
+            for i in range(len(pieces)):
+                change = torch.zeros_like(here)
+                change[0, place + i] = (here - there)[0, place + i]
+                ends_of = []
+                for sign in (0.5, -0.5):
+                    vectors = (middle + sign / 32 * change).float()
+                    hook = table.register_forward_hook(lambda *_, vectors=vectors: vectors)
+                    ends_of.append(float(model(row).double().softmax(1)[0, label]))
+                    hook.remove()
+                values[i] += ends_of[0] - ends_of[1]
+    assert values.sum() == pytest.approx(total, rel=0.1)
+    words = [found.spelled(word) for word in found.words]
+    if len(pieces) == len(words):
+        ours = [word.value for word in found.words]
+        assert np.allclose(values, ours, atol=0.1 * np.abs(values).max()), (values, ours)
+    assert ends(vocabulary) == place + len(vocabulary.end)
+
+
+def test_nothing_stays_changed(run):
+    predictor = run("bert-lstm")
+    before, state = predictor.predict(["a leaf"])[1], {n: p.grad for n, p in predictor.model.named_parameters()}
+    list(explain(predictor, ["a leaf"], "gradients"))
+    assert np.array_equal(before, predictor.predict(["a leaf"])[1])
+    assert all(p.grad is state[name] for name, p in predictor.model.named_parameters())
+    with unfrozen(predictor.model):
+        assert not any(getattr(module, "frozen", False) for module in predictor.model.modules())
+    assert predictor.model.encoder.source.frozen is True
+
+
+# ---- a linear model's weights ---------------------------------------------------------------------------------------
+
+
+def test_weights_are_all_that_a_linear_model_computes(run):
+    predictor = run("linear")
+    texts = ["the sky and a sky and a sea", "unheard of words", "the grass and a frog"]
+    for text, found in zip(texts, explain(predictor, texts), strict=True):
+        logits = predictor.logits([text])[0].astype(np.float64)
+        bias = predictor.model.bias.detach().double().numpy()
+        label = int(logits.argmax())
+        assert found.label == predictor.labels[label]
+        total = logits[label] - logits.mean() - (bias[label] - bias.mean())
+        assert sum(word.value for word in found.words) == pytest.approx(total, abs=1e-5)
+    # one word, by hand: no pair, so all that counts is its own weight at value 1
+    (alone,) = explain(predictor, ["sea"])
+    at = predictor.vocabulary.tokenizer.token_to_id("sea")
+    weight = predictor.model.weight.detach()[at].double()
+    assert alone.words[0].value == pytest.approx(float(weight.max() - weight.mean()), abs=1e-6)
+
+
+def test_pairs_of_words_are_shared_by_both(run):
+    predictor, text = run("linear"), "the sky and a sea"
+    (found,) = explain(predictor, [text])
+    model, vocabulary = predictor.model, predictor.vocabulary
+    ids = torch.from_numpy(np.asarray(vocabulary.encode([text])[0])).long()[None]
+    _, features, values = model.bag(ids)
+    label = predictor.labels.index(found.label)
+    weight = model.weight.detach()
+    term = {int(f): float(v * (weight[f, label] - weight[f].mean())) for f, v in zip(features, values, strict=True)}
+    words = text.split()
+    expected = [term.get(vocabulary.tokenizer.token_to_id(word), 0.0) for word in words]
+    for i, (first, second) in enumerate(zip(words, words[1:], strict=False)):
+        pair = vocabulary.tokenizer.token_to_id(f"{first} {second}")
+        if pair is not None:
+            expected[i] += term[pair] / 2
+            expected[i + 1] += term[pair] / 2
+    assert [word.value for word in found.words] == pytest.approx(expected, abs=1e-6)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command(run, call, folder):
+    run("bilstm")
+    (folder / "asked.txt").write_text("the sky and <b>ice</b>\nno & yes\x1b[2J\n")
+    said = call("evaluate", "bilstm", "--explain", "asked.txt")
+    assert said.count("\n\n") == 1 and "\x1b" not in said and "the probability, less what it is without" in said
+    lines = call("evaluate", "bilstm", "--explain", "asked.txt", "--by", "gradients", "--json").splitlines()
+    first = json.loads(lines[0])
+    assert len(lines) == 2 and first["words"][1]["word"] == "sky" and first["words"][1]["start"] == 4
+    said = call("evaluate", "bilstm", "--explain", "asked.txt", "--html", "why.html")
+    content = (folder / "why.html").read_text()
+    assert "2 texts" in said and "&lt;" in content and "<b>ice" not in content and "<script" not in content
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("bilstm --explain asked.txt --by weights", "is no linear model: --by weights is not there"),
+        ("linear --explain asked.txt --by gradients", "reads no word vectors: --by gradients is not there"),
+        ("bilstm --html why.html", "--html goes with --explain"),
+        ("bilstm --by weights", "--by goes with --explain"),
+        ("bilstm --explain nothing.txt", "nothing.txt"),
+    ],
+)
+def test_what_is_not_there(run, call, folder, options, message):
+    run("bilstm"), run("linear")
+    (folder / "asked.txt").write_text("the sky\n")
+    assert message in call("evaluate", *options.split(), status=2)
+
+
+def test_colours():
+    found = Explanation(("good bad so",), "x", 0.5, [Word(0, 0, 4, 0.2), Word(0, 5, 8, -0.1), Word(0, 9, 11, 0.0)], "n")
+    coloured = in_terminal(found, coloured=True)
+    assert "\x1b[48;2;35;134;54m\x1b[38;2;0;0;0mgood\x1b[0m \x1b[48;2;231;144;150m" in coloured
+    assert coloured.splitlines()[1].endswith(" so")
+    assert "good +0.200  bad -0.100 (n)" in coloured
+    assert 'title="+0.2000">good</mark>' in page([found], "why")

@@ -1,0 +1,123 @@
+"""What the words of a text count for, in colours: for a terminal, and as a page."""
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+STRONGEST = 8  # words that are listed
+GREEN, RED = (35, 134, 54), (207, 34, 46)  # for the class, against it
+STYLE = """
+body { font: 1rem/1.7 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328;
+  background: #fff; }
+section { border-top: 1px solid #d0d7de; padding: 1rem 0; break-inside: avoid; }
+p.text { white-space: pre-wrap; overflow-wrap: anywhere; }
+p.answer { font-weight: 600; margin: 0; } p.note { color: #59636e; font-size: .85rem; margin: 0; }
+mark { color: inherit; border-radius: .2em; padding: .1em 0; }
+@media print { mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+"""
+
+
+class Word(NamedTuple):
+    """Characters `start` to `end` of part `part` of a text, and what they count."""
+
+    part: int
+    start: int
+    end: int
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why a text, of one part or two, was given a label: its `words` in their order, above 0 where they speak for it.
+    `note` says what the numbers are of."""
+
+    texts: tuple[str, ...]
+    label: str
+    probability: float
+    words: Sequence[Word]
+    note: str
+
+    def strongest(self) -> list[Word]:
+        """The words that count most, in either direction."""
+        ordered = sorted(self.words, key=lambda word: -abs(word.value))
+        return [word for word in ordered[:STRONGEST] if word.value]
+
+    def spelled(self, word: Word) -> str:
+        return self.texts[word.part][word.start : word.end]
+
+    def shade(self, word: Word) -> float:
+        """-1 to 1: its value over the largest of the text."""
+        return word.value / max((abs(other.value) for other in self.words), default=1.0) if word.value else 0.0
+
+    def as_json(self) -> dict:
+        words = [{"word": self.spelled(word)} | word._asdict() for word in self.words]
+        return {"label": self.label, "probability": self.probability, "words": words, "note": self.note}
+
+
+def in_terminal(explanation: Explanation, coloured: bool) -> str:
+    """Label and probability, the text, its words shaded where the terminal has colours, and the strongest words."""
+    texts = [pieces(explanation, part, ansi if coloured else plain) for part in range(len(explanation.texts))]
+    strongest = "  ".join(f"{explanation.spelled(word)} {word.value:+.3f}" for word in explanation.strongest())
+    answer = f"{explanation.label}\t{explanation.probability:.4f}"
+    return "\n".join([answer, *texts, f"{strongest or 'no word counts'} ({explanation.note})"])
+
+
+def page(explanations: Sequence[Explanation], title: str) -> str:
+    """A page without scripts, and nothing to be fetched."""
+    sections = "\n".join(map(section, explanations))
+    name = html.escape(title)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
+        "<p>Green words speak for the label, red ones against it; the darkest word of each text counts most.</p>\n"
+        f"{sections}\n</body>\n</html>\n"
+    )
+
+
+def section(explanation: Explanation) -> str:
+    texts = "\n".join(
+        f'<p class="text">{pieces(explanation, part, marked)}</p>' for part in range(len(explanation.texts))
+    )
+    answer = f"{html.escape(explanation.label)} <span>{explanation.probability:.1%}</span>"
+    return (
+        f'<section>\n<p class="answer">{answer}</p>\n{texts}\n<p class="note">{html.escape(explanation.note)}</p>\n'
+        "</section>"
+    )
+
+
+def pieces(explanation: Explanation, part: int, write) -> str:
+    """A text with what `write(characters, shade, value)` makes of each word, and with 0 of what is between."""
+    text, result, position = explanation.texts[part], [], 0
+    for word in explanation.words:
+        if word.part == part:
+            result.append(write(text[position : word.start], 0.0, 0.0))
+            result.append(write(text[word.start : word.end], explanation.shade(word), word.value))
+            position = word.end
+    return "".join([*result, write(text[position:], 0.0, 0.0)])
+
+
+def plain(characters: str, shade: float, value: float) -> str:
+    return shown(characters)
+
+
+def ansi(characters: str, shade: float, value: float) -> str:
+    """On a background of 24-bit colour."""
+    if abs(shade) < 0.05:
+        return shown(characters)
+    red, green, blue = (round(255 - (255 - channel) * abs(shade)) for channel in (GREEN if shade > 0 else RED))
+    return f"\x1b[48;2;{red};{green};{blue}m\x1b[38;2;0;0;0m{shown(characters)}\x1b[0m"
+
+
+def shown(characters: str) -> str:
+    """Without what would move the cursor or change the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in characters)
+
+
+def marked(characters: str, shade: float, value: float) -> str:
+    escaped = html.escape(characters)
+    if abs(shade) < 0.05:
+        return escaped
+    colour = ", ".join(map(str, GREEN if shade > 0 else RED))
+    return f'<mark style="background: rgba({colour}, {abs(shade) * 0.6:.2f})" title="{value:+.4f}">{escaped}</mark>'
