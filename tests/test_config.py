@@ -92,7 +92,7 @@ def test_a_number_is_held_to_the_bounds_of_its_field(name):
     option, nan = OPTIONS[name], float("nan")
     above, least, below = option["above"], option["least"], option["below"]
     wrong = [value for value in (above, below, None if least is None else least - 1) if value is not None]
-    right = [above + 1 if least is None else least] + ([] if below is None else [below * (1 - 1e-6)])
+    right = [above + (1 if below is None else below / 2) if least is None else least] + ([] if below is None else [below * (1 - 1e-6)])
     for value in (*wrong, nan):
         with pytest.raises(InputError, match=re.escape(f"{flag(name)} {value}: must be ")):
             check_bounds(name, value)
