@@ -70,6 +70,13 @@ def save_tiny(folder: pathlib.Path, texts: list[str], **changes) -> None:
     vocabulary.save(folder)
 
 
+def facts_of_a_run(config: dict, dims: dict) -> dict:
+    """config.json of a run that was begun."""
+    digests = {"source": "0" * 32, "vocabulary": "0" * 64}
+    made = {"backbone": {"name": "nano"}, "parameters": {"trainable": 1, "total": 2}, "device": "cpu"}
+    return {"config": config, "dims": dims, "labels": ["a", "b"], "data": "x", "precision": "fp32"} | digests | made
+
+
 def save_tiny_bilm(folder: pathlib.Path, seed: int = 0, **changes):
     """A biLM with random weights in a folder like a published one; the biLM."""
     from textcls.models.elmo import BiLM, ElmoConfig

@@ -169,7 +169,12 @@ def test_too_long_an_input_says_both_numbers(tiny_shape):
     [
         ("hidden_size", 10, "not a multiple"),
         ("hidden_act", "swish", "gelu_new, relu"),
-        ("vocab_size", 0, "at least 1"),
+        ("vocab_size", 0, "from 1 to"),
+        ("vocab_size", 10**18, "from 1 to"),
+        ("num_hidden_layers", 200_000, "from 0 to 1000"),
+        ("hidden_dropout_prob", 1.5, "from 0 to 1"),
+        ("initializer_range", 10**400, "must be float"),
+        ("hidden_size", 12 * 10**7, "weights, expected at most"),
         ("num_hidden_layers", "six", "must be int"),
         ("layer_norm_eps", None, "must be float"),
     ],

@@ -5,10 +5,11 @@ import re
 import pytest
 
 import train
-from tests.conftest import make_rows, write_csv
+from tests.conftest import facts_of_a_run, make_rows, write_csv
 from textcls import recipes
 from textcls.arguments import parser
 from textcls.config import COMMAND, EITHER, OPTIONS, RUN, TrainConfig, check_bounds, flag
+from textcls.models.bert import BertConfig
 from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.recipes.command import settings
 from textcls.runtime.errors import InputError
@@ -98,7 +99,7 @@ def test_a_number_is_held_to_the_bounds_of_its_field(name):
             check_bounds(name, value)
     for value in (*right, None):
         check_bounds(name, value)
-    with pytest.raises(InputError, match=f"^{flag(name)} {wrong[0]}: must be "):
+    with pytest.raises(InputError, match=re.escape(f"{flag(name)} {wrong[0]}: must be ")):
         TrainConfig(**{name: wrong[0]}, plan=True).check()
 
 
@@ -158,7 +159,7 @@ def folder(tmp_path_factory):
     write_csv(folder / "train.csv", make_rows(40))
     for name, chosen in (("bert", {"model": "bert"}), ("news", {"model": "bilstm", "data": "20newsgroups"})):
         config = recipes.complete(TrainConfig(**chosen, out=str(folder / name)))
-        Run(folder / name).create({"config": config.stored()}, {})
+        Run(folder / name).create(facts_of_a_run(config.stored(), vars(BertConfig())), {})
     return folder
 
 

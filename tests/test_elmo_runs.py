@@ -253,7 +253,7 @@ def test_shares_of_the_text_are_held_out(call):
     ("--elmo bilm --bert nano --features cls", "--features does not apply to --model elmo-bilstm"),
     ("--elmo bilm --elmo-options x.json", "--elmo-options does not apply to --model elmo-bilstm"),
     ("--elmo bilm --text-column text,more --train pairs.csv", "reads one text a document, not pairs"),
-    ("--elmo bilm --mix-l2 -1", "--mix-l2 -1.0: must be 0 or more"),
+    ("--elmo bilm --mix-l2 -1", "--mix-l2 -1.0: must be at least 0"),
     ("--elmo bilm --mix-l2 1 --elmo-layers top", "--mix-l2 goes with --elmo-layers mix"),
     ("--elmo bilm --mix-norm --elmo-layers average", "--mix-norm goes with --elmo-layers mix"),
     ("--elmo bilm --encoding utf-16 --train latin.csv", "latin.csv"),

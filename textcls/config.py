@@ -2,14 +2,17 @@
 the run or to the command; the command line (arguments.py) is derived from it."""
 
 import dataclasses
+import typing
 
 from textcls.runtime.errors import InputError
+from textcls.runtime.kinds import fits
 from textcls.runtime.memory import parse_memory
 
 RUN, EITHER, COMMAND = "run", "either", "command"
 GLUE = ("cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte")  # corpora that data/glue.py reads
 SCORES = ("sts-b",)  # those of them that have scores in place of classes
 LARGEST = 3e38  # about what float32 holds
+MOST = 2**63  # whole numbers lie below it
 
 
 def option(
@@ -132,7 +135,7 @@ class TrainConfig:
     elmo_options: str | None = option(None, "shape of a biLM of one's own, in the published options.json", "model")
     mix_norm: bool | None = option(None, "normalise each layer over the words of a text before the mix", "model")
     mix_l2: float | None = option(
-        None, "what the squares of the mix's weights count in the loss, which draws them together", "model", least=0
+        None, "what the squares of the mix's weights count in the loss, which draws them together", "model", least=0, below=LARGEST
     )
     small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection", "model")
     crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)", "model")
@@ -160,7 +163,7 @@ class TrainConfig:
         above=0, below=1,
     )  # fmt: skip
     weight_decay: float | None = option(
-        None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0
+        None, "decoupled weight decay, except on biases and LayerNorms", "training", least=0, below=LARGEST
     )
     warmup: float | None = option(
         None, "share of the steps in which the learning rate rises", "training", least=0, below=1
@@ -229,6 +232,7 @@ class TrainConfig:
     def check(self) -> None:
         """Raise InputError for flags that do not go together, and for a number out of its range."""
         for name in OPTIONS:
+            check_kind(name, getattr(self, name))
             check_bounds(name, getattr(self, name))
         if self.memory is not None:
             parse_memory(self.memory)
@@ -307,14 +311,30 @@ def check_encoding(encoding: str) -> None:
 OPTIONS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}
 
 
+HINTS = typing.get_type_hints(TrainConfig)
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list[int]: "whole numbers"}
+
+
+def check_kind(name: str, value) -> None:
+    """Raise InputError for a value of another kind than its field's, as an edited config.json may have it."""
+    if not fits(value, HINTS[name]):
+        kind = next(kind for kind in typing.get_args(HINTS[name]) or [HINTS[name]] if kind in KINDS)
+        raise InputError(f"{flag(name)} {value!r:.60}: expected {KINDS[kind]}")
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{flag(name)} {value!r:.60}: a NUL character is part of no name")
+
+
 def check_bounds(name: str, value) -> None:
     above, least, below = (OPTIONS[name][bound] for bound in ("above", "least", "below"))
     if value is None:
         return
+    for number in value if isinstance(value, list) else [value]:
+        if type(number) is int and abs(number) >= MOST:
+            raise InputError(f"{flag(name)} {str(number)[:30]}: must be below 2**63")
     if above is not None and not (value > above and (below is None or value < below)):
         raise InputError(f"{flag(name)} {value}: must be above {above}{f' and below {below}' if below else ''}")
     if below is not None and not (least or 0) <= value < below:
-        raise InputError(f"{flag(name)} {value}: must be at least {least or 0} and below {below}")
+        raise InputError(f"{flag(name)} {value}: must be at least {least or 0} and below {below:g}")
     if least is not None and not value >= least:
         raise InputError(f"{flag(name)} {value}: must be {f'at least {least}' if least else '0 or more'}")
 

@@ -25,7 +25,7 @@ def load(
     Raises InputError for a folder that is no run, is damaged, or is of another version.
     """
     run = Run(run_folder)
-    meta, content, where = run.meta(), run.load("best.pt"), choose_device(device)
+    meta, content, where = run.whole_meta(), run.load("best.pt"), choose_device(device)
     try:
         if "members" in meta:
             places = str(where), bert, elmo

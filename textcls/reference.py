@@ -15,6 +15,7 @@ from textcls.report.text import intervals_table, title
 from textcls.tasks.classification import asked_for
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
+from textcls.training import facts
 from textcls.training.run import Run
 
 AVERAGE = "their weighted average"
@@ -27,7 +28,7 @@ def line(folder: pathlib.Path) -> list[str]:
         return []
     if not is_of_the_same_documents(folder):
         return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
-    metric, value = next(iter(Run(path.parent).results()["metrics"].items()))
+    metric, value = next(iter(facts.check_whole(Run(path.parent).results(), facts.Results, path)["metrics"].items()))
     what = f"{title(metric)} of a bag of words (TF-IDF) trained on the same documents"
     return [f"{recipes.REFERENCE:<15} {value['value']:.4f} {what}: {path.parent}"]
 

@@ -19,6 +19,7 @@ from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import write_json, write_text
 from textcls.runtime.progress import say
+from textcls.training import facts
 from textcls.training.run import Run, free_folder
 from textcls.training.tally import Diverged, is_better, selected
 
@@ -51,7 +52,7 @@ class Member:
         return self.tested or self.diverged
 
     def result(self) -> dict:
-        return Run(self.folder).results()
+        return facts.check_whole(Run(self.folder).results(), facts.Results, self.folder / "results.json")
 
     def flags(self, given: dict) -> dict:
         """What `given` for all of them means for this one: a new run, or going on with the one that has begun, which
@@ -78,6 +79,8 @@ def asked(flags: dict) -> tuple[dict, list[float], list[int]]:
             "command goes on)"
         )
     seeds = flags.get("seeds", [flags.get("seed", TrainConfig.seed)])
+    for seed in seeds:
+        check_bounds("seed", seed)
     for rate in rates:
         check_bounds("lr", rate)
     for name, values in (("seeds", seeds), ("lr", rates)):

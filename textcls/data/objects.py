@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from textcls.data.decoding import UTF8, decoded_lines, is_blank
 from textcls.data.tables import by_position
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import parse_json
 
 SPLITS = {"train": "train", "dev": "val", "test": "test"}  # what a file of several splits calls them
 
@@ -24,8 +25,8 @@ def json_lines(
 def json_values(where: str, line: str, columns: list[str], optional: Sequence[str] = ()) -> list[str]:
     """The wanted fields of one JSON object, as text; by position, those of an array."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise InputError(f"{where}: not a JSON object ({error})") from None
     return values_of(where, row, columns, optional)
 
@@ -84,11 +85,11 @@ def json_content(path: pathlib.Path, encoding: str) -> object:
 def parsed(lines: Iterator[str], path: str) -> object:
     """A JSON document; `path` is what errors call its source."""
     try:
-        return json.loads("".join(lines))
+        return parse_json("".join(lines))
     except json.JSONDecodeError as error:
         advice = "; a file of an object a line is called .jsonl" if error.msg == "Extra data" else ""
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}{advice})") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
 
 

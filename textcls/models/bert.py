@@ -22,6 +22,7 @@ ACTIVATIONS = {
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
 }
+LARGEST, DEEPEST, MOST = 2**31 - 1, 1000, 2**40  # of any size; layers; numbers of all weights together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,27 +46,30 @@ class BertConfig:
     def __post_init__(self):
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
                 object.__setattr__(self, name, value := float(value))
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.type_vocab_size < 0:
-            raise ValueError(f"type_vocab_size must be at least 0, got {self.type_vocab_size}")
+                raise ValueError(f"{name} must be {kind.__name__}, got {value!r:.60}")
+            least = 0 if name in ("num_hidden_layers", "pad_token_id", "type_vocab_size") or kind is float else 1
+            most = {"num_hidden_layers": DEEPEST}.get(name, LARGEST if kind is int else 1.0)
+            if kind is not str and not least <= value <= most:
+                raise ValueError(f"{name} must be from {least} to {most}, got {value!r:.60}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
             )
         if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"hidden_act {self.hidden_act!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
+            raise ValueError(f"hidden_act {self.hidden_act!r:.60} is not one of {', '.join(sorted(ACTIVATIONS))}")
+        if self.size > MOST:
+            raise ValueError(f"a BERT of {self.size:,} weights, expected at most {MOST:,}")
+
+    @property
+    def size(self) -> int:
+        """Weights of the encoder and its pooler."""
+        H, inner = self.hidden_size, self.intermediate_size
+        tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        layer = 4 * (H * H + H) + (2 * inner * H + inner + H) + 4 * H  # projections, feed-forward, two LayerNorms
+        return tables * H + 2 * H + self.num_hidden_layers * layer + H * H + H
 
     def with_dropout(self, probability: float | None) -> "BertConfig":
         """The same with both dropouts at `probability`; as it is for None."""

@@ -6,6 +6,7 @@ L layers of LSTMs, D = 2 directions.
 """
 
 import dataclasses
+import itertools
 
 import torch
 from torch import nn
@@ -18,6 +19,9 @@ SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING = 257, 258, 259
 CHARACTERS = 262
 LAYERS = ("mix", "average", "concatenate", "top")
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+LARGEST = 100_000  # of any size
+DEEPEST = 100  # layers, highways, widths of filters
+MOST = 2**31  # words; numbers of the matrices together
 
 Carry = tuple[State, ...]  # of each layer, (directions, B, …)
 
@@ -42,6 +46,15 @@ class ElmoConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "filters", tuple(map(tuple, self.filters)))  # lists, where they come from JSON
+        sizes = self.projection, self.cells, self.characters, self.word_length, *itertools.chain(*self.filters)
+        if not (self.filters and all(0 < size <= LARGEST for size in sizes)):
+            raise ValueError(f"sizes of a biLM are from 1 to {LARGEST}, got {sizes}")
+        if not (0 < self.layers <= DEEPEST and 0 <= self.highways <= DEEPEST and 0 <= self.vocab_size <= MOST):
+            raise ValueError(f"a biLM of {self.layers} layers, {self.highways} highways, {self.vocab_size} words")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r:.60} is not one of {', '.join(ACTIVATIONS)}")
+        if any(clip is not None and not clip > 0 for clip in (self.cell_clip, self.proj_clip)):
+            raise ValueError(f"clips are above 0, got {self.cell_clip} and {self.proj_clip}")
 
     @property
     def hidden_size(self) -> int:

@@ -19,6 +19,7 @@ from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, r
 from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
+from textcls.runtime.memory import check_room
 from textcls.text.characters import TOKENS, Characters
 from textcls.text.vocabulary import Vocabulary, Words
 
@@ -267,6 +268,7 @@ def untrained(dims: BertConfig, seed: int) -> Bert:
     """Random weights. Positions and token types are drawn ten times smaller than words: at equal size they would be
     most of what the embeddings say, and no training has taught anybody to tell the one from the other."""
     torch.manual_seed(seed)
+    check_room(4 * dims.size, "a BERT of that shape")
     bert = Bert(dims).eval()
     with torch.no_grad():
         bert.embeddings.position_embeddings.weight.mul_(0.1)

@@ -73,7 +73,7 @@ def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig
     `needed` size that is not there: bert-base's would be a guess."""
     check(path)
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = files.parse_json(path.read_text("utf-8"))
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         supported = {
@@ -202,7 +202,8 @@ def read_file(path: pathlib.Path) -> dict[str, torch.Tensor]:
     for name in WRAPPERS:
         if isinstance(tensors, dict) and isinstance(tensors.get(name), dict):
             tensors = tensors[name]
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+    named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise InputError(f"{path}: expected a dictionary of tensors")
     return tensors
 
@@ -217,6 +218,9 @@ def scaled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A tensor NAME beside which there is a NAME.scale, a number a row, is their product: the float that was packed by
     :func:`in_8_bits`."""
     rows = [name for name in tensors if name + SCALE in tensors]
+    for name in rows:
+        if tensors[name].dim() != 2 or tensors[name + SCALE].shape != (len(tensors[name]), 1):
+            raise InputError(f"weights: {name + SCALE} is {tuple(tensors[name + SCALE].shape)}, expected a number a row")
     others = {name: tensor for name, tensor in tensors.items() if name not in {row + SCALE for row in rows}}
     return others | {name: tensors[name].float() * tensors[name + SCALE].float() for name in rows}
 

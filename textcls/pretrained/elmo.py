@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import torch
 
-from textcls.models.elmo import ACTIVATIONS, CHARACTERS, BiLM, ElmoConfig
+from textcls.models.elmo import ACTIVATIONS, CHARACTERS, DEEPEST, LARGEST, MOST, BiLM, ElmoConfig
 from textcls.pretrained.bert import load_strictly
 from textcls.pretrained.hub import PUBLISHED
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
@@ -29,9 +29,6 @@ OPTIONS = "options.json"
 WEIGHTS = ("weights.safetensors", "*weights*.hdf5", "*weights*.h5")
 LEFT_OUT = ("embedding", "softmax/W", "softmax/b")  # of a file: needed to train, not to make vectors
 CELL = "RNN_{}/RNN/MultiRNNCell/Cell{}/LSTMCell"  # of a direction (0 forward, 1 backward) and a layer
-LARGEST = 100_000  # of any size in an options file
-DEEPEST = 100  # layers, highways, widths of filters
-MOST = 2**31  # numbers of the matrices together
 REQUIRED = object()  # in place of a default
 
 
@@ -87,13 +84,13 @@ def read_options(path: pathlib.Path) -> ElmoConfig:
     InputError with the field, its value and what is expected."""
     check(path)
     try:
-        values = json.loads(path.read_text("utf-8-sig"))
+        values = files.parse_json(path.read_text("utf-8-sig"))
         if not isinstance(values, dict):
             raise InputError(f"{path}: not a JSON object, expected {{'lstm': {{…}}, 'char_cnn': {{…}}}}")
         return config_of(values, path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested too deep
+    except ValueError as error:  # not JSON, or not UTF-8
         raise InputError(f"{path}: not an options file in JSON ({error})") from None
 
 

@@ -5,7 +5,6 @@ vocab.txt or tokenizer.json. A pre-training run holds such a folder as RUN/publi
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -91,8 +90,8 @@ def read_index(path: pathlib.Path) -> dict[str, pathlib.Path]:
     """{name of a tensor: its file} of an index. Raises InputError for a file that is not there, or not in the folder
     of the index."""
     try:
-        names = {str(tensor): os.fspath(name) for tensor, name in json.loads(path.read_bytes())["weight_map"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        names = {str(tensor): os.fspath(name) for tensor, name in files.parse_json(path.read_bytes())["weight_map"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not an index of weights, {{'weight_map': {{tensor: file}}}} ({error})") from None
     kind = pathlib.PurePath(path.name.removesuffix(INDEX)).suffix
     for name in sorted(set(names.values())):

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import in_place_of
+from textcls.runtime.files import in_place_of, parse_json
 
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
+LARGEST_SIZE, MOST_DIMENSIONS = 2**48, 64  # beyond them torch has no strides for a tensor, be it empty
 
 # safetensors dtype -> (torch dtype, bytes). Parameters are floating; others are read as they are, for whoever asks.
 DTYPES = {
@@ -43,11 +44,11 @@ def read_safetensors(path: pathlib.Path) -> dict[str, torch.Tensor]:
         if length > min(size - 8, LARGEST_HEADER):
             raise InputError(f"{path}: header of {length} bytes in a file of {size}; the file is damaged or cut short")
         try:
-            header = json.loads(file.read(length).decode("utf-8"))
+            header = parse_json(file.read(length).decode("utf-8"))
             header.pop("__metadata__", None)
             check_dtypes(path, header)
             entries = {name: parse_entry(name, entry) for name, entry in header.items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: damaged safetensors header ({error})") from None
         check_layout(path, entries, size - 8 - length)
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
@@ -63,8 +64,10 @@ def check_dtypes(path: pathlib.Path, header: dict) -> None:
 
 def parse_entry(name: str, entry: dict) -> tuple[str, list[int], int, int]:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (*shape, begin, end)):
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < LARGEST_SIZE for n in (*shape, begin, end)):
         raise ValueError(f"{name} has shape {shape} and offsets {[begin, end]}")
+    if len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"{name} has {len(shape)} dimensions, expected at most {MOST_DIMENSIONS}")
     if end - begin != math.prod(shape) * DTYPES[dtype][1]:
         raise ValueError(f"{name}: {end - begin} bytes for shape {shape} of {dtype}")
     return dtype, shape, begin, end
@@ -85,7 +88,7 @@ def check_layout(path: pathlib.Path, entries: dict, size: int) -> None:
 def view(data: memoryview, dtype: str, shape: list[int], begin: int, end: int) -> torch.Tensor:
     kind = DTYPES[dtype][0]
     if begin == end:
-        return torch.empty(shape, dtype=kind)
+        return torch.empty(0, dtype=kind).as_strided(shape, [0] * len(shape))  # of strides there might be no number
     # numpy in between: `torch.frombuffer` warns about read-only memory, and bf16 has no numpy type
     array = np.frombuffer(data, np.uint8, end - begin, begin)
     array = array.view({8: np.int64, 4: np.int32, 2: np.int16, 1: np.uint8}[DTYPES[dtype][1]])

@@ -29,12 +29,13 @@ RECIPES (model, task) -> a row, written out in the file of its family:
 """
 
 import dataclasses
+import typing
 
 import torch
 
 from textcls.config import OPTIONS, TrainConfig, flag
 from textcls.data import glue
-from textcls.ledger.plan import Model, Step
+from textcls.ledger.plan import Model, Step, plan
 from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
 from textcls.models.heads import BERT_POOLINGS, POOLINGS
@@ -45,6 +46,8 @@ from textcls.recipes import bert, elmo, linear, probe, recurrent, regression, sp
 from textcls.recipes.common import top_layers
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
+from textcls.runtime.kinds import fits
+from textcls.runtime.memory import check_room
 from textcls.tasks import TASKS
 from textcls.tasks.documents import is_glue
 
@@ -151,12 +154,21 @@ def dims(config: TrainConfig) -> Dims:
 
 
 def read_dims(config: TrainConfig, fields: dict) -> Dims:
-    """Those that a run's config.json holds."""
-    return DIMS.get(choose(config)["input"], WordDims)(**fields)
+    """Those that a run's config.json holds. Raises ValueError for what cannot be one."""
+    kind = DIMS.get(choose(config)["input"], WordDims)
+    dims = kind(**fields)
+    for name, hint in typing.get_type_hints(kind).items():
+        value = getattr(dims, name)
+        if not fits(value, hint):
+            raise ValueError(f"{name} is {value!r:.60}")
+    return dims
 
 
 def build(config: TrainConfig, dims: Dims, num_labels: int) -> torch.nn.Module:
+    """The model, with random weights. Raises InputError where the memory cannot hold it."""
     recipe = choose(config)
+    planned = plan(blocks(config, dims, num_labels), step(config, "cpu", None))
+    check_room(planned.trainable + planned.frozen, f"the {config.model} of these settings")
     model = recipe["build"](config, dims, num_labels)
     if config.checkpoint_activations:
         model.get_submodule(recipe["encoder"]).encoder.checkpoint_activations = True

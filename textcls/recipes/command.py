@@ -5,7 +5,7 @@ import os
 import shlex
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
-from textcls.recipes import RECIPES, REFERENCE, complete
+from textcls.recipes import RECIPES, REFERENCE, complete, read_dims
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
@@ -53,12 +53,13 @@ def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     if fixed:
         raise InputError(f"--resume keeps the settings of its run; leave out {', '.join(map(flag, sorted(fixed)))}")
     run = Run(flags["resume"])
-    meta = run.meta()
+    meta = run.whole_meta()
     if "members" in meta:
         raise InputError(f"{run.folder}: an ensemble; fit it again with ensemble.py")
     try:
         config = complete(TrainConfig(**(meta["config"] | flags)))
-    except (KeyError, TypeError) as error:
+        read_dims(config, meta["dims"])
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
     last = run.load("last.pt") if (run.folder / "last.pt").exists() else None
     return config, run, last

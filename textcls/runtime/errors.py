@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,6 +24,11 @@ WAYS_OUT = (
     "close other programs, or choose a smaller model, --batch-size or --max-length, or another --device; "
     "train.py --plan says what a model takes"
 )
+
+
+LONGEST = 1000  # characters of an error
+# What would end the line, move the cursor or turn the text round: names in files may hold it.
+UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class InputError(Exception):
@@ -49,19 +55,31 @@ def exit_on_input_error(main):
             lead_nowhere(sys.stdout)
             return 0
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print_error(str(error))
         except OSError as error:
-            print(f"error: {explain_os_error(error)}", file=sys.stderr)
+            print_error(explain_os_error(error))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            print(f"error: out of memory; {WAYS_OUT}", file=sys.stderr)
+            print_error(f"out of memory; {WAYS_OUT}")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
         return 2
 
     return entry
+
+
+def print_error(error: str) -> None:
+    """An error on standard error, which may be gone."""
+    with contextlib.suppress(OSError):
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """The text in one line of bounded length, whatever the names in it are: they may come from files."""
+    text = UNSHOWN.sub(lambda match: ascii(match[0])[1:-1], text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 @contextlib.contextmanager

@@ -142,6 +142,14 @@ def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"), by_all)
 
 
+def parse_json(text: str | bytes) -> object:
+    """What json.loads gives; ValueError too for brackets that are nested too deep for it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets nested too deep") from None
+
+
 def with_checksum(value: dict) -> dict:
     """A JSON object with a digest of what it says, by which damage is seen when it is read again."""
     return value | {CHECKSUM: fingerprint(json.dumps(value)).hex()}
@@ -150,10 +158,14 @@ def with_checksum(value: dict) -> dict:
 def checked(text: str | bytes) -> dict:
     """The JSON object of :func:`with_checksum`, without its checksum. Raises ValueError where it is another than was
     written; one that has none (an older one, or one that was edited on purpose) is taken as it is."""
-    value = json.loads(text)
+    value = parse_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object but {str(value)[:60]!r}")
-    if value.pop(CHECKSUM, None) not in (None, with_checksum(value)[CHECKSUM]):
+    try:
+        noted, found = value.pop(CHECKSUM, None), with_checksum(value)[CHECKSUM]
+    except RecursionError:  # just not too deep to be read
+        raise ValueError("brackets nested too deep") from None
+    if noted not in (None, found):
         raise ValueError(f"its checksum is another; if it was edited on purpose, delete {json.dumps(CHECKSUM)} in it")
     return value
 

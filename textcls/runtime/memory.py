@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from textcls.runtime.errors import InputError, is_out_of_memory
+from textcls.runtime.errors import WAYS_OUT, InputError, is_out_of_memory
 
 try:
     import resource
@@ -42,6 +42,17 @@ def free_memory() -> int | None:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
+
+
+def check_room(size: int, what: str) -> None:
+    """Raise InputError where `what`, of so many bytes, cannot fit. Linux would give the memory all the same, and kill
+    the process when it is written."""
+    free = free_memory()
+    if free is not None and size > free:
+        raise InputError(
+            f"out of memory: the weights of {what} are {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; "
+            f"{WAYS_OUT}"
+        )
 
 
 def reset_peak() -> None:

@@ -20,7 +20,9 @@ def load_tensors(path: pathlib.Path):
         check_records(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of files that it goes on to refuse
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        check_plain(content)
+        return content
     except PermissionError:
         raise
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
@@ -45,6 +47,24 @@ def check_records(path: pathlib.Path) -> None:
                 with archive.open(record) as content:  # compares the CRC at the end
                     while content.read(CHUNK):
                         pass
+
+
+def check_plain(content) -> None:
+    """Raise ValueError for a tensor that is none of the plain ones, with numbers of its own for all of its places: one
+    whose numbers are elsewhere, or none, or one number for places without end."""
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, torch.Tensor):
+            plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+            if not plain or value.is_quantized:
+                raise ValueError("a tensor that is sparse, quantised, nested or without numbers")
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"a tensor of shape {tuple(value.shape)} in {value.untyped_storage().nbytes()} bytes")
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

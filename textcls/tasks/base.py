@@ -28,6 +28,7 @@ from textcls.runtime.progress import through
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.characters import Characters, spelled_word
 from textcls.text.vocabulary import Vocabulary, Words
+from textcls.training import facts
 from textcls.training.run import Run
 
 BATCH = 32  # items predicted at once
@@ -98,12 +99,12 @@ class Predictor:
     def properties(self) -> dict[str, str]:
         """What a report says about the model before its results."""
         meta, config = self.meta, self.config
-        history = self.run.metrics()
+        history = [facts.check_whole(row, facts.Epoch, self.run.folder / "metrics.jsonl") for row in self.run.metrics()]
         training = f"{len(history)} epochs"  # none where a run was stopped, went on, and was stopped in its first epoch
         if seconds := sorted(row["seconds"] for row in history):
             training += f", {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}"
         names = history[0]["memory"] if history else ()
-        peaks = {name: max(row["memory"][name] for row in history) / 2**30 for name in names}
+        peaks = {name: max(row["memory"].get(name, 0) for row in history) / 2**30 for name in names}
         return parameter_counts(meta) | {
             "backbone": self.recipe["describe"](config, meta["backbone"]["name"]),
             **{name: text.format(**vars(config)) for name, text in self.recipe["about"].items()},

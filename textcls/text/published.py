@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from textcls.runtime.digests import check
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import parse_json
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPECIAL_OF_BYTES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")  # RoBERTa's, in the same order
@@ -37,7 +38,7 @@ def read_object(path: pathlib.Path) -> dict:
     """A JSON object; {} where there is no such file."""
     check(path)
     try:
-        values = json.loads(path.read_bytes().decode("utf-8-sig"))
+        values = parse_json(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

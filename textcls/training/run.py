@@ -26,6 +26,7 @@ import torch
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_tensors
+from textcls.training import facts
 
 try:
     import fcntl
@@ -120,8 +121,8 @@ class Run:
             np.savez(file, **splits)
         if best is not None:
             self._write("best.pt", name, best)
-        facts = {"format": FORMAT, "run": name, **meta}
-        files.write_json(self.folder / "config.json", files.with_checksum(facts))
+        content = {"format": FORMAT, "run": name, **meta}
+        files.write_json(self.folder / "config.json", files.with_checksum(content))
 
     def meta(self) -> dict:
         path = self.folder / "config.json"
@@ -134,14 +135,22 @@ class Run:
             raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
         except KeyError:
             raise InputError(f"{path}: damaged, or not written by textcls") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InputError(f"{path}: damaged, or not written by textcls ({error})") from None
         if version != FORMAT:
             raise InputError(
                 f"{path}: a run folder of another version of textcls (format {version}, this one reads {FORMAT}); "
                 "train it again"
             )
-        return meta
+        try:
+            return facts.check(meta, facts.of_run(meta))
+        except ValueError as error:
+            raise InputError(f"{path}: damaged, or not written by textcls ({error})") from None
+
+    def whole_meta(self) -> dict:
+        """The same of a run that is to be used, in which nothing may be missing."""
+        meta = self.meta()
+        return facts.check_whole(meta, facts.of_run(meta), self.folder / "config.json")
 
     def splits(self) -> dict[str, np.ndarray]:
         """Document ids (uint64) of train, dev and test."""
@@ -195,11 +204,11 @@ class Run:
         try:
             rows = []
             for number, line in enumerate(path.read_bytes().splitlines(), 1):
-                rows.append(files.checked(line))
+                rows.append(facts.check(files.checked(line), facts.Epoch))
             return rows
         except FileNotFoundError:
             raise InputError(f"{path}: missing or damaged") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InputError(f"{path}:{number}: missing or damaged ({error})") from None
 
     def write_results(self, results: dict) -> None:
@@ -209,8 +218,8 @@ class Run:
         """Of the test split, as :meth:`write_results` wrote them."""
         path = self.folder / "results.json"
         try:
-            return files.checked(path.read_bytes())
-        except (ValueError, RecursionError) as error:
+            return facts.check(files.checked(path.read_bytes()), facts.Results)
+        except ValueError as error:
             advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
             raise InputError(f"{path}: damaged ({error}); {advice}") from None
 

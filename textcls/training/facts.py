@@ -1,0 +1,109 @@
+"""What the JSON files of a run folder hold. They are data: somebody may have edited them, or made them up."""
+
+import pathlib
+from typing import NotRequired, TypedDict
+
+from textcls.runtime.errors import InputError
+from textcls.runtime.kinds import misfit
+
+
+class Parameters(TypedDict):
+    trainable: int
+    total: int
+
+
+class Source(TypedDict):
+    """Where the weights came from."""
+
+    name: str
+    path: NotRequired[str]
+    sha256: NotRequired[str]
+    vectors: NotRequired[str]
+    kind: NotRequired[str]
+    revision: NotRequired[str]
+
+
+class Trained(TypedDict):
+    """config.json of a run of train.py; what stands in `config` and `dims` is looked at where they are read."""
+
+    config: dict
+    labels: list[str]
+    data: str
+    source: str
+    dims: dict
+    vocabulary: str
+    backbone: Source
+    parameters: Parameters
+    device: str
+    precision: str
+    metrics: NotRequired[list[str]]
+    scheme: NotRequired[str]
+    range: NotRequired[tuple[float, float]]
+
+
+class MemberRun(TypedDict):
+    path: str
+    sha256: str
+    parameters: int
+
+
+class Combined(TypedDict):
+    """config.json of an ensemble."""
+
+    members: list[MemberRun]
+    combine: str
+    labels: list[str]
+    data: str
+    parameters: Parameters
+    training: str
+
+
+class Epoch(TypedDict):
+    """A line of metrics.jsonl."""
+
+    epoch: int
+    seconds: float
+    dev: dict[str, float]
+    memory: dict[str, int]
+
+
+class Interval(TypedDict):
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Chance(TypedDict):
+    metric: str
+    value: float
+    lower_is_better: bool
+
+
+class Results(TypedDict):
+    """results.json."""
+
+    run: str
+    data: str
+    documents: int
+    split: dict[str, str]
+    metrics: dict[str, Interval]
+    chance: Chance
+
+
+def check(value: dict, kind: type) -> dict:
+    """The value. Raises ValueError naming the first field that is of another kind than those above."""
+    if problem := misfit(value, kind, whole=False):
+        raise ValueError(problem)
+    return value
+
+
+def check_whole(value: dict, kind: type, path: pathlib.Path) -> dict:
+    """The value, in which nothing may be missing that a run of its kind has. Raises InputError."""
+    if problem := misfit(value, kind):
+        raise InputError(f"{path}: damaged, or not written by textcls ({problem})")
+    return value
+
+
+def of_run(meta: dict) -> type:
+    """The kind of a config.json."""
+    return Combined if "members" in meta else Trained
