@@ -42,8 +42,8 @@ def server():
     server.server_close()
 
 
-def get(url, target, sha256=SHA256):
-    return download(url, target, sha256, "the corpus", "--data-dir", quiet=True)
+def get(url, target, sha256=SHA256, most=1 << 20):
+    return download(url, target, most, sha256, "the corpus", "--data-dir", quiet=True)
 
 
 def test_whole(server, tmp_path):

@@ -32,7 +32,8 @@ def load(
             return ensemble.load(run, meta, content["model"], where, lambda folder: load(folder, *places))
         config = recipes.complete(TrainConfig(**meta["config"]))
         recipe = recipes.choose(config)
-        model = recipes.build(config, recipes.read_dims(config, meta["dims"]), len(meta["labels"]))
+        dims = recipes.read_dims(config, meta["dims"])
+        model = recipes.build(config, dims, len(meta["labels"]))
         if recipe["frozen"](config):
             recipes.share(config, model, backbone.reload(meta["backbone"], run.folder, {"bert": bert, "elmo": elmo}))
         load_trainable(model, content["model"], run.folder / "best.pt")
@@ -42,6 +43,8 @@ def load(
     vocabulary = recipe.get("vocabulary", kind.vocabulary_kind).from_folder(run.folder)
     if vocabulary.digest != meta["vocabulary"]:
         raise InputError(f"{run.folder / 'tokenizer.json'}: not the vocabulary that the run was trained with")
+    if dims.vocab_size:  # a biLM that makes vectors has none
+        vocabulary.check_ids(dims.vocab_size, run.folder / "tokenizer.json")
     precision = choose_precision(config.amp, where, recipe["amp"])
     return kind(run, meta, recipe, config, model, vocabulary, where, precision)
 

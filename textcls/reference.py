@@ -8,10 +8,11 @@ import torch
 
 from textcls import predictor, recipes
 from textcls.data.corpus import Corpus
-from textcls.metrics.classification import Correct, intervals
+from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, intervals
 from textcls.models.ensemble import WeightedEnsemble
 from textcls.report.compare import pairwise
 from textcls.report.text import intervals_table, title
+from textcls.runtime.errors import InputError
 from textcls.tasks.classification import asked_for
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
@@ -28,7 +29,10 @@ def line(folder: pathlib.Path) -> list[str]:
         return []
     if not is_of_the_same_documents(folder):
         return [f"{recipes.REFERENCE:<15} {path.parent} is of other documents, or other labels: no reference"]
-    metric, value = next(iter(facts.check_whole(Run(path.parent).results(), facts.Results, path)["metrics"].items()))
+    results = facts.check_whole(Run(path.parent).results(), facts.Results, path)
+    metric, value = next(iter(results["metrics"].items()), (None, None))
+    if metric is None:
+        raise InputError(f"{path}: damaged, it has no metrics")
     what = f"{title(metric)} of a bag of words (TF-IDF) trained on the same documents"
     return [f"{recipes.REFERENCE:<15} {value['value']:.4f} {what}: {path.parent}"]
 
@@ -71,5 +75,8 @@ def compared(logits: dict[str, np.ndarray], corpus: Corpus) -> list[str]:
     """A row for each (N, C) on the test documents, and a sentence for each two, in which the last comes first."""
     labels, first = corpus.test.labels, asked_for(corpus.facts)
     rows = {name: intervals(values, labels, first=first) for name, values in logits.items()}
-    right = {name: Correct(logits[name].argmax(1) == labels) for name in [*logits][-1:] + [*logits][:-1]}
-    return [f"\n{intervals_table(rows)}\n", *pairwise(list(right), list(right.values()))]
+    scores = {name: Scores(logits[name], labels) for name in [*logits][-1:] + [*logits][:-1]}
+    lines = pairwise(list(scores), [Correct(of.correct) for of in scores.values()])
+    for metric in [name for name in first[:1] if name in ASKED]:
+        lines = pairwise(list(scores), [AskedScores(of, metric) for of in scores.values()]) + lines
+    return [f"\n{intervals_table(rows)}\n", *lines]

@@ -19,7 +19,7 @@ from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import write_json, write_text
 from textcls.runtime.progress import say
-from textcls.training import facts
+from textcls.training.facts import Results, check_whole
 from textcls.training.run import Run, free_folder
 from textcls.training.tally import Diverged, is_better, selected
 
@@ -52,7 +52,7 @@ class Member:
         return self.tested or self.diverged
 
     def result(self) -> dict:
-        return facts.check_whole(Run(self.folder).results(), facts.Results, self.folder / "results.json")
+        return check_whole(Run(self.folder).results(), Results, self.folder / "results.json")
 
     def flags(self, given: dict) -> dict:
         """What `given` for all of them means for this one: a new run, or going on with the one that has begun, which

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from textcls.metrics.statistics import Interval, bootstrap, mcnemar, paired_interval
+from textcls.metrics.statistics import Interval, bootstrap, mcnemar, paired_bootstrap, paired_interval
 
 BINS = 15  # of the calibration error
 
@@ -90,6 +90,7 @@ class Scores:
 
 METRICS = {"accuracy": Scores.accuracy, "macro_f1": Scores.macro_f1, "nll": Scores.nll, "ece": Scores.ece}
 ASKED = {"matthews": Scores.matthews, "positive_f1": Scores.positive_f1}  # reported where data or user ask for them
+IN_WORDS = {"matthews": "Matthews' correlation", "positive_f1": "F1 of the positive class"}
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -123,3 +124,24 @@ class Correct:
     def against(self, other: "Correct") -> tuple[Interval, float]:
         """(how much more accurate this is, two-sided p of McNemar's exact test)."""
         return paired_interval(self.right, other.right), mcnemar(self.right, other.right)[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class AskedScores:
+    """Scores, for comparisons by `name`, one of ASKED."""
+
+    scores: Scores
+    name: str
+
+    @property
+    def metric(self) -> str:
+        return f"{IN_WORDS[self.name]}, by a paired bootstrap"
+
+    def against(self, other: "AskedScores", seed: int = 0) -> tuple[Interval, float]:
+        """(the metric of this minus that of the other with its 95 % interval, two-sided p) by drawing the same documents
+        for both."""
+
+        def difference(weights: np.ndarray | None) -> float:
+            return ASKED[self.name](self.scores, weights) - ASKED[self.name](other.scores, weights)
+
+        return paired_bootstrap(difference, len(self.scores.labels), seed)

@@ -16,7 +16,7 @@ from textcls.models.recurrent import WordDims
 from textcls.pretrained import elmo
 from textcls.pretrained import vectors as vectors_file
 from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, read_relative, save_bert
-from textcls.pretrained.hub import NANO, find_config, find_folder, weights_file, weights_sha256
+from textcls.pretrained.hub import NANO, find_config, find_folder, pinned, revision_of, weights_file, weights_sha256
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.memory import check_room
@@ -147,14 +147,24 @@ def published(name: str) -> Backbone:
     folder = find_folder(name)
     bert, left_out = read_bert(folder)
     vocabulary = Vocabulary.from_folder(folder)
-    check_vocabulary(vocabulary, bert.config, folder)
+    vocabulary.check_ids(bert.config.vocab_size, folder)
     source = {
         "name": short(name),
         "path": str(folder.resolve()),
         "sha256": weights_sha256(weights_file(folder)),
-    }
+    } | revision(folder)
     description = describe(short(name), bert.config, vocabulary) + (f"; {left_out}" if left_out else "")
+    description += of_revision(source)
     return Backbone(bert.config, vocabulary, source, description, bert)
+
+
+def revision(folder: pathlib.Path) -> dict[str, str]:
+    """What a run notes of a folder of the hub's cache besides; nothing of another one."""
+    return {"revision": commit} if (commit := revision_of(folder)) else {}
+
+
+def of_revision(source: dict) -> str:
+    return f"; revision {source['revision'][:12]} on the hub" if "revision" in source else ""
 
 
 def short(name: str) -> str:
@@ -168,7 +178,7 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: V
     check_is_bert(config.bert)
     if not config.scratch:
         backbone = published(config.bert)
-        backbone.heads = read_heads(find_folder(config.bert))
+        backbone.heads = read_heads(pathlib.Path(backbone.source["path"]))
         if not backbone.heads:
             backbone.description += "; its heads begin at random"
         elif config.next_sentence and "seq_relationship.weight" not in backbone.heads:
@@ -208,8 +218,9 @@ def dims_and_vocabulary(config: TrainConfig, texts: Iterable[str], run_vocabular
     else:
         vocabulary = Vocabulary.from_folder(folder)
         dims = read_config(folder / "config.json", ("vocab_size", *SIZES))
-        check_vocabulary(vocabulary, dims, folder)
-    return Backbone(dims, vocabulary, {"name": short(config.bert)}, describe("random weights", dims, vocabulary))
+        vocabulary.check_ids(dims.vocab_size, folder)
+    source = {"name": short(config.bert)} | revision(folder)
+    return Backbone(dims, vocabulary, source, describe("random weights", dims, vocabulary) + of_revision(source))
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> Vocabulary:
@@ -244,15 +255,6 @@ def with_mask(backbone: Backbone) -> Backbone:
     if backbone.vocabulary.mask is None:
         raise InputError(f"--bert {backbone.source['name']}: its vocabulary has no [MASK], which pre-training needs")
     return backbone
-
-
-def check_vocabulary(vocabulary: Vocabulary, dims: BertConfig, folder: pathlib.Path) -> None:
-    if vocabulary.largest_id >= dims.vocab_size:
-        piece = vocabulary.tokenizer.id_to_token(vocabulary.largest_id)
-        raise InputError(
-            f"{folder}: word piece {vocabulary.largest_id} ({piece!r}) is outside the {dims.vocab_size} "
-            "embeddings; vocabulary and weights do not belong together"
-        )
 
 
 def dims_of(name: str) -> BertConfig:
@@ -303,6 +305,8 @@ def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None]
         folder = elmo.find_elmo(override)
     if source["name"] == "nano" and not override and source["path"] != "backbone":
         folder = NANO  # wherever this installation has it
+    if not folder.is_dir() and not override and source["path"] != "backbone" and "revision" in source:
+        folder = find_folder(pinned(source["name"], source["revision"]))  # the cache was emptied, or is another
     if not folder.is_dir():
         raise InputError(
             f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
@@ -313,7 +317,7 @@ def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None]
     if digest != source["sha256"]:
         raise InputError(
             f"{weights}: sha256 {digest[:16]}… is not that of the backbone this run was trained on "
-            f"({source['sha256'][:16]}…)"
+            f"({source['sha256'][:16]}…{of_revision(source)})"
         )
     if kind == "elmo":
         bilm = elmo.read_elmo(folder)

@@ -234,7 +234,7 @@ def in_8_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def save_bert(model: Bert, folder: pathlib.Path) -> None:
     """config.json and model.safetensors (float32), as other libraries read them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     write_safetensors(model.state_dict(), folder / "model.safetensors")
     write_config(model.config, "BertModel", {}, folder)
 
@@ -244,7 +244,7 @@ def publish(model: BertForPreTraining, dims: BertConfig, layers: dict, folder: p
     `dims` stand in for the model's own, whose dropout may have been another during pre-training; `layers` is empty
     for a BERT, else its `model_type` and `small`. config.json comes last: with it the folder is complete; after it the
     digests of all files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     write_safetensors(model.state_dict(), folder / "model.safetensors")
     paired = model.cls.seq_relationship is not None
     write_config(dims, "BertForPreTraining" if paired else "BertForMaskedLM", layers, folder)

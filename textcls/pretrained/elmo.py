@@ -218,7 +218,7 @@ def read_elmo(folder: pathlib.Path) -> BiLM:
 def save_elmo(bilm: BiLM, folder: pathlib.Path, more: dict | None = None) -> None:
     """weights.safetensors (float32, in the names of the network) and options.json, which comes last: with it the folder
     is complete; `more` stands there beside the shape."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     weights = {name: tensor.to(torch.float32).contiguous() for name, tensor in bilm.state_dict().items()}
     write_safetensors(weights, folder / WEIGHTS[0])
     write_options(bilm.config, folder / OPTIONS, more)

@@ -27,6 +27,10 @@ FILES = (
 INDEX = ".index.json"  # model.safetensors.index.json: which of several files holds which tensor
 SHARDS = ("model-*.safetensors", "pytorch_model-*.bin")
 PUBLISHED = "published"
+PART = r"\w[\w.-]*"  # never "..", which would lead out of the cache
+NAME = re.compile(f"{PART}(/{PART})?(@{PART}(/{PART})*)?")  # NAME or OWNER/NAME, and @REVISION: a branch, tag or commit
+COMMIT = re.compile("[0-9a-f]{40}")
+LARGEST_DOWNLOAD = 32 * 2**30  # bytes of a model from the hub
 NANO = pathlib.Path(__file__).parent.parent / "assets" / "nano"  # the small BERT that comes with the library
 
 
@@ -40,39 +44,80 @@ def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
     if path.is_dir():
         return path
     name = str(folder_or_name)
-    if path.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+    if path.exists() or not NAME.fullmatch(name):
         raise InputError(f"--bert {name}: no such folder (a folder with {FILES[0]}, {FILES[1]} and {FILES[3]})")
     return fetch_from_hub(name)
 
 
 def find_config(name: str) -> pathlib.Path:
     """config.json of a name on the hub, from huggingface_hub's cache or fetched without the weights."""
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return pathlib.Path(hf_hub_download(name, FILES[0]))
-    except Exception as error:
-        raise hub_error(name, error) from None
+    return fetch(name, [FILES[0]]) / FILES[0]
 
 
 def fetch_from_hub(name: str) -> pathlib.Path:
+    folder = fetch(name, [*(f for f in FILES if f != FILES[2]), FILES[1] + INDEX, SHARDS[0]])
+    if not any((folder / f).exists() for f in (FILES[1], FILES[1] + INDEX)):
+        # older repositories hold only the pickled form
+        fetch(pinned(name, revision_of(folder)), [FILES[2], FILES[2] + INDEX, SHARDS[1]])
+    return folder
+
+
+def fetch(name: str, patterns: list[str]) -> pathlib.Path:
+    """The folder, in huggingface_hub's cache, of one revision of NAME or NAME@REVISION: what the branch `main`, or
+    another, or a tag, leads to now, or the commit itself. Raises InputError."""
     from huggingface_hub import snapshot_download  # comes with `tokenizers`; slow to import, so only here
 
+    repository, _, revision = name.partition("@")
+    check_home(name)
     try:
-        wanted = [f for f in FILES if f != FILES[2]]
-        folder = pathlib.Path(snapshot_download(name, allow_patterns=[*wanted, FILES[1] + INDEX, SHARDS[0]]))
-        if not any((folder / f).exists() for f in (FILES[1], FILES[1] + INDEX)):
-            # older repositories hold only the pickled form
-            snapshot_download(name, allow_patterns=[FILES[2], FILES[2] + INDEX, SHARDS[1]])
-        return folder
+        what = {"revision": revision or None, "allow_patterns": patterns, "tqdm_class": bounded_bar()}
+        folder = pathlib.Path(snapshot_download(repository, **what))
     except Exception as error:  # whatever the HTTP client of this version raises
         raise hub_error(name, error) from None
+    if COMMIT.fullmatch(revision) and revision_of(folder) not in (None, revision):
+        raise InputError(f"--bert {name}: the hub has sent the revision {revision_of(folder)}")
+    return folder
+
+
+def bounded_bar() -> type:
+    """The hub's progress bar, which counts the bytes that are to come and that have come: more than LARGEST_DOWNLOAD
+    are refused. (Versions of huggingface_hub before 1.0 count files alone, and there it bounds nothing.)"""
+    from huggingface_hub.utils import tqdm
+
+    class Bounded(tqdm):
+        seen = 0
+
+        def update(self, n=1):
+            self.seen += n or 0
+            if max(self.seen, self.total or 0) > LARGEST_DOWNLOAD:
+                raise InputError(f"more than {LARGEST_DOWNLOAD / 2**30:.0f} GiB; fetch it by hand, and give its folder")
+            return super().update(n)
+
+    return Bounded
+
+
+def check_home(name: str) -> None:
+    """Raise InputError where the hub's cache would lie in a folder called "~", for want of a home."""
+    said = any(os.environ.get(variable) for variable in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"))
+    if not said and not os.environ.get("XDG_CACHE_HOME") and os.path.expanduser("~") == "~":
+        raise InputError(f"--bert {name}: no home directory for the hub's cache; say with HF_HOME where it may lie")
+
+
+def revision_of(folder: pathlib.Path) -> str | None:
+    """The commit that a folder of the hub's cache, .../snapshots/COMMIT, is of; None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else None
+
+
+def pinned(name: str, revision: str | None) -> str:
+    """NAME@REVISION, whatever revision the name said; the name as it is for None."""
+    return name if revision is None else f"{name.partition('@')[0]}@{revision}"
 
 
 def hub_error(name: str, error: Exception) -> InputError:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
+    place = "; HF_HOME says where the hub's cache lies" if isinstance(error, OSError) and error.filename else ""
     return InputError(
-        f"--bert {name}: neither a folder nor to be had from the hub ({reason}). Without a network: "
+        f"--bert {name}: neither a folder nor to be had from the hub ({reason}{place}). Without a network: "
         f"put {FILES[0]}, {FILES[1]} and {FILES[3]} into a folder and give it with --bert"
     )
 
@@ -90,7 +135,8 @@ def read_index(path: pathlib.Path) -> dict[str, pathlib.Path]:
     """{name of a tensor: its file} of an index. Raises InputError for a file that is not there, or not in the folder
     of the index."""
     try:
-        names = {str(tensor): os.fspath(name) for tensor, name in files.parse_json(path.read_bytes())["weight_map"].items()}
+        places = files.parse_json(path.read_bytes())["weight_map"]
+        names = {str(tensor): os.fspath(name) for tensor, name in places.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not an index of weights, {{'weight_map': {{tensor: file}}}} ({error})") from None
     kind = pathlib.PurePath(path.name.removesuffix(INDEX)).suffix

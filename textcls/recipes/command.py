@@ -5,6 +5,7 @@ import os
 import shlex
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
+from textcls.pretrained.hub import pinned
 from textcls.recipes import RECIPES, REFERENCE, complete, read_dims
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
@@ -59,6 +60,7 @@ def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     try:
         config = complete(TrainConfig(**(meta["config"] | flags)))
         read_dims(config, meta["dims"])
+        config = dataclasses.replace(config, bert=pinned(config.bert, meta["backbone"].get("revision")))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder / 'config.json'}: damaged, or of another version ({error})") from None
     last = run.load("last.pt") if (run.folder / "last.pt").exists() else None

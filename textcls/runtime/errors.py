@@ -57,7 +57,7 @@ def exit_on_input_error(main):
         except InputError as error:
             print_error(str(error))
         except OSError as error:
-            print_error(explain_os_error(error))
+            print_error(explain_os_error(error, of_output=output_fails()))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -124,8 +124,21 @@ def lead_nowhere(stream) -> None:
     os.close(nowhere)
 
 
-def explain_os_error(error: OSError) -> str:
-    """One line for an operating-system error: the path, what went wrong, what to do."""
+def output_fails() -> bool:
+    """Whether standard output takes nothing more, as of a full disk: what is left for it is given up then."""
+    try:
+        sys.stdout.flush()
+        return False
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            lead_nowhere(sys.stdout)
+        return True
+
+
+def explain_os_error(error: OSError, of_output: bool = False) -> str:
+    """One line for an operating-system error: the path, or that it is `of_output`, what went wrong, what to do."""
+    if of_output and not error.filename:
+        return f"standard output: {error.strerror or error}; lead it to another place"
     where = f"{error.filename}: " if error.filename else ""
     advice = {
         errno.ENOMEM: WAYS_OUT,

@@ -107,6 +107,14 @@ def machine() -> str:
     return fingerprint(name).hex()[:8]
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Make a folder with its parents where they are not there; the names of new ones are flushed to the disk."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        flush_folder(path.parent)
+
+
 def flush_folder(folder: pathlib.Path) -> None:
     """The names in a folder are on the disk, where the system can be asked for it (not on Windows)."""
     with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import file_names, fingerprint
+from textcls.runtime.files import file_names, fingerprint, make_folder
 from textcls.runtime.progress import through
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.characters import Characters, spelled_word
@@ -85,6 +85,9 @@ class Predictor:
             labels, split = corpus.labels, corpus.test
         if labels != self.labels:
             raise InputError(f"{self.run.folder}: the labels of the data are not those the run began with")
+        if split is None:
+            where = self.run.folder / "config.json"
+            raise InputError(f"{where}: damaged, the run had a test split and --test is not there")
         check_split(self.run, "test", split, labels)
         return description, split
 
@@ -99,7 +102,8 @@ class Predictor:
     def properties(self) -> dict[str, str]:
         """What a report says about the model before its results."""
         meta, config = self.meta, self.config
-        history = [facts.check_whole(row, facts.Epoch, self.run.folder / "metrics.jsonl") for row in self.run.metrics()]
+        where = self.run.folder / "metrics.jsonl"
+        history = [facts.check_whole(row, facts.Epoch, where) for row in self.run.metrics()]
         training = f"{len(history)} epochs"  # none where a run was stopped, went on, and was stopped in its first epoch
         if seconds := sorted(row["seconds"] for row in history):
             training += f", {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}"
@@ -228,7 +232,7 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
     """Write what does not change during a run. `frozen`: its checkpoints do not hold the backbone; `facts` join its
     config.json."""
     parallel.wait()  # until all have seen that the folder was free
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     if frozen and config.scratch:
         keep_in_run(backbone, run.folder)
     if config.init == "ppmi":
@@ -261,6 +265,8 @@ def check_unchanged(config: TrainConfig, run: Run, corpus: Corpus, backbone: Bac
     if frozen:
         backbone.source = meta["backbone"]
         reload(backbone.source, run.folder, {"elmo": config.elmo})
+    elif not (run.folder / "last.pt").exists() and backbone.source.get("sha256") != meta["backbone"].get("sha256"):
+        raise InputError(f"{run.folder}: the weights of {name} are not those the run began with")
 
 
 # ---- what is to be predicted ----------------------------------------------------------------------------------------

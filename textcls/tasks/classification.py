@@ -15,7 +15,7 @@ from textcls.config import TrainConfig
 from textcls.data import glue, newsgroups, pydocs, tabular
 from textcls.data.corpus import Corpus, Documents
 from textcls.metrics import classification as metrics
-from textcls.metrics.classification import ASKED, Correct, Scores, log_softmax
+from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
 from textcls.metrics.statistics import Interval, bootstrap
 from textcls.pretrained.backbone import Backbone
 from textcls.report.compare import Result
@@ -155,7 +155,8 @@ def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
         "documents_per_s": len(split) / seconds,
     }
     summary |= {"remarks": split.remarks} if split.remarks else {}
-    return Result(summary, Correct(scores.correct))
+    asked = [AskedScores(scores, name) for name in asked_for(predictor.meta)[:1] if name in ASKED]
+    return Result(summary, [*asked, Correct(scores.correct)])
 
 
 def in_order(intervals: dict[str, Interval], beside: dict[str, Interval]) -> dict[str, Interval]:

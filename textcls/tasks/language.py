@@ -77,6 +77,8 @@ def count_labels(config: TrainConfig) -> int:
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
     """The vocabulary is that of the training text, or of the run that goes on."""
     vocabulary = Words.from_folder(run.folder) if config.resume else None
+    if vocabulary is not None:
+        vocabulary.check_ids(len(vocabulary), run.folder / "tokenizer.json")
     if recipe["input"] != "characters":
         corpus = base.read(load, config, vocabulary)
         return corpus, words_of(config, corpus.vocabulary)

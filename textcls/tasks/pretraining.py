@@ -135,7 +135,7 @@ def publish(model: BertForPreTraining, dims: BertConfig, vocabulary: Vocabulary,
     folder = run.folder / hub.PUBLISHED
     load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
     if parallel.is_first():
-        folder.mkdir(exist_ok=True)
+        files.make_folder(folder)
         vocabulary.publish(folder)
         bert.publish(model, dims, layers, folder)
     return f"published as {folder}; use it with: --bert {run.folder}"

@@ -20,7 +20,7 @@ def write(predictor: Predictor, folder: str, data_dir: str | None) -> list[str]:
     for name, texts in tests.items():
         answers = predictions(predictor, texts)
         path = pathlib.Path(folder) / f"{name}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         lines = "".join(f"{index}\t{answer}\n" for index, answer in enumerate(answers))
         files.write_text(path, f"index\tprediction\n{lines}")
         sentences.append(f"{path}: {len(answers)} predictions")

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from textcls.models.elmo import SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
+from textcls.models.elmo import LARGEST, SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
 from textcls.text.pieces import Pieces
-from textcls.text.vocabulary import WORD, Saved, printable
+from textcls.text.vocabulary import WORD, Saved, encoded, printable, rules_hold
 
 # What a word is: a punctuation mark too, or all that is between blanks, tabs and line ends (texts have these, and the
 # lines of a file end with them).
@@ -32,6 +32,8 @@ class Characters(Saved):
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
         self.word_length = tokenizer.padding["length"]
+        if not 3 <= self.word_length <= LARGEST:  # begin, a character, end
+            raise ValueError(f"words of {self.word_length} characters")
 
     @classmethod
     def make(cls, pattern: str, word_length: int) -> "Characters":
@@ -71,11 +73,12 @@ def distinct_words(
     tokenizer = Tokenizer(models.WordLevel({}, unk_token=""))
     tokenizer.pre_tokenizer = pre_tokenizer
     trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    with rules_hold():
+        tokenizer.train_from_iterator(texts, trainer)
     vocab = tokenizer.get_vocab()
     tokens, lengths, rest = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], iter(progress(texts))
     while chunk := list(itertools.islice(rest, CHUNK)):
-        ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)]
+        ids = [encoding.ids for encoding in encoded(tokenizer, chunk)]
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         tokens.append(np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths[-1].sum())) + FIRST)
     words = sorted(vocab, key=vocab.__getitem__)

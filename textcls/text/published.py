@@ -7,6 +7,7 @@ tokenizer.json holds, where transformers goes back to lower-casing.
 """
 
 import json
+import math
 import pathlib
 import re
 
@@ -28,6 +29,8 @@ CASING = {
 AS_THEY_ARE = ("PreTrainedTokenizerFast", "TokenizersBackend")
 NO_WORD_PIECES = ("BertJapaneseTokenizer",)  # a morphological analyser goes before its word pieces
 FURTHER = ("additional_special_tokens", "extra_special_tokens")  # where files name more of them
+LARGEST_ID = 10_000_000  # of a piece
+LARGEST_GROWTH = 1000  # of a text by its normalizer
 NAMES = re.compile(r"\[[A-Za-z]+\d*\]")  # special tokens, and "[unused0]" and its like
 
 
@@ -61,6 +64,37 @@ def read_casing(path: pathlib.Path, settings: dict) -> dict:
             value = json.dumps(settings[name])
             raise InputError(f"{path}: {name} is {value}, expected true or false{' or null' if null else ''}")
     return {name: settings[name] for name in CASING if name in settings}
+
+
+# ---- tokenizer.json -------------------------------------------------------------------------------------------------
+
+
+def parse_tokenizer(path: pathlib.Path, whose: str = "") -> Tokenizer:
+    """A tokenizer.json; `whose`: what errors say of the model that it is for."""
+    try:
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
+    except OSError:
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and what Rust calls a panic is none
+        raise InputError(f"{path}: not a tokenizer file{whose} ({error})") from None
+    unk = getattr(tokenizer.model, "unk_token", None)
+    if unk is not None and tokenizer.model.token_to_id(unk) is None:
+        raise InputError(f"{path}: its vocabulary lacks {unk!r:.60}, which it has for unknown words")
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest > LARGEST_ID:  # the library would count up to it
+        raise InputError(f"{path}: a piece has the id {largest}, expected at most {LARGEST_ID}")
+    if tokenizer.normalizer is not None and growth(json.loads(tokenizer.normalizer.__getstate__())) > LARGEST_GROWTH:
+        raise InputError(f"{path}: its normalizer makes texts more than {LARGEST_GROWTH} times as long")
+    return tokenizer
+
+
+def growth(rule: dict) -> int:
+    """How many times as long a normalizer may make a text, at most: by what it puts in place of a letter."""
+    if rule["type"] == "Sequence":
+        return math.prod(map(growth, rule["normalizers"]))
+    return max(1, len(rule.get("content", "") or rule.get("prepend", "")))
 
 
 # ---- vocabularies ---------------------------------------------------------------------------------------------------
@@ -100,10 +134,7 @@ def read_tokenizer(path: pathlib.Path, casing: dict, kind: str | None) -> tuple[
     """(tokenizer.json, a remark or ""). What tokenizer_config.json says of the `casing` stands above what the file
     says itself, unless the class of the tokeniser, `kind`, has no rules of its own."""
     check(path)
-    try:
-        tokenizer = Tokenizer.from_buffer(path.read_bytes())
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(f"{path}: not a tokenizer file ({error})") from None
+    tokenizer = parse_tokenizer(path)
     state = json.loads(tokenizer.to_str())
     rules = state["normalizer"] or {}
     if kind in AS_THEY_ARE or rules.get("type") != "BertNormalizer":

@@ -4,15 +4,16 @@ Tokenising itself is the `tokenizers` library's work. What is done here is to se
 tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from textcls.runtime import files
 from textcls.runtime.cache import cached
@@ -39,12 +40,27 @@ class Saved:
     def from_folder(cls, folder: pathlib.Path) -> "Saved":
         path = folder / "tokenizer.json"
         try:
-            return cls(Tokenizer.from_buffer(path.read_bytes()))
-        except Exception as error:  # the library raises bare Exception
+            return cls(published.parse_tokenizer(path, cls.whose))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (TypeError, KeyError, ValueError) as error:  # one that is set up for another kind of model
             raise InputError(f"{path}: not a tokenizer file{cls.whose} ({error})") from None
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
+
+    @property
+    def largest_id(self) -> int:
+        return max(self.tokenizer.get_vocab().values())
+
+    def check_ids(self, size: int, where: pathlib.Path) -> None:
+        """Raise InputError where an id is outside a table of `size` vectors."""
+        if self.largest_id >= size:
+            piece = self.tokenizer.id_to_token(self.largest_id)
+            raise InputError(
+                f"{where}: word piece {self.largest_id} ({piece!r:.60}) is outside the {size} embeddings; vocabulary "
+                "and weights do not belong together"
+            )
 
     @property
     def digest(self) -> str:
@@ -166,10 +182,6 @@ class Vocabulary(Saved):
         result[self.places] = True
         return result
 
-    @property
-    def largest_id(self) -> int:
-        return max(self.tokenizer.get_vocab().values())
-
     def inner(self) -> np.ndarray:
         """(largest id + 1,) bool: pieces that go on with a word, spelled "##x"; of bytes, those that begin without the
         blank before a word."""
@@ -198,7 +210,7 @@ class Vocabulary(Saved):
         parts: list[np.ndarray] = []
         for start in progress(range(0, len(texts), 512)):
             chunk = [printable(text) for text in texts[start : start + 512]]
-            encodings = self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+            encodings = encoded(self.tokenizer, chunk)
             parts += [self._and_pairs(np.asarray(encoding.ids, np.int32)) for encoding in encodings]
         return Pieces.join(parts)
 
@@ -233,6 +245,8 @@ class Words(Saved):
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
         self.unk, self.eos = tokenizer.token_to_id("<unk>"), tokenizer.token_to_id("<eos>")
+        if self.unk is None or self.eos is None:
+            raise InputError("lacks <unk> or <eos>, as no vocabulary of a language model does")
 
     @classmethod
     def learn(cls, lines: Iterable[str], vocab_size: int, pattern: str | None = None) -> "Words":
@@ -250,9 +264,27 @@ class Words(Saved):
         """All words as one array, int32, each line ended by <eos>."""
         parts, lines = [np.zeros(0, np.int32)], iter(lines)
         while chunk := list(itertools.islice(lines, 2048)):
-            ids = [[*encoding.ids, self.eos] for encoding in self.tokenizer.encode_batch_fast(chunk)]
+            ids = [[*encoding.ids, self.eos] for encoding in encoded(self.tokenizer, chunk)]
             parts.append(Pieces.join(ids).tokens)
         return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def rules_hold() -> Iterator[None]:
+    """Around what the library does with texts. Raises InputError where the rules of a tokenizer.json, which may be
+    anybody's, come to no end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, InputError, OSError):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and what Rust calls a panic is none
+        raise InputError(f"the rules of this vocabulary do not divide the texts ({error})") from None
+
+
+def encoded(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
+    """Of each text, without special tokens."""
+    with rules_hold():
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
 
 
 def neighbours(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

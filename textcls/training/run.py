@@ -76,7 +76,7 @@ class Run:
         """A lock on a file that is still in the folder: a process whose start failed may just have taken it away."""
         path, flags = self.folder / LOCK, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.folder)
             with contextlib.suppress(FileNotFoundError):
                 lock = os.open(path, flags, 0o644)
                 self._hold(lock)
@@ -114,7 +114,7 @@ class Run:
         """Write what does not change during the run, for a run that has ended already `best`.pt too. config.json comes
         last: with it the run exists; killed before, there is none, and it can be made again."""
         name = secrets.token_hex(8)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         if vocabulary is not None and parallel.is_first():
             vocabulary.save(self.folder)
         with files.replacing(self.folder / "splits.npz") as file:
@@ -230,9 +230,10 @@ def free_folder(name: str, claim: bool = False) -> pathlib.Path:
     number, folder = 1, pathlib.Path("runs") / name
     while True:
         if claim:
-            folder.parent.mkdir(exist_ok=True)
+            files.make_folder(folder.parent)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
+                files.flush_folder(folder.parent)
                 return folder
         elif not folder.exists():
             return folder
