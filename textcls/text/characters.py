@@ -12,7 +12,8 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from textcls.models.elmo import LARGEST, SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
 from textcls.text.pieces import Pieces
-from textcls.text.vocabulary import WORD, Saved, encoded, printable, rules_hold
+from textcls.text.published import rules_hold
+from textcls.text.vocabulary import WORD, Saved, printable
 
 # What a word is: a punctuation mark too, or all that is between blanks, tabs and line ends (texts have these, and the
 # lines of a file end with them).
@@ -78,7 +79,8 @@ def distinct_words(
     vocab = tokenizer.get_vocab()
     tokens, lengths, rest = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], iter(progress(texts))
     while chunk := list(itertools.islice(rest, CHUNK)):
-        ids = [encoding.ids for encoding in encoded(tokenizer, chunk)]
+        with rules_hold():
+            ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)]
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         tokens.append(np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths[-1].sum())) + FIRST)
     words = sorted(vocab, key=vocab.__getitem__)

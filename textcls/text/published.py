@@ -6,10 +6,12 @@ not added, since there is no embedding for it. And where tokenizer_config.json i
 tokenizer.json holds, where transformers goes back to lower-casing.
 """
 
+import contextlib
 import json
 import math
 import pathlib
 import re
+from collections.abc import Iterator
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -88,6 +90,18 @@ def parse_tokenizer(path: pathlib.Path, whose: str = "") -> Tokenizer:
     if tokenizer.normalizer is not None and growth(json.loads(tokenizer.normalizer.__getstate__())) > LARGEST_GROWTH:
         raise InputError(f"{path}: its normalizer makes texts more than {LARGEST_GROWTH} times as long")
     return tokenizer
+
+
+@contextlib.contextmanager
+def rules_hold() -> Iterator[None]:
+    """Around what the library does with texts. Raises InputError where the rules of a tokenizer.json, which may be
+    anybody's, come to no end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, InputError, OSError):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and what Rust calls a panic is none
+        raise InputError(f"the rules of this vocabulary do not divide the texts ({error})") from None
 
 
 def growth(rule: dict) -> int:

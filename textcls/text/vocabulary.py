@@ -4,16 +4,15 @@ Tokenising itself is the `tokenizers` library's work. What is done here is to se
 tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from textcls.runtime import files
 from textcls.runtime.cache import cached
@@ -210,7 +209,8 @@ class Vocabulary(Saved):
         parts: list[np.ndarray] = []
         for start in progress(range(0, len(texts), 512)):
             chunk = [printable(text) for text in texts[start : start + 512]]
-            encodings = encoded(self.tokenizer, chunk)
+            with published.rules_hold():
+                encodings = self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
             parts += [self._and_pairs(np.asarray(encoding.ids, np.int32)) for encoding in encodings]
         return Pieces.join(parts)
 
@@ -264,27 +264,11 @@ class Words(Saved):
         """All words as one array, int32, each line ended by <eos>."""
         parts, lines = [np.zeros(0, np.int32)], iter(lines)
         while chunk := list(itertools.islice(lines, 2048)):
-            ids = [[*encoding.ids, self.eos] for encoding in encoded(self.tokenizer, chunk)]
+            with published.rules_hold():
+                encodings = self.tokenizer.encode_batch_fast(chunk)
+            ids = [[*encoding.ids, self.eos] for encoding in encodings]
             parts.append(Pieces.join(ids).tokens)
         return np.concatenate(parts)
-
-
-@contextlib.contextmanager
-def rules_hold() -> Iterator[None]:
-    """Around what the library does with texts. Raises InputError where the rules of a tokenizer.json, which may be
-    anybody's, come to no end."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError, InputError, OSError):
-        raise
-    except BaseException as error:  # the library raises bare Exception, and what Rust calls a panic is none
-        raise InputError(f"the rules of this vocabulary do not divide the texts ({error})") from None
-
-
-def encoded(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
-    """Of each text, without special tokens."""
-    with rules_hold():
-        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
 
 
 def neighbours(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
