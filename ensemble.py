@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional as F
 
 import textcls
+from textcls.config import check_bounds
 from textcls.data.corpus import Corpus, Documents, identity
 from textcls.metrics import classification as metrics
 from textcls.metrics.statistics import mcnemar
@@ -152,6 +153,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    check_bounds("seed", arguments.seed)
     if len(arguments.runs) < 2:
         parser.error("give two or more runs")
     return arguments

@@ -26,7 +26,7 @@ import textcls
 from textcls import explain as explanations
 from textcls import predictor as predictors
 from textcls import reference
-from textcls.config import TrainConfig, check_encoding
+from textcls.config import TrainConfig, check_bounds, check_encoding
 from textcls.report import words
 from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
@@ -101,6 +101,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    check_bounds("seed", arguments.seed)
     for name in ("by", "html"):
         if getattr(arguments, name) is not None and arguments.explain is None:
             parser.error(f"--{name} goes with --explain")

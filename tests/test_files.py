@@ -7,10 +7,19 @@ import pathlib
 import pytest
 
 from textcls.runtime import files
+from textcls.runtime.errors import InputError
 
 
 def parts(folder: pathlib.Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name.endswith(files.PART))
+
+
+def test_pipes_and_devices_are_no_files_of_data(tmp_path):
+    os.mkfifo(tmp_path / "train.csv")
+    for name in (str(tmp_path / "train.csv"), "/dev/null", f"{tmp_path},/dev/null"):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            files.paths_of(name)
+    assert files.paths_of(f"{tmp_path},x") == [tmp_path, pathlib.Path("x")]
 
 
 def test_names_of_one_path_are_never_the_same(tmp_path):

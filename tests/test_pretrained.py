@@ -4,16 +4,22 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import threading
 
 import pytest
 import torch
 
+import train
+from tests.conftest import make_rows, write_csv
 from tests.launch import Launched
 from textcls import Bert, BertConfig, load_bert
+from textcls.pretrained import hub as hub_files
 from textcls.pretrained.bert import in_8_bits, load_strictly, our_names, read_config, read_weights, save_bert
+from textcls.pretrained.hub import find_folder
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime.errors import InputError, exit_on_input_error
+from textcls.training.run import Run
 
 
 def save(folder: pathlib.Path, tensors: dict, shape, binary=False, **config) -> pathlib.Path:
@@ -257,12 +263,14 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """Just enough of the hub: the list of files of one repository, and the files."""
 
     files: dict[str, bytes] = {}
+    asked: list[str] = []
 
     def do_HEAD(self):
         self.do_GET()
 
     def do_GET(self):
         path = self.path.split("?")[0]
+        self.asked.append(path)
         name = path.split("/resolve/")[-1].partition("/")[2]
         if path.startswith("/api/models/tiny/bert"):
             content = json.dumps(
@@ -344,6 +352,64 @@ def test_repositories_that_hold_only_the_pickled_form(tmp_path, hub, bert, tiny_
     Hub.files = {p.name: p.read_bytes() for p in folder.iterdir()}
     result = fetch("tiny/bert", tmp_path / "home", HF_ENDPOINT=hub)
     assert float(result.stdout) == pytest.approx(bert.pooler.dense.weight.sum().item()), result.stderr
+
+
+@exit_on_input_error
+def train_on(arguments: list[str]) -> int:
+    return train.main(arguments)
+
+
+def test_a_run_notes_the_revision_and_goes_on_with_it(tmp_path, hub, bert):
+    """It is told of the branch, and keeps the commit: resumed, and with another cache, it asks for that one."""
+    home = tmp_path / "home"
+    home.mkdir()
+    Hub.files["vocab.txt"] = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]).encode()
+    write_csv(home / "train.csv", make_rows(20))
+    variables = {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": hub}
+
+    def command(*arguments, cache: str = "hub") -> Launched:
+        process = Launched(home, train_on, *arguments, "--quiet", HF_HOME=str(tmp_path / cache), **variables)
+        assert process.wait(120) == 0, process.stderr
+        return process
+
+    settings = "--bert tiny/bert --hidden 4 --max-length 8 --train train.csv --epochs 1 --out run".split()
+    command("--model", "bilstm", *settings)
+    source = Run(home / "run").meta()["backbone"]
+    assert source["revision"] == "c" * 40 and source["name"] == "tiny/bert"
+    Hub.asked.clear()
+    assert f"revision {'c' * 12} on the hub" in command("--resume", "run").stdout
+    shutil.rmtree(tmp_path / "hub")
+    command("--resume", "run", cache="other")
+    assert Hub.asked and not any("main" in path for path in Hub.asked)
+
+
+def test_a_revision_is_asked_for_by_name(tmp_path, hub):
+    result = fetch(f"tiny/bert@{'c' * 40}", tmp_path / "home", HF_ENDPOINT=hub)
+    assert result.returncode == 0, result.stderr
+    for name in ("tiny/bert@../../x", "tiny/../bert", "../bert@main", "tiny/bert@"):
+        with pytest.raises(InputError, match="no such folder"):
+            find_folder(name)
+
+
+@exit_on_input_error
+def fetch_little(arguments: list[str]) -> None:
+    hub_files.LARGEST_DOWNLOAD = 1000
+    load_bert(arguments[0])
+
+
+def test_a_download_from_the_hub_is_bounded(tmp_path, hub):
+    variables = {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "h")}
+    process = Launched(tmp_path, fetch_little, "tiny/bert", **variables)
+    assert process.wait(120) == 2 and "fetch it by hand, and give its folder" in process.stderr
+    assert not list((tmp_path / "h").rglob("model.safetensors"))
+
+
+def test_no_home_for_the_cache_of_the_hub(monkeypatch):
+    for name in ("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(InputError, match="no home directory for the hub's cache; say with HF_HOME"):
+        find_folder("tiny/bert")
 
 
 def test_no_network_says_where_to_put_the_files(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.test_entities import random_tags
-from textcls.metrics.classification import Correct
+from textcls.metrics.classification import AskedScores, Correct, Scores
 from textcls.metrics.entities import Counts, count
 from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, holm, mcnemar, paired_interval
 
@@ -73,6 +73,28 @@ def test_classifiers_are_compared_on_the_same_documents():
     assert p == mcnemar(a, b)[2] < 0.05
     assert Correct(b).against(Correct(a)) == (mirrored(difference), p)
     assert Correct(a).against(Correct(a)) == (Interval(0.0, 0.0, 0.0), 1.0)
+
+
+@pytest.mark.parametrize("name, of_cells", [
+    ("matthews", lambda tp, fp, fn, tn: (tp * tn - fp * fn) / ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5),
+    ("positive_f1", lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn)),
+])  # fmt: skip
+def test_classifiers_are_compared_by_what_their_corpus_is_judged_by(name, of_cells):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 60)
+    guesses = [np.where(random.random(60) < right, labels, 1 - labels) for right in (0.85, 0.6)]
+
+    def score(guess: np.ndarray, items) -> float:
+        pairs = list(zip(guess[items].tolist(), labels[items].tolist(), strict=True))
+        return of_cells(*(pairs.count(cell) for cell in ((1, 1), (1, 0), (0, 1), (0, 0))))
+
+    a, b = (AskedScores(Scores(np.eye(2)[guess], labels), name) for guess in guesses)
+    difference, p = a.against(b)
+    values = [score(guesses[0], items) - score(guesses[1], items) for items in drawn(60)]
+    assert difference.value == pytest.approx(score(guesses[0], slice(None)) - score(guesses[1], slice(None)), abs=1e-12)
+    assert (difference.low, difference.high) == pytest.approx(between(values), abs=1e-12)
+    assert p == pytest.approx(2 * (1 + sum(value <= 0 for value in values)) / (1 + RESAMPLES), abs=1e-12)
+    assert b.against(a)[0].value == -difference.value and b.against(a)[1] == p and a.against(a)[1] == 1.0
 
 
 def taggers() -> tuple[Counts, Counts]:

@@ -4,7 +4,7 @@ the run or to the command; the command line (arguments.py) is derived from it.""
 import dataclasses
 import typing
 
-from textcls.runtime.errors import InputError
+from textcls.runtime.errors import InputError, known
 from textcls.runtime.kinds import fits
 from textcls.runtime.memory import parse_memory
 
@@ -92,7 +92,7 @@ class TrainConfig:
     model: str = option("bilstm", "what to train; with --task lm lstm, with pretrain bert, if not given", "model")
     task: str = option("classification", "what for", "model")
     bert: str = option(
-        "nano", "backbone: a folder, a pre-training run, a name on the hub, or nano, small and always there", "model"
+        "nano", "backbone: a folder, a pre-training run, NAME or NAME@REVISION on the hub, or nano, small and always there", "model"
     )
     scratch: bool | None = option(
         None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
@@ -112,7 +112,7 @@ class TrainConfig:
         None, "dropout of the classifier; in pre-training, inside the layers", "model", least=0, below=1
     )
     hidden: int | None = option(None, "LSTM units per direction", "model", above=0)
-    layers: int | None = option(None, "LSTM layers", "model", above=0)
+    layers: int | None = option(None, "LSTM layers", "model", above=0, below=1001)
     pooling: str | None = option(
         None, "how the vectors of a text become one; cls: BERT's pooler over [CLS]", "model"
     )
@@ -142,7 +142,7 @@ class TrainConfig:
     decoder: str | None = option(
         None, "what answers are read off: BERT's tokens, or a bidirectional LSTM over them", "model", ("none", "blstm")
     )
-    decoder_layers: int | None = option(None, "layers of --decoder blstm (default: 2)", "model", above=0)
+    decoder_layers: int | None = option(None, "layers of --decoder blstm (default: 2)", "model", above=0, below=1001)
 
     # ---- training
     batch_size: int | None = option(None, "documents in a micro-batch", "training", above=0)
@@ -320,6 +320,9 @@ def check_kind(name: str, value) -> None:
     if not fits(value, HINTS[name]):
         kind = next(kind for kind in typing.get_args(HINTS[name]) or [HINTS[name]] if kind in KINDS)
         raise InputError(f"{flag(name)} {value!r:.60}: expected {KINDS[kind]}")
+    choices = OPTIONS[name]["choices"]
+    if choices and value is not None and value not in choices:
+        raise known(flag(name), value, choices)
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{flag(name)} {value!r:.60}: a NUL character is part of no name")
 

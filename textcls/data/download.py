@@ -26,6 +26,7 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     with claimed(target.with_name(target.name + files.PART), what) as (part, file):
         if target.is_file() and files.sha256(target) == sha256:
+            part.unlink()
             return target  # another process has made it meanwhile
         try:
             fetch(url, file, most, what, quiet)

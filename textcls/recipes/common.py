@@ -45,6 +45,10 @@ def share_words(model, encoder: str, backbone: Backbone) -> None:
 def take(module: torch.nn.Module, tensors: dict[str, torch.Tensor], backbone: Backbone) -> None:
     wanted = module.state_dict()
     check_layers(tensors, wanted, backbone)
+    for name in wanted.keys() & tensors.keys():
+        if tensors[name].shape != wanted[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
+            raise InputError(f"{backbone.source['name']}: {name} of the backbone is {shapes}")
     module.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, assign=True, strict=False)
 
 

@@ -127,11 +127,15 @@ def flush_folder(folder: pathlib.Path) -> None:
 
 def paths_of(names: str) -> list[pathlib.Path]:
     """The files of a path, or of several with commas between; a comma in the name of a file that exists is its own.
-    Raises InputError for an empty name among them."""
+    Raises InputError for an empty name among them, and for a pipe or a device, which cannot be read twice."""
     parts = [names] if os.path.exists(names) else names.split(",")
     if "" in parts[1:] or "" in parts[:-1]:
         raise InputError(f"{names!r}: an empty name before or after a comma")
-    return [pathlib.Path(name) for name in parts]
+    paths = [pathlib.Path(name) for name in parts]
+    for path in paths:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: neither a file nor a folder, but a pipe or a device")
+    return paths
 
 
 def file_names(paths: str) -> str:

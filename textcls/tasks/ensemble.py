@@ -95,6 +95,8 @@ def is_tested_on_dev(corpus: Corpus) -> bool:
 def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
     """The weights with the lowest loss on all dev documents, by L-BFGS. So few of them cannot overfit, but where the dev
     documents are separable they would grow without end: hence a little L2."""
+    if not probabilities.isfinite().all():
+        raise InputError("a member's probabilities are not finite numbers; there is nothing to weigh")
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure():

@@ -25,6 +25,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import make_folder
 from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import load_trainable
@@ -135,7 +136,7 @@ def publish(model: BertForPreTraining, dims: BertConfig, vocabulary: Vocabulary,
     folder = run.folder / hub.PUBLISHED
     load_trainable(model, run.load("best.pt")["model"], run.folder / "best.pt")
     if parallel.is_first():
-        files.make_folder(folder)
+        make_folder(folder)
         vocabulary.publish(folder)
         bert.publish(model, dims, layers, folder)
     return f"published as {folder}; use it with: --bert {run.folder}"
