@@ -92,7 +92,8 @@ class TrainConfig:
     model: str = option("bilstm", "what to train; with --task lm lstm, with pretrain bert, if not given", "model")
     task: str = option("classification", "what for", "model")
     bert: str = option(
-        "nano", "backbone: a folder, a pre-training run, NAME or NAME@REVISION on the hub, or nano, small and always there", "model"
+        "nano", "backbone: a folder, a pre-training run, NAME or NAME@REVISION on the hub, or nano, small and always there",
+        "model",
     )
     scratch: bool | None = option(
         None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
