@@ -249,7 +249,8 @@ def change(path: pathlib.Path, edit) -> None:
     path.write_text(json.dumps(content), "utf-8")
 
 
-GROWING = {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}] * 9}
+TEN_FOR_ONE = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+GROWING = {"type": "Sequence", "normalizers": [TEN_FOR_ONE] * 9}
 
 
 @pytest.mark.parametrize("edit, message", [

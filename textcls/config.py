@@ -92,9 +92,9 @@ class TrainConfig:
     model: str = option("bilstm", "what to train; with --task lm lstm, with pretrain bert, if not given", "model")
     task: str = option("classification", "what for", "model")
     bert: str = option(
-        "nano", "backbone: a folder, a pre-training run, NAME or NAME@REVISION on the hub, or nano, small and always there",
+        "nano", "backbone: a folder, a pre-training run, NAME or NAME@REVISION of the hub, or nano, always there",
         "model",
-    )
+    )  # fmt: skip
     scratch: bool | None = option(
         None, "begin at random weights: take of --bert its dimensions and vocabulary alone", "model"
     )
@@ -136,8 +136,9 @@ class TrainConfig:
     elmo_options: str | None = option(None, "shape of a biLM of one's own, in the published options.json", "model")
     mix_norm: bool | None = option(None, "normalise each layer over the words of a text before the mix", "model")
     mix_l2: float | None = option(
-        None, "what the squares of the mix's weights count in the loss, which draws them together", "model", least=0, below=LARGEST
-    )
+        None, "what the squares of the mix's weights count in the loss, which draws them together", "model", least=0,
+        below=LARGEST,
+    )  # fmt: skip
     small: bool | None = option(None, "half as wide LSTMs in the layers of a TRANS-BLSTM, without projection", "model")
     crf: bool | None = option(None, "score neighbouring tags together (linear-chain CRF)", "model")
     decoder: str | None = option(

@@ -1,4 +1,5 @@
-"""One file over HTTP: progress bar, resume, a bound on its size, pinned sha256, and an error that says where to put the file by hand."""
+"""One file over HTTP: progress bar, resume, a bound on its size, pinned sha256, and an error that says where to put the
+file by hand."""
 
 import contextlib
 import http.client
@@ -21,8 +22,8 @@ CHUNK = 1 << 16
 def download(
     url: str, target: pathlib.Path, most: int, sha256: str, what: str, flag: str, quiet: bool = False
 ) -> pathlib.Path:
-    """Fetch `url`, a file of at most `most` bytes, to `target`. A broken transfer leaves `target`.part, and the next call goes
-    on from there; of two at once the second waits, and finds the file. Raises InputError."""
+    """Fetch `url`, a file of at most `most` bytes, to `target`. A broken transfer leaves `target`.part, and the next
+    call goes on from there; of two at once the second waits, and finds the file. Raises InputError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with claimed(target.with_name(target.name + files.PART), what) as (part, file):
         if target.is_file() and files.sha256(target) == sha256:

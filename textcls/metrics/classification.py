@@ -138,7 +138,7 @@ class AskedScores:
         return f"{IN_WORDS[self.name]}, by a paired bootstrap"
 
     def against(self, other: "AskedScores", seed: int = 0) -> tuple[Interval, float]:
-        """(the metric of this minus that of the other with its 95 % interval, two-sided p) by drawing the same documents
+        """(the metric of this minus that of the other with its 95 % interval, two-sided p), the same documents drawn
         for both."""
 
         def difference(weights: np.ndarray | None) -> float:

@@ -220,7 +220,8 @@ def scaled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     rows = [name for name in tensors if name + SCALE in tensors]
     for name in rows:
         if tensors[name].dim() != 2 or tensors[name + SCALE].shape != (len(tensors[name]), 1):
-            raise InputError(f"weights: {name + SCALE} is {tuple(tensors[name + SCALE].shape)}, expected a number a row")
+            shape = tuple(tensors[name + SCALE].shape)
+            raise InputError(f"weights: {name + SCALE} is {shape}, expected a number a row")
     others = {name: tensor for name, tensor in tensors.items() if name not in {row + SCALE for row in rows}}
     return others | {name: tensors[name].float() * tensors[name + SCALE].float() for name in rows}
 
