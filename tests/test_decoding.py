@@ -6,6 +6,7 @@ import io
 import pytest
 
 from textcls.config import TrainConfig
+from textcls.data import glue_files
 from textcls.data.decoding import decode, is_blank
 from textcls.data.plain import Lines
 from textcls.runtime.errors import InputError
@@ -77,3 +78,11 @@ def test_a_byte_order_mark_is_no_word(tmp_path, ending, opened):
     assert set(vocabulary.tokenizer.get_vocab()) == {"<unk>", "<eos>", "the", "cat", "dog", "sat"}
     path.write_bytes(b"\xef\xbb\xbf") if ending == ".txt" else None
     assert ending != ".txt" or list(Lines(str(path))) == []
+
+
+def test_files_of_glue_are_not_told_of_an_option_that_is_not_theirs(tmp_path):
+    for content, convert in (("a\tb\n".encode("utf-16"), "iconv -f UTF-16 "), (b"n\xe9\n", "iconv -f latin1 ")):
+        (tmp_path / "dev.tsv").write_bytes(content)
+        with pytest.raises(InputError, match=convert) as refused:
+            list(glue_files.fields_of(tmp_path / "dev.tsv"))
+        assert "--encoding" not in str(refused.value)

@@ -14,13 +14,22 @@ from textcls.runtime.errors import InputError
 UTF8 = "utf-8"
 BLANKS = " \t"
 # How files begin that are not UTF-8; the longest beginning first.
-WIDE = "{0} text (Excel writes UTF-16): convert it (iconv -f {0} -t utf-8 {1} > NEW), or say --encoding {0}"
+WIDE = "{0} text (Excel writes UTF-16): convert it (iconv -f {0} -t utf-8 {1} > NEW)"
 MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 PACKED = (
     (b"\x1f\x8b", "compressed with gzip: unpack it before (gunzip)"),
     (b"\xfd7zXZ", "compressed with xz: unpack it before (unxz)"),
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook, and no text: save it as CSV (UTF-8)"),
 )
+
+
+class OtherEncoding(InputError):
+    """A file is in another encoding. `what` says so, and how to convert it; `choice` which option would do too, of files
+    of one's own."""
+
+    def __init__(self, what: str, choice: str):
+        super().__init__(f"{what}, or {choice}")
+        self.what = what
 
 
 def decoded_lines(path: pathlib.Path, encoding: str = UTF8) -> Iterator[str]:
@@ -40,17 +49,16 @@ def decode(lines: Iterable[bytes], name: str, encoding: str = UTF8) -> Iterator[
         try:
             text = line.decode(encoding)
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
-                f"{encoding.upper()}; {advice(encoding)}"
-            ) from None
+            where = f"{name}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1}"
+            raise not_in(encoding, where) from None
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def advice(encoding: str) -> str:
-    if codecs.lookup(encoding).name == UTF8:
-        return "convert the file (for Latin-1: iconv -f latin1 -t utf-8), or say what it is in (--encoding latin1)"
-    return "choose another --encoding"
+def not_in(encoding: str, where: str) -> InputError:
+    if codecs.lookup(encoding).name != UTF8:
+        return InputError(f"{where} is not {encoding.upper()}; choose another --encoding")
+    convert = f"{where} is not {encoding.upper()}; convert the file (for Latin-1: iconv -f latin1 -t utf-8)"
+    return OtherEncoding(convert, "say what it is in (--encoding latin1)")
 
 
 def check_beginning(line: bytes, name: str, encoding: str) -> None:
@@ -60,12 +68,13 @@ def check_beginning(line: bytes, name: str, encoding: str) -> None:
             raise InputError(f"{name}: {what}")
     for mark, wide in MARKS:
         if line.startswith(mark):
-            raise InputError(f"{name}:1: {WIDE.format(wide.upper(), name)}")
+            raise OtherEncoding(f"{name}:1: {WIDE.format(wide.upper(), name)}", f"say --encoding {wide.upper()}")
     if line.startswith(codecs.BOM_UTF8) and codecs.lookup(encoding).name not in (UTF8, "utf-8-sig"):
         raise InputError(f"{name}:1: begins with the byte-order mark of UTF-8, not {encoding}; leave out --encoding")
     if line.count(0) * 3 > len(line):
-        order = "utf-16be" if line.startswith(b"\0") else "utf-16le"
-        raise InputError(f"{name}:1: every other byte is 0: {WIDE.format(order.upper(), name)}")
+        order = "UTF-16BE" if line.startswith(b"\0") else "UTF-16LE"
+        what = f"{name}:1: every other byte is 0: {WIDE.format(order, name)}"
+        raise OtherEncoding(what, f"say --encoding {order}")
 
 
 def decode_wide(lines: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:

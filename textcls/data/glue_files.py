@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from textcls.data.decoding import decoded_lines
+from textcls.data.decoding import OtherEncoding, decoded_lines
 from textcls.runtime.errors import InputError
 
 LAST = -1
@@ -188,9 +188,12 @@ def fields_of(path: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
     """(FILE:LINE, columns) of every line that is not empty."""
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, and no file' if path.is_dir() else 'no such file'}")
-    for number, line in enumerate(decoded_lines(path), 1):
-        if line := line.rstrip("\r\n"):
-            yield f"{path}:{number}", line.split("\t")
+    try:
+        for number, line in enumerate(decoded_lines(path), 1):
+            if line := line.rstrip("\r\n"):
+                yield f"{path}:{number}", line.split("\t")
+    except OtherEncoding as error:
+        raise InputError(error.what) from None  # --encoding is for files of one's own
 
 
 def check_width(where: str, row: list[str], form: Form) -> None:
