@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import sys
 import zipfile
+from typing import Literal
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_names_from_files_stay_in_the_line_of_an_error():
 
 
 @pytest.mark.parametrize("value, hint, right", [
-    (1, int, True), (True, int, False), (1, float, True), (1.0, int, False), (None, str | None, True),
+    (1, int, True), (True, int, False), ("a", Literal["a"], True), (["a"], Literal["a"], False), (1, float, True), (1.0, int, False), (None, str | None, True),
     ([1, 2], list[int], True), ([1, "2"], list[int], False), ([[1, 2]], tuple[tuple[int, int], ...], True),
     ([[1, 2, 3]], tuple[tuple[int, int], ...], False), ({"a": 1}, dict[str, float], True), ({"a": []}, dict, True),
 ])  # fmt: skip

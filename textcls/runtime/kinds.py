@@ -13,6 +13,8 @@ def misfit(value, hint, name: str = "", whole: bool = True) -> str | None:
     if isinstance(hint, types.UnionType):
         found = [misfit(value, part, name, whole) for part in parts]
         return None if None in found else max(found, key=len)
+    if origin is typing.Literal:
+        return None if isinstance(value, str) and value in parts else wrong
     if origin is typing.NotRequired:
         return misfit(value, parts[0], name, whole)
     if typing.is_typeddict(hint):

@@ -115,7 +115,7 @@ def evaluate(
 
 def result(predictor: "Predictor", split: Scored, quiet: bool) -> Result:
     logits, seconds = cached_logits(predictor, split, quiet)
-    predicted = within(logits, predictor.meta["range"])
+    predicted = within(logits, predictor.range)
     intervals = metrics.intervals(predicted, split.scores)
     summary = {
         "metrics": {name: vars(value) for name, value in intervals.items()},
@@ -135,11 +135,18 @@ def chance(corpus: Corpus) -> dict:
 class Predictor(documents.Predictor):
     """A regressor."""
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Of the training scores."""
+        if "range" not in self.meta:
+            raise InputError(f"{self.run.folder / 'config.json'}: damaged, it has no range of scores")
+        return self.meta["range"]
+
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """The score of each text, float64 (N,), within the range of the training scores. Raises InputError for a single
         text that is in no list, and for what is no text."""
         texts = self.checked(texts)
-        return within(self.logits(texts), self.meta["range"]) if texts else np.zeros(0)
+        return within(self.logits(texts), self.range) if texts else np.zeros(0)
 
     def read(self, path: str) -> Scored:
         if is_glue(self.config):
