@@ -1,10 +1,8 @@
 """Files that mean harm: one small case of each kind is one line, and nothing of its size is allocated."""
 
 import json
-import os
 import pathlib
 import pickle
-import sys
 import zipfile
 from typing import Literal
 
@@ -13,7 +11,6 @@ import torch
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from tests.conftest import facts_of_a_run, make_rows, save_tiny, write_csv
-from tests.launch import Launched
 from textcls.data.objects import json_values
 from textcls.models.bert import Bert, BertConfig
 from textcls.models.elmo import ElmoConfig
@@ -282,20 +279,6 @@ def test_rules_that_come_to_no_end():
     vocabulary.tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "removed")
     with pytest.raises(InputError, match="the rules of this vocabulary do not divide the texts"):
         vocabulary.encode(["a" * 40 + "b"])
-
-
-# ---- standard output ------------------------------------------------------------------------------------------------
-
-
-def full_output() -> None:
-    sys.stdout = open("/dev/full", "w", encoding="utf-8")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_full_disk_behind_standard_output(folder, trained):
-    process = Launched(folder, "evaluate", "run", "--quiet", before=full_output, TEXTCLS_CACHE=str(folder / "cache"))
-    assert process.wait() == 2
-    assert process.stderr == "error: standard output: No space left on device; lead it to another place\n"
 
 
 def test_names_of_new_folders_are_flushed(tmp_path, monkeypatch):

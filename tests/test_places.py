@@ -133,7 +133,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys):
     with contextlib.suppress(OSError), open("/dev/full", "w", encoding="utf-8") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         assert exit_on_input_error(lambda argv: print("answer"))([]) == 2
-    assert capsys.readouterr().err.startswith("error: No space left on device")
+    assert capsys.readouterr().err == "error: standard output: No space left on device; lead it to another place\n"
 
 
 def test_a_file_name_that_is_no_utf_8(folder, call):
