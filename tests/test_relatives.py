@@ -167,7 +167,7 @@ def test_hidden_states_equal_those_of_transformers(tmp_path, kind, head):
 
 
 def test_a_row_too_short_for_its_padding_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="max_position_embeddings must be at least 1, got 0"):
+    with pytest.raises(InputError, match="max_position_embeddings must be from 1 to 2147483647, got 0"):
         load_bert(write(tmp_path / "a", ROBERTA | {"max_position_embeddings": 2}, {}))
     with pytest.raises(InputError, match="max_position_embeddings is 'many' and pad_token_id 1: no whole numbers"):
         load_bert(write(tmp_path / "b", ROBERTA | {"max_position_embeddings": "many"}, {}))
