@@ -1,7 +1,7 @@
 """Combine trained classifiers: average their probabilities, weigh them, and fit a small network over them.
 
     python ensemble.py runs/bert runs/bilstm
-    python ensemble.py runs/bert runs/bilstm runs/linear --combine weighted
+    python ensemble.py runs/bert runs/bilstm runs/linear --combine learned
 
 The members' logits are computed one member at a time and kept in RUN/logits. What combines them is fitted on the dev
 documents, which no member was trained on; the test documents are looked at once, at the end.
@@ -138,8 +138,8 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument(
         "--combine",
         choices=tuple(ENSEMBLES),
-        default="learned",
-        help="which ensemble the run folder keeps: the network, or a weight for each member (default: learned)",
+        default="weighted",
+        help="which ensemble the run folder keeps: a weight for each member, or the network (default: weighted)",
     )
     parser.add_argument(
         "--in-sample",

@@ -12,6 +12,7 @@ import textcls
 import train
 from tests.conftest import equal, make_rows, save_tiny, save_tiny_bilm, stop_after, without_clock, write_csv
 from textcls import recipes
+from textcls.models.ensemble import LearnedEnsemble, WeightedEnsemble
 from textcls.tasks import TASKS
 from textcls.tasks.streams import Text
 from textcls.training.run import Run
@@ -214,11 +215,13 @@ def test_ensembles_take_any_classifier(call, trained):
     members = [trained(model, "classification") for model in ("linear", "lstm", "bert-lstm")]
     text = call("ensemble", *members, "--out", "runs/mixed", "--quiet")
     assert all(name in text for name in (*members, "average", "learned ensemble"))
-    call("ensemble", *members, *"--out runs/weighted --combine weighted --quiet".split())
-    kept = textcls.load("runs/weighted")
-    logits = [member.logits(["a star", "flour"]) for member in kept.members]
-    expected = kept.combine(logits).argmax(1)
-    assert kept.predict(["a star", "flour"])[0] == [kept.labels[i] for i in expected]
+    call("ensemble", *members, *"--out runs/learned --combine learned --quiet".split())
+    for folder, kind in (("runs/mixed", WeightedEnsemble), ("runs/learned", LearnedEnsemble)):
+        kept = textcls.load(folder)
+        assert type(kept.model) is kind
+        logits = [member.logits(["a star", "flour"]) for member in kept.members]
+        expected = kept.combine(logits).argmax(1)
+        assert kept.predict(["a star", "flour"])[0] == [kept.labels[i] for i in expected]
     text = call("evaluate", *members, "runs/mixed", "--quiet")
     assert text.count(" points ") == 6 and "p corrected for 6 comparisons (Holm)" in text
 

@@ -78,7 +78,7 @@ def test_the_average_is_the_best_on_dev_and_shown_on_test(folder, first):
 def test_what_is_said_to_do_next_works(folder, call, first):
     *_, average = first.splitlines()
     command = average.removeprefix("their average, to keep: python ensemble.py ").split()
-    assert command == ["run", "run/linear", "--combine", "weighted"]  # there is no backbone to be larger
+    assert command == ["run", "run/linear"]  # there is no backbone to be larger
     text = call("ensemble", *command, "--out", "kept", "--quiet")
     row = next(line for line in first.splitlines() if line.startswith("their weighted average  "))
     kept = next(line for line in text.splitlines() if line.startswith("weighted ensemble  "))

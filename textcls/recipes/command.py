@@ -87,7 +87,7 @@ def better(flags: dict, config: TrainConfig, run: Run) -> list[str]:
     linear = run.folder / REFERENCE
     if "resume" in flags or not (linear / "results.json").exists():
         return []
-    words = ["python", "ensemble.py", str(run.folder), str(linear), "--combine", "weighted"]
+    words = ["python", "ensemble.py", str(run.folder), str(linear)]
     lines = [f"their average, to keep: {shlex.join(words)}"] * (config.protocol != "paper")
     if config.bert == TrainConfig.bert and RECIPES[config.model, config.task]["input"] == "pieces":
         larger = {"model": "bert", "bert": "bert-base-uncased"}
