@@ -2,7 +2,7 @@
 
 python benchmarks/recipes.py --model bilstm --change "--word-dropout 0.25" --change "--pooling attention+max"
 python benchmarks/recipes.py --model bert --bert FOLDER --folds 3 --seeds 1 2 --out folds.jsonl --change "--lr 5e-4"
-python benchmarks/recipes.py --model bilstm --confirm --change "--word-dropout 0.25"
+python benchmarks/recipes.py --model bilstm --confirm --change=--scratch --change "--word-dropout 0.25"
 
 The first row is the recipe as it is, with the flags given; each --change is a row of its own, beside these flags. A
 document's fold is a function of its text. Of the documents outside a fold, --dev (a tenth) choose the epoch, the others
