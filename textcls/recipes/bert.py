@@ -244,7 +244,6 @@ BERT_CLASSIFIER = {
         "epochs": 10,
         "max_length": 128,
         "pooling": "mean",
-        "fresh_layers": 2,
         "word_dropout": 0.25,
         "label_smoothing": 0.1,
         "select": "loss",
