@@ -1,6 +1,6 @@
 """kill -9: at random moments of every model, task and script, and right before and after every call that changes a
-folder. Survived: going on (--resume, or the same command) ends with the result of the run that was never stopped, bit for
-bit, and nothing is left over."""
+folder. Survived: going on (--resume, or the same command) ends with the result of the run that was never stopped, bit
+for bit, and nothing is left over."""
 
 import os
 import pathlib

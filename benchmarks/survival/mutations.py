@@ -1,8 +1,8 @@
 """Damage to every kind of file that a run reads or writes: single bits, and whole blocks.
 
 Three promises. whole: the same result as of the file that was written, or one line and exit status 2. again: the same
-result, for the file can be made again. text: the file is the user's own, and says something else now: any result, or one
-line and exit status 2. In no case a traceback, a hang, an abort, or a file written elsewhere.
+result, for the file can be made again. text: the file is the user's own, and says something else now: any result, or
+one line and exit status 2. In no case a traceback, a hang, an abort, or a file written elsewhere.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import pathlib
 import random
 
 import digests
+
 from survival.processes import Ended, Place, require
 from survival.world import OUT, Worlds, difference, fill, flags, state
 
@@ -25,8 +26,8 @@ AGAIN = "again"  # as command: the case's own, into another folder
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A kind of file (`pattern`, below the folder of a trial) of what a case has left, or of data alone; the command that
-    reads it, and what is promised."""
+    """A kind of file (`pattern`, below the folder of a trial) of what a case has left, or of data alone; the command
+    that reads it, and what is promised."""
 
     case: str
     pattern: str
@@ -48,7 +49,7 @@ TARGETS = [
     *of_run("bert classification", SHOW, "results.json linear/config.json linear/results.json"),
     *of_run("bert classification", RESUME, "last.pt best.pt config.json tokenizer.json splits.npz metrics.jsonl"),
     *of_run("bert classification", RESUME, "ledger.json results.json"),
-    *of_run("bert classification", f"{BERT} {CSV} --bert tiny --plan", "ledger.json"),
+    *of_run("bert classification", f"{BERT} {CSV} --bert tiny --plan", "ledger.json", "text"),
     *of_run("bert classification", EVALUATE, "logits/*.npz", "again"),
     *of_run("stopped", RESUME, "last.pt best.pt config.json metrics.jsonl splits.npz"),
     *of_run("linear classification", EVALUATE, "best.pt config.json tokenizer.json"),
@@ -246,7 +247,8 @@ def undamaged(target: Target, worlds: Worlds) -> tuple[Place, dict]:
         fill(place, source)
         return result(read(target, place).done(), place)
 
-    return source, worlds.once(f"reading {target.case} {digests.hashlib.md5(target.command.encode()).hexdigest()}", make)[1]
+    command = digests.hashlib.md5(target.command.encode()).hexdigest()
+    return source, worlds.once(f"reading {target.case} {command}", make)[1]
 
 
 def source_of(case: str, worlds: Worlds) -> Place:

@@ -1,5 +1,5 @@
-"""The three scripts in processes of their own, forked from one that has imported them and done nothing: as real as a new
-Python, and seconds quicker. What they may take is limited, and how they ended is judged."""
+"""The three scripts in processes of their own, forked from one that has imported them and done nothing: as real as a
+new Python, and seconds quicker. What they may take is limited, and how they ended is judged."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ("train", "evaluate", "ensemble")
-LIMIT = 120.0  # seconds that a command may take on a busy machine; longer is a hang
+LIMIT = 120.0  # seconds that a command may take on a quiet machine; longer is a hang
 MEMORY = 3 << 30  # bytes of address space that a command may take, beyond those of its libraries
 UNLIMITED = resource.RLIM_INFINITY
 
@@ -33,8 +33,8 @@ def require(holds: object, what: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit status (the negative number of a signal, None where its time was up), what it wrote,
-    and its largest resident set in bytes."""
+    """How a process ended: its exit status (the negative number of a signal, None where its time was up), what it
+    wrote, and its largest resident set in bytes."""
 
     command: str
     status: int | None
@@ -43,7 +43,7 @@ class Ended:
     peak: int
 
     def __str__(self) -> str:
-        status = f"still running after {LIMIT:.0f} s" if self.status is None else f"ended with {self.status}"
+        status = "did not end" if self.status is None else f"ended with {self.status}"
         return f"{self.command} {status}: {self.out[-300:]!r} {self.err[-700:]!r}"
 
     @property
@@ -64,8 +64,8 @@ class Ended:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """The folder of a trial. Commands run in `work`, with a cache, a home and a folder for temporary files beside it; in
-    the trial's folder nothing else may come to be."""
+    """The folder of a trial. Commands run in `work`, with a cache, a home and a folder for temporary files beside it;
+    in the trial's folder nothing else may come to be."""
 
     root: pathlib.Path
 
@@ -85,8 +85,8 @@ class Place:
     def start(self, script: str, *arguments: str, **how) -> "Process":
         return Process(self, script, [*map(str, arguments)], **how)
 
-    def call(self, script: str, *arguments: str, limit: float | None = None, **how) -> Ended:
-        return self.start(script, *arguments, **how).wait(limit)
+    def call(self, script: str, *arguments: str, **how) -> Ended:
+        return self.start(script, *arguments, **how).wait()
 
     def strays(self) -> list[str]:
         """What stands where nothing may be written: beside the folders of the trial, in its home and its temporary
@@ -101,9 +101,9 @@ class Place:
 
 
 class Process:
-    """A script with its arguments. `before` is called in the new process first; `streams` {0, 1, 2: where it leads, None:
-    closed} replaces what is read from and written to files; `fresh`: a Python of its own, whose streams are as the
-    system made them; `limits` {resource: soft limit}; variables that are None are not there."""
+    """A script with its arguments. `before` is called in the new process first; `streams` {0, 1, 2: where it leads,
+    None: closed} replaces what is read from and written to files; `fresh`: a Python of its own, whose streams are as
+    the system made them; `limits` {resource: soft limit}; variables that are None are not there."""
 
     def __init__(
         self,
@@ -131,6 +131,8 @@ class Process:
             try:
                 os.close(ready)
                 self._enter(cwd or place.work, streams or {}, limits or {}, variables)
+                if not fresh:
+                    sys.stdin, sys.stdout, sys.stderr = (open(n, "rw"[n > 0], encoding="utf-8") for n in range(3))
                 os.set_inheritable(begun, False)
                 if before is not None:
                     before()
@@ -157,7 +159,6 @@ class Process:
             os.close(file)
         for number in (number for number, stream in streams.items() if stream is None):
             os.close(number)
-        sys.stdin, sys.stdout, sys.stderr = (open(number, "rw"[number > 0], encoding="utf-8") for number in range(3))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for kind, value in ({resource.RLIMIT_AS: address_space() + MEMORY} | limits).items():
             resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
@@ -183,8 +184,8 @@ class Process:
         if not self.poll():
             os.kill(self.pid, number)
 
-    def wait(self, limit: float | None = None) -> Ended:
-        if not self.ends_within(LIMIT if limit is None else limit):
+    def wait(self) -> Ended:
+        if not self.ends_within(LIMIT * busy()):
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             self.ended = True
@@ -212,6 +213,11 @@ def prepare() -> None:
     for name in (*SCRIPTS, "torch._dynamo", "huggingface_hub"):  # torch imports _dynamo when it makes an optimiser
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)
+
+
+def busy() -> float:
+    """How many times as long as on a quiet machine everything takes."""
+    return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 def address_space() -> int:

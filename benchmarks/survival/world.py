@@ -1,5 +1,5 @@
-"""What the trials run on: small data of every kind, tiny backbones, and the runs that were never stopped, each made once
-when a trial first asks for it."""
+"""What the trials run on: small data of every kind, tiny backbones, and the runs that were never stopped, each made
+once when a trial first asks for it."""
 
 import fcntl
 import hashlib
@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable
 
 import digests
+
 from survival.processes import Place, Process, require
 
 OUT = "runs/x"
@@ -277,11 +278,15 @@ def state(work: pathlib.Path) -> dict:
         elif path.name == "metrics.jsonl":
             found[name] = [digests.timeless(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
         elif path.name in ("results.json", "seeds.json", "search.json"):
-            found[name] = digests.timeless(json.loads(path.read_text("utf-8")))
+            found[name] = without_place(digests.timeless(json.loads(path.read_text("utf-8"))))
         elif path.name in ("tokenizer.json", "splits.npz") or path.parent.name in ("published", "backbone"):
             if path.name != "SHA256SUMS":
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return json.loads(json.dumps(found))
+
+
+def without_place(result: dict) -> dict:
+    return {name: value for name, value in result.items() if name != "run"}
 
 
 def difference(before: dict, after: dict) -> str:
