@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 
-from survival.mutations import BERT, CSV, LINEAR, NEW, WORDS
+from survival.mutations import BERT, CSV, LINEAR, NEW, TRAIN, WORDS
 from survival.processes import Place, require
 from survival.world import OUT, Worlds, fill
 
@@ -76,7 +76,7 @@ class Raw(str):
 
 # ---- settings -------------------------------------------------------------------------------------------------------
 
-PLAIN = f"{BERT} {CSV} --bert plain"
+PLAIN = f"{BERT} {TRAIN} --bert plain"
 SIZES = {
     "num_hidden_layers": (200_000, 0, -1, 10**18, 2.5, "1"),
     "vocab_size": (10**18, 0, -5),
@@ -107,7 +107,7 @@ for name in ("deep", "a list", "a long number within", "null"):
     add(f"ledger.json, {name}", RUN, f"{PLAIN} --plan", f"{OUT}/ledger.json", JSON[name])
     add(f"tokenizer.json, {name}", "data", PLAIN, "plain/tokenizer.json", JSON[name])
     add(f"tokenizer_config.json, {name}", "data", PLAIN, "plain/tokenizer_config.json", JSON[name])
-    add(f"an index, {name}", "data", f"{BERT} {CSV} --bert parts", INDEX, JSON[name])
+    add(f"an index, {name}", "data", f"{BERT} {TRAIN} --bert parts", INDEX, JSON[name])
 SETTINGS = {
     ("config", "batch_size"): 10**18, ("config", "epochs"): "x", ("config", "max_length"): -1,
     ("config", "task"): "../x", ("config", "model"): DEEP[:30], ("config", "train"): {"a": 1},
@@ -124,7 +124,7 @@ for keys, value in SETTINGS.items():
                 edited(name, *keys, value=value))  # fmt: skip
 for words in ("--seed 18446744073709551616", "--max-length 1" + "0" * 30, "--batch-size 1" + "0" * 30, "--lr 1e999",
               "--out " + "a" * 5000, "--hidden 1" + "0" * 15, "--vocab-size -1", "--dev 1e-320"):  # fmt: skip
-    add(f"train.py {words[:30]}", "data", f"{WORDS} {CSV} {words}", "none", "")
+    add(f"train.py {words[:30]}", "data", f"{WORDS} {TRAIN} {words}", "none", "")
 
 # ---- weights --------------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ for name, content in PT.items():
     add(f"best.pt, {name}", RUN, f"evaluate {OUT}", f"{OUT}/best.pt", content)
     add(f"last.pt, {name}", RUN, f"train --resume {OUT}", f"{OUT}/last.pt", content)
     if not name.startswith("a compressed") and "elsewhere" not in name:
-        add(f"pytorch_model.bin, {name}", "data", f"{BERT} {CSV} --bert pickled", "pickled/pytorch_model.bin", content)
+        add(f"pytorch_model.bin, {name}", "data", f"{BERT} {TRAIN} --bert pickled", "pickled/pytorch_model.bin", content)
 
 
 def safetensors(header: object, size: int | None = None, data: bytes = bytes(64)) -> bytes:
@@ -210,7 +210,7 @@ for name, content in LYING.items():
     add(f"model.safetensors, {name}", "data", PLAIN, "plain/model.safetensors", content)
 for name, target in {"../x": "../plain/model.safetensors", "absolute": "/etc/passwd", "pickle": "x.bin"}.items():
     content = json.dumps({"weight_map": {"bert.pooler.dense.bias": target}})
-    add(f"an index that names {name}", "data", f"{BERT} {CSV} --bert parts", INDEX, content)
+    add(f"an index that names {name}", "data", f"{BERT} {TRAIN} --bert parts", INDEX, content)
 
 # ---- vocabularies and vectors ---------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ for name, content in VOCABULARIES.items():
     add(f"tokenizer.json of a run, {name}", RUN, f"evaluate {OUT}", f"{OUT}/tokenizer.json", content)
 for name, text in {"one long line": "a" * 50 * MIB, "the same lines": "a\n" * 10**6, "NULs": "\0" * MIB, "empty": "",
                    "many lines": "".join(f"{i}\n" for i in range(10**6))}.items():  # fmt: skip
-    add(f"vocab.txt, {name}", "data", f"{BERT} {CSV} --bert words", "words/vocab.txt", text)
+    add(f"vocab.txt, {name}", "data", f"{BERT} {TRAIN} --bert words", "words/vocab.txt", text)
 VECTORS = {
     "10**12 of them": "1000000000000 3\nstar 1 2 3\n", "of 10**12 numbers": "1 1000000000000\nstar 1 2 3\n",
     "-1 of them": "-1 3\nstar 1 2 3\n", "of 0 numbers": "3 0\nstar\n", "NaN": "star nan nan nan\n",
@@ -255,7 +255,7 @@ VECTORS = {
     "digits of another script": "star ١ ٢ ٣\n", "lengths that differ": "star 1 2 3\nplanet 1 2\n",
 }  # fmt: skip
 for name, text in VECTORS.items():
-    add(f"vectors, {name}", "data", f"{WORDS} {CSV} --embedding 3 --vectors vectors.txt", "vectors.txt", text)
+    add(f"vectors, {name}", "data", f"{WORDS} {TRAIN} --embedding 3 --vectors vectors.txt", "vectors.txt", text)
 
 # ---- texts ----------------------------------------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ LINES = {
 for name, line in LINES.items():
     command = f"{LINEAR} --train train.jsonl --test test.jsonl"
     add(f"JSON Lines, {name}", "data", command, "train.jsonl", line + "\n")
-TAGGER = f"{WORDS} --task tagging --train train.conll --test test.conll"
+TAGGER = f"{WORDS} --task tagging --train train.conll"
 add("a sentence of a million words", "data", TAGGER, "train.conll", "star\tB-X\n" * 10**6)
 add("words to tag without an end", "crf", f"evaluate {OUT} --predict in.conll", "in.conll", "star x\n" * 300_000)
 SQUAD = f"{NEW} --task spans --model bert --bert tiny --max-length 48 --train train.json"

@@ -20,7 +20,8 @@ ENSEMBLE = "evaluate runs/e --json --quiet"
 NEW = "train --device cpu --epochs 1 --batch-size 8 --save-every 0 --dev 0.2 --out runs/y --quiet"
 BERT, LINEAR = f"{NEW} --model bert --max-length 16", f"{NEW} --model linear"
 WORDS = f"{NEW} --model bilstm-scratch --hidden 8 --embedding 8 --max-length 16"
-CSV = "--train train.csv --test test.csv"
+TRAIN = "--train train.csv"
+CSV = f"{TRAIN} --test test.csv"
 AGAIN = "again"  # as command: the case's own, into another folder
 
 
@@ -49,7 +50,7 @@ TARGETS = [
     *of_run("bert classification", SHOW, "results.json linear/config.json linear/results.json"),
     *of_run("bert classification", RESUME, "last.pt best.pt config.json tokenizer.json splits.npz metrics.jsonl"),
     *of_run("bert classification", RESUME, "ledger.json results.json"),
-    *of_run("bert classification", f"{BERT} {CSV} --bert tiny --plan", "ledger.json", "text"),
+    *of_run("bert classification", f"{BERT} {TRAIN} --bert tiny --plan", "ledger.json", "text"),
     *of_run("bert classification", EVALUATE, "logits/*.npz", "again"),
     *of_run("stopped", RESUME, "last.pt best.pt config.json metrics.jsonl splits.npz"),
     *of_run("linear classification", EVALUATE, "best.pt config.json tokenizer.json"),
@@ -69,25 +70,25 @@ TARGETS = [
     Target("ensemble", "work/runs/e/config.json", ENSEMBLE, "whole"),
     Target("ensemble", "work/runs/e/splits.npz", ENSEMBLE, "whole"),
     # what was published, and frozen backbones
-    *of_run("bert pretrain", f"{BERT} {CSV} --bert {OUT}", "published/model.safetensors published/config.json"),
-    *of_run("bert pretrain", f"{BERT} {CSV} --bert {OUT}", "published/tokenizer.json published/SHA256SUMS"),
+    *of_run("bert pretrain", f"{BERT} {TRAIN} --bert {OUT}", "published/model.safetensors published/config.json"),
+    *of_run("bert pretrain", f"{BERT} {TRAIN} --bert {OUT}", "published/tokenizer.json published/SHA256SUMS"),
     *of_run("bert pretrain", EVALUATE, "best.pt tokenizer.json"),
-    *of_run("elmo bilm", f"{NEW} --model elmo-lstm --elmo {OUT} {CSV}", "published/weights.safetensors"),
-    *of_run("elmo bilm", f"{NEW} --model elmo-lstm --elmo {OUT} {CSV}", "published/options.json"),
+    *of_run("elmo bilm", f"{NEW} --model elmo-lstm --elmo {OUT} {TRAIN}", "published/weights.safetensors"),
+    *of_run("elmo bilm", f"{NEW} --model elmo-lstm --elmo {OUT} {TRAIN}", "published/options.json"),
     Target("bilstm classification", "work/tiny/model.safetensors", EVALUATE, "whole"),
     Target("bilstm classification", "work/tiny/config.json", EVALUATE, "whole"),
     Target("unsigned", "work/plain/model.safetensors", EVALUATE, "whole"),
     Target("unsigned", "work/plain/model.safetensors", RESUME, "whole"),
     Target("elmo frozen", "work/bilm/*.safetensors", EVALUATE, "whole"),
     Target("elmo frozen", "work/bilm/options.json", EVALUATE, "whole"),
-    *of_data(f"{BERT} {CSV} --bert tiny", "tiny/model.safetensors", "tiny/config.json", promise="whole"),
-    *of_data(f"{BERT} {CSV} --bert tiny", "tiny/tokenizer.json", "tiny/SHA256SUMS", promise="whole"),
-    *of_data(f"{BERT} {CSV} --bert pickled", "pickled/pytorch_model.bin", promise="whole"),
-    *of_data(f"{BERT} {CSV} --bert plain", "plain/model.safetensors", "plain/config.json", "plain/tokenizer.json"),
-    *of_data(f"{BERT} {CSV} --bert parts", "parts/model-*.safetensors", "parts/model.safetensors.index.json"),
-    *of_data(f"{BERT} {CSV} --bert words", "words/vocab.txt", "words/tokenizer_config.json"),
-    *of_data(f"{NEW} --model elmo-lstm --elmo bilm {CSV}", "bilm/*.safetensors", "bilm/options.json", promise="whole"),
-    *of_data(f"{WORDS} {CSV} --vectors vectors.txt --embedding 3", "vectors.txt"),
+    *of_data(f"{BERT} {TRAIN} --bert tiny", "tiny/model.safetensors", "tiny/config.json", promise="whole"),
+    *of_data(f"{BERT} {TRAIN} --bert tiny", "tiny/tokenizer.json", "tiny/SHA256SUMS", promise="whole"),
+    *of_data(f"{BERT} {TRAIN} --bert pickled", "pickled/pytorch_model.bin", promise="whole"),
+    *of_data(f"{BERT} {TRAIN} --bert plain", "plain/model.safetensors", "plain/config.json", "plain/tokenizer.json"),
+    *of_data(f"{BERT} {TRAIN} --bert parts", "parts/model-*.safetensors", "parts/model.safetensors.index.json"),
+    *of_data(f"{BERT} {TRAIN} --bert words", "words/vocab.txt", "words/tokenizer_config.json"),
+    *of_data(f"{NEW} --model elmo-lstm --elmo bilm {TRAIN}", "bilm/*.safetensors", "bilm/options.json", promise="whole"),
+    *of_data(f"{WORDS} {TRAIN} --vectors vectors.txt --embedding 3", "vectors.txt"),
     *of_data(f"{NEW} --task lm --model elmo --train train.txt --elmo-options options.json", "options.json"),
     # the cache
     Target("bert-bilstm classification", "cache/features-*.npy", AGAIN, "again"),
@@ -120,8 +121,8 @@ TARGETS = [
     *of_data(f"{LINEAR} --train train-labelled.txt --test test-labelled.txt", "train-labelled.txt"),
     *of_data(f"{LINEAR} --train train-folder --test test-folder", "test-folder/*", case="folders"),
     *of_data(f"{LINEAR} --data cola --data-dir glue", "glue/CoLA/train.tsv"),
-    *of_data(f"{WORDS} --task regression --train train.tsv --test test.tsv", "train.tsv"),
-    *of_data(f"{WORDS} --task tagging --train train.conll --test test.conll", "train.conll"),
+    *of_data(f"{WORDS} --task regression --train train.tsv", "train.tsv"),
+    *of_data(f"{WORDS} --task tagging --train train.conll", "train.conll"),
     *of_data(f"{NEW} --task lm --model lstm --embedding 8 --max-length 16 --train train.txt", "train.txt"),
     *of_data(f"{BERT} --task pretrain --bert tiny --train train.docs", "train.docs"),
     *of_data(f"{NEW} --task spans --model bert --bert tiny --max-length 48 --train train.json", "train.json"),
