@@ -2,7 +2,6 @@
 elsewhere, headers that lie. Survived: one line and exit status 2, or the right thing done; in little memory and time;
 nothing run, nothing written elsewhere."""
 
-import gzip
 import io
 import json
 import lzma
@@ -12,6 +11,7 @@ import resource
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 
 from survival.mutations import BERT, CSV, LINEAR, NEW, TRAIN, WORDS
@@ -183,7 +183,8 @@ for name, content in PT.items():
     add(f"best.pt, {name}", RUN, f"evaluate {OUT}", f"{OUT}/best.pt", content)
     add(f"last.pt, {name}", RUN, f"train --resume {OUT}", f"{OUT}/last.pt", content)
     if not name.startswith("a compressed") and "elsewhere" not in name:
-        add(f"pytorch_model.bin, {name}", "data", f"{BERT} {TRAIN} --bert pickled", "pickled/pytorch_model.bin", content)
+        command = f"{BERT} {TRAIN} --bert pickled"
+        add(f"pytorch_model.bin, {name}", "data", command, "pickled/pytorch_model.bin", content)
 
 
 def safetensors(header: object, size: int | None = None, data: bytes = bytes(64)) -> bytes:
@@ -284,9 +285,15 @@ for name, value in {"1e30": 10**30, "-1": -1, "true": True, "a list": [], "a dee
     keys = ("data", 0, "paragraphs", 0, "qas", 0, "answers", 0, "answer_start")
     add(f"answer_start {name}", "data", SQUAD, "train.json", edited("train.json", *keys, value=value))
 PRETRAIN = f"{BERT} --task pretrain --bert tiny --train"
-BOMB = bytes(1024 * MIB)
-add("a bomb in gzip", "data", f"{PRETRAIN} bomb.gz", "bomb.gz", lambda place: gzip.compress(BOMB, 1))
-add("a bomb in xz", "data", f"{PRETRAIN} bomb.xz", "bomb.xz", lambda place: lzma.compress(BOMB, preset=0))
+
+
+def bomb(compressor) -> bytes:
+    """1 GiB in one line."""
+    return b"".join(compressor.compress(b"star " * MIB) for _ in range(205)) + compressor.flush()
+
+
+add("a bomb in gzip", "data", f"{PRETRAIN} b.gz", "b.gz", lambda place: bomb(zlib.compressobj(1, wbits=31)))
+add("a bomb in xz", "data", f"{PRETRAIN} b.xz", "b.xz", lambda place: bomb(lzma.LZMACompressor(preset=0)))
 add("no gzip", "data", f"{PRETRAIN} bomb.gz", "bomb.gz", "text")
 add("a line of 60 MiB to pre-train on", "data", f"{PRETRAIN} train.docs", "train.docs", "star " * 12 * MIB)
 OPTIONS = f"{NEW} --task lm --model elmo --train train.txt --elmo-options options.json"
@@ -338,7 +345,7 @@ TARS = {
     "a long name": archive((member("x" * 10**6), b"x")), "a large post": archive((member(POST), bytes(300 * MIB))),
     "many large posts": archive(*((member(f"{POST}{i}"), bytes(MIB - 1)) for i in range(1200))),
     "many members": archive(*((member(f"{POST}{i}"), b"x") for i in range(3000))),
-    "a bomb": lambda place: gzip.compress(BOMB, 1), "text": "no archive",
+    "a bomb": lambda place: bomb(zlib.compressobj(1, wbits=31)), "text": "no archive",
 }  # fmt: skip
 for name, content in TARS.items():
     add(f"an archive with {name}", "data", NEWS, "news.tar.gz", content)

@@ -87,7 +87,8 @@ TARGETS = [
     *of_data(f"{BERT} {TRAIN} --bert plain", "plain/model.safetensors", "plain/config.json", "plain/tokenizer.json"),
     *of_data(f"{BERT} {TRAIN} --bert parts", "parts/model-*.safetensors", "parts/model.safetensors.index.json"),
     *of_data(f"{BERT} {TRAIN} --bert words", "words/vocab.txt", "words/tokenizer_config.json"),
-    *of_data(f"{NEW} --model elmo-lstm --elmo bilm {TRAIN}", "bilm/*.safetensors", "bilm/options.json", promise="whole"),
+    *of_data(f"{NEW} --model elmo-lstm --elmo bilm {TRAIN}", "bilm/*.safetensors", promise="whole"),
+    *of_data(f"{NEW} --model elmo-lstm --elmo bilm {TRAIN}", "bilm/options.json", promise="whole"),
     *of_data(f"{WORDS} {TRAIN} --vectors vectors.txt --embedding 3", "vectors.txt"),
     *of_data(f"{NEW} --task lm --model elmo --train train.txt --elmo-options options.json", "options.json"),
     # the cache
