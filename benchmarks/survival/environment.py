@@ -125,15 +125,7 @@ def read_only(name: str, place: Place, worlds: Worlds, folder: Callable[[], path
 
 
 def cache_is_a_file(name, draw, place, worlds) -> str:
-    def wrong() -> dict:
-        (place.root / "tmp" / "file").write_bytes(b"")
-        return {"TEXTCLS_CACHE": str(place.root / "tmp" / "file")}
-
-    reference, variables = prepare(name, place, worlds), wrong()
-    script, arguments = command(name)
-    ended = place.call(script, *arguments, **variables).check()
-    (place.root / "tmp" / "file").unlink()
-    return after(ended, name, place, reference)
+    return during(name, place, worlds, TEXTCLS_CACHE=__file__)
 
 
 def no_home(name, draw, place, worlds) -> str:

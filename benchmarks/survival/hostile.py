@@ -174,11 +174,9 @@ PT = {
     "a record that inflates": zipped(zipfile.ZIP_DEFLATED, **{"data.pkl": bytes(200 * MIB)}),
     "a compressed record more": with_record("best/data/99", bytes(300 * MIB), zipfile.ZIP_DEFLATED),
     "a record that leads elsewhere": with_record("../../executed", b"x"),
-    "no pickle": zipped(**{"data.pkl": b"x" * 100}),
+    "no pickle": zipped(**{"data.pkl": b"x" * 100}), "a list": pickle.dumps([1] * 1000), "text": "best",
     "deep pickle": b"\x80\x02" + b"(" * 10**6 + b"l" * 10**6 + b".",
-    "a list": pickle.dumps([1] * 1000),
-    "text": "best",
-}
+}  # fmt: skip
 for name, content in PT.items():
     add(f"best.pt, {name}", RUN, f"evaluate {OUT}", f"{OUT}/best.pt", content)
     add(f"last.pt, {name}", RUN, f"train --resume {OUT}", f"{OUT}/last.pt", content)

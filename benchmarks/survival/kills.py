@@ -88,9 +88,10 @@ def watch(seen: Callable[[bool], None]) -> None:
 def around(function: Callable, seen: Callable[[bool], None]) -> Callable:
     def watched(*arguments, **named):
         seen(False)
-        value = function(*arguments, **named)
-        seen(True)
-        return value
+        try:
+            return function(*arguments, **named)
+        finally:
+            seen(True)
 
     return watched
 
