@@ -20,6 +20,16 @@ def test_made_once_and_again_when_damaged(cache):
     assert len(calls) == 4
 
 
+def test_what_was_kept_under_another_name_is_made_again(cache):
+    for name in ("one", "other"):
+        cached(name, lambda: {"name": np.array(name)})
+    (cache / "one.npz").write_bytes((cache / "other.npz").read_bytes())
+    assert cached("one", lambda: {"name": np.array("made again")})["name"] == "made again"
+    np.save(cache / "other.npy", np.arange(3))
+    (cache / "other.npy").replace(cache / "other.npz")  # no dictionary of arrays
+    assert cached("other", lambda: {"name": np.array("made again")})["name"] == "made again"
+
+
 def test_pickles_in_the_cache_are_not_opened(cache):
     cache.mkdir()
     np.savez(cache / "name.npz", x=np.array([{"an": "object"}], dtype=object))

@@ -535,6 +535,7 @@ def test_a_damaged_run_folder(folder, tmp_path, call):
         ("config.json", b'{"format": 2}', "best.pt: the checkpoint of another run"),
         ("config.json", json.dumps({"format": 2, "run": name_of_run}).encode(), "best.pt do not make a model"),
         ("best.pt", (folder / "runs" / "bert" / "best.pt").read_bytes(), "best.pt: the checkpoint of another run"),
+        ("best.pt", (tmp_path / "run" / "last.pt").read_bytes(), "best.pt: this is the run's last.pt"),
     ):
         keep = (tmp_path / "run" / name).read_bytes()
         (tmp_path / "run" / name).write_bytes(content)

@@ -142,14 +142,13 @@ def shard_of(path: pathlib.Path, vocabulary: Vocabulary, encoding: str = UTF8) -
     tokens = cache_folder() / f"tokens-{digest}.bin"
     index = tokens.with_suffix(".npz")
     dtype = np.dtype(np.int16 if vocabulary.largest_id < 2**15 else np.int32)
-    facts = files.read_arrays(index) or {}
-    if "crc32" in facts and tokens.is_file() and files.crc32(tokens) == facts["crc32"]:
+    facts = files.kept_arrays(index)
+    if facts and tokens.is_file() and files.crc32(tokens) == facts["crc32"]:
         return Shard(tokens, dtype, facts["offsets"])
     with needed("tokens"):
         tokens.parent.mkdir(parents=True, exist_ok=True)
         offsets = write_tokens(tokens, tokenised(lines_of(path, encoding), vocabulary), dtype)
-        with files.replacing(index, by_all=True) as file:
-            np.savez(file, offsets=offsets, crc32=files.crc32(tokens))
+        files.keep_arrays(index, offsets=offsets, crc32=files.crc32(tokens))
     return Shard(tokens, dtype, offsets)
 
 

@@ -36,13 +36,11 @@ def cached(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     except InputError as error:
         not_kept(str(error))
         return make()
-    if (arrays := files.read_arrays(path)) is not None:
+    if (arrays := files.kept_arrays(path)) is not None:
         return arrays
     arrays = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path, by_all=True) as file:
-            np.savez(file, **arrays)
+        files.keep_arrays(path, **arrays)
     except OSError as error:
         not_kept(f"{path.parent}: {error.strerror}; {ADVICE}")
     return arrays

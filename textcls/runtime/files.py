@@ -26,6 +26,7 @@ PART = ".part"  # how the name of a file ends that is being written
 OLD = 24 * 3600  # seconds
 CHUNK = 1 << 20  # bytes read at once
 CHECKSUM = "checksum"  # of a JSON object, in it
+NAME = "file name"  # of arrays that are kept, among them
 
 
 @contextlib.contextmanager
@@ -204,6 +205,20 @@ def fingerprint(*parts: str) -> bytes:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.digest()
+
+
+def keep_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Arrays that can be made again, for whichever process wants them next."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, by_all=True) as file:
+        np.savez(file, **arrays, **{NAME: path.name})
+
+
+def kept_arrays(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """What :func:`keep_arrays` kept there; None where the file is absent or damaged, or was kept under another name: by
+    its name alone it is known what the arrays were made of."""
+    arrays = read_arrays(path)
+    return arrays if isinstance(arrays, dict) and str(arrays.pop(NAME, "")) == path.name else None
 
 
 def read_arrays(path: pathlib.Path, mapped: bool = False) -> dict[str, np.ndarray] | np.ndarray | None:

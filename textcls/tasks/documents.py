@@ -151,14 +151,11 @@ def cached_logits(predictor: "Predictor", split: Documents | Scored, quiet: bool
     rests_on = [files.sha256(predictor.run.folder / name) for name in ("best.pt", "config.json")]
     digest = hashlib.sha256(f"{rests_on} {predictor.device.type}".encode() + split.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
-    cached = files.read_arrays(path) or {}
-    if "seconds" in cached and cached["logits"].shape == (len(split), len(predictor.labels)):
+    if cached := files.kept_arrays(path):
         return cached["logits"], float(cached["seconds"])
     logits, seconds = predictor.timed_logits(split, quiet)
     with contextlib.suppress(OSError):  # a run folder that may not be written can still be evaluated
-        path.parent.mkdir(exist_ok=True)
-        with files.replacing(path, by_all=True) as file:  # another command may be evaluating the same run
-            np.savez(file, logits=logits, seconds=seconds)
+        files.keep_arrays(path, logits=logits, seconds=seconds)  # another command may be evaluating the same run
     return logits, seconds
 
 

@@ -156,7 +156,7 @@ class Run:
         """Document ids (uint64) of train, dev and test."""
         path = self.folder / "splits.npz"
         arrays = files.read_arrays(path)
-        if arrays is None:
+        if not isinstance(arrays, dict):
             raise InputError(f"{path}: missing or damaged")
         return arrays
 
@@ -171,7 +171,7 @@ class Run:
         path = self.folder / name
         with files.replacing(path) as file:
             try:
-                torch.save({"format": FORMAT, "run": run, **content}, file)
+                torch.save({"format": FORMAT, "run": run, "file": name, **content}, file)
             except RuntimeError as error:
                 # When a write fails, torch's zip writer stumbles over the missing bytes and hides why they are missing.
                 cause = error.__context__
@@ -192,6 +192,8 @@ class Run:
             raise InputError(f"{path}: not a checkpoint of format {FORMAT}")
         if content.pop("run", None) != self._name():
             raise InputError(f"{path}: the checkpoint of another run")
+        if (own := content.pop("file", name)) != name:
+            raise InputError(f"{path}: this is the run's {own}")
         return content
 
     def write_metrics(self, history: list[dict]) -> None:
