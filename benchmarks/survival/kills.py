@@ -3,17 +3,15 @@ folder. Survived: going on (--resume, or the same command) ends with the result 
 for bit, and nothing is left over."""
 
 import os
-import pathlib
 import random
 import signal
 from collections.abc import Callable
 
-from survival.processes import Ended, Place, require
+from survival.processes import Ended, Place, require, watch
 from survival.world import AFTER, CASES, OUT, Worlds, command, difference, fill, state
 
 NAMES = [*CASES, *AFTER]
 WRITERS = [name for name in NAMES if name != "evaluate tagger"]  # which changes no folder
-CALLS = ("replace", "rename", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 MOST = 4  # kills of one run
 
 
@@ -39,32 +37,15 @@ def kill(number: int, draw: random.Random, place: Place, worlds: Worlds) -> str:
 def crash(number: int, draw: random.Random, place: Place, worlds: Worlds) -> str:
     """One kill, before or after a call that is drawn from all those that the whole makes."""
     name = WRITERS[number % len(WRITERS)]
-
-    def make(counted: Place) -> int:
-        prepare(name, counted, worlds)
-        script, arguments = command(name)
-        calls = counted.root / "calls"
-        counted.call(script, *arguments, before=lambda: watch(counting(calls))).done()
-        return calls.stat().st_size
-
-    calls = worlds.once(f"calls of {name}", make)[1]
-    reference, point, after = prepare(name, place, worlds), draw.randrange(calls), draw.random() < 0.5
+    reference = prepare(name, place, worlds)
+    calls = reference["calls"]
+    point, after = draw.randrange(calls), draw.random() < 0.5
     script, arguments = command(name)
     ended = place.call(script, *arguments, before=lambda: watch(dying(point, after)))
     late = point >= calls - 3 and ended.status == 0  # what is called at the very end is not always the same
     require(ended.status == -signal.SIGKILL or late, f"did not come to call {point} of {calls}: {ended}")
     finish(name, place, reference)
     return f"{name}, {'after' if after else 'before'} call {point} of {calls}"
-
-
-def counting(path: pathlib.Path) -> Callable[[bool], None]:
-    """As many bytes in a file as there were calls."""
-
-    def seen(after: bool) -> None:
-        with open(path, "ab", buffering=0) as file:
-            file.write(b"" if after else b".")
-
-    return seen
 
 
 def dying(point: int, after: bool) -> Callable[[bool], None]:
@@ -77,23 +58,6 @@ def dying(point: int, after: bool) -> Callable[[bool], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return seen
-
-
-def watch(seen: Callable[[bool], None]) -> None:
-    """`seen(False)` before and `seen(True)` after each of this process's CALLS."""
-    for name in CALLS:
-        setattr(os, name, around(getattr(os, name), seen))
-
-
-def around(function: Callable, seen: Callable[[bool], None]) -> Callable:
-    def watched(*arguments, **named):
-        seen(False)
-        try:
-            return function(*arguments, **named)
-        finally:
-            seen(True)
-
-    return watched
 
 
 def dying_at_save(saves: int = 5) -> None:

@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ("train", "evaluate", "ensemble")
 LIMIT = 120.0  # seconds that a command may take on a quiet machine; longer is a hang
 MEMORY = 3 << 30  # bytes of address space that a command may take, beyond those of its libraries
-UNLIMITED = resource.RLIM_INFINITY
+# What changes a folder, of os.
+CALLS = ("replace", "rename", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
 
 
 class Failed(Exception):
@@ -233,3 +234,33 @@ def removed(root: pathlib.Path) -> Iterator[Place]:
     for folder, _, _ in os.walk(root):  # of read-only folders nothing can be removed
         os.chmod(folder, 0o755)
     shutil.rmtree(root)
+
+
+# ---- calls that change a folder -------------------------------------------------------------------------------------
+
+
+def watch(seen: Callable[[bool], None]) -> None:
+    """`seen(False)` before and `seen(True)` after each of this process's CALLS."""
+    for name in CALLS:
+        setattr(os, name, around(getattr(os, name), seen))
+
+
+def around(function: Callable, seen: Callable[[bool], None]) -> Callable:
+    def watched(*arguments, **named):
+        seen(False)
+        try:
+            return function(*arguments, **named)
+        finally:
+            seen(True)
+
+    return watched
+
+
+def counting(path: pathlib.Path) -> Callable[[bool], None]:
+    """As many bytes in a file as there were calls."""
+
+    def seen(after: bool) -> None:
+        with open(path, "ab", buffering=0) as file:
+            file.write(b"" if after else b".")
+
+    return seen

@@ -9,11 +9,12 @@ import pickle
 import random
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
 
 import digests
 
-from survival.processes import Place, Process, require
+from survival.processes import Place, Process, counting, require, watch
 
 OUT = "runs/x"
 MODELS = digests.MODELS | {
@@ -219,17 +220,17 @@ class Worlds:
         return self.once("data", make)[0]
 
     def trained(self, name: str) -> tuple[Place, dict]:
-        """(the folder in which a case has ended, never stopped, what came of it: :func:`state`, "seconds", "out")."""
+        """(the folder in which a case has ended, never stopped, what came of it: :func:`state`, "seconds", "calls"
+        that change a folder)."""
 
         def make(place: Place) -> dict:
-            import time
-
             fill(place, self.trained(AFTER[name][2])[0] if name in AFTER else self.data())
             script, arguments = command(name)
-            start = time.monotonic()
-            ended = place.call(script, *arguments).done()
+            start, calls = time.monotonic(), place.root / "calls"
+            calls.touch()
+            place.call(script, *arguments, before=lambda: watch(counting(calls))).done()
             seconds = time.monotonic() - start
-            return {"state": state(place.work), "seconds": seconds, "out": digests.masked(ended.out)}
+            return {"state": state(place.work), "seconds": seconds, "calls": calls.stat().st_size}
 
         return self.once(name, make)
 
