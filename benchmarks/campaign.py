@@ -47,7 +47,7 @@ def main() -> int:
     scratch = pathlib.Path(arguments.scratch or tempfile.mkdtemp(prefix="campaign-")).resolve()
     processes.prepare()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Campaign(scratch, arguments.seed) as campaign:
+    with Campaign(scratch, arguments.seed) as campaign, contextlib.suppress(KeyboardInterrupt):  # what was tried counts
         campaign.run(list(arguments.only or planned(arguments)), arguments.jobs, 60 * arguments.minutes)
     if arguments.only:
         for kind, number in arguments.only:
