@@ -5,6 +5,8 @@ python evaluate.py runs/bert runs/bilstm             side by side, and how far a
 python evaluate.py runs/*/bert runs/*/bilstm         of several corpora: a row a model, a column a corpus, the average
 python evaluate.py runs/bilstm --predict texts.txt   a label and its probability for each line
 python evaluate.py runs/bilstm --predict new.csv     … for each row of the run's text column
+python evaluate.py runs/bilstm --predict new.csv --out done.csv     the same file with a label and its probability a row
+python evaluate.py runs/bilstm --predict new.csv --out done.csv --resume     … from where it was stopped on
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
@@ -27,14 +29,17 @@ from textcls import explain as explanations
 from textcls import predictor as predictors
 from textcls import reference
 from textcls.config import TrainConfig, check_bounds, check_encoding
+from textcls.records import command
 from textcls.report import words
 from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
+from textcls.runtime import parallel
 from textcls.runtime.device import prepare_cpu
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, submission
+from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import FORMATS, kind_of, read_texts
 from textcls.training.run import Run
@@ -49,8 +54,7 @@ def main(argv=None):
     if arguments.sample is not None:
         return sample(load(arguments.runs[0], arguments), arguments)
     if arguments.predict is not None:
-        predictor = load(arguments.runs[0], arguments)
-        return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
+        return predict(arguments)
     if arguments.explain is not None:
         return explain(load(arguments.runs[0], arguments), arguments)
     if arguments.submission is not None:
@@ -82,7 +86,8 @@ def parse(argv) -> argparse.Namespace:
         help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines)",
     )
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
-    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels (or answers) of each text (default: 1)")
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels (answers) of each text (default: 1)")
+    out_options(parser)
     parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
     parser.add_argument(
         "--by",
@@ -121,7 +126,28 @@ def parse(argv) -> argparse.Namespace:
         parser.error(f"--sample {arguments.sample}: must be at least 1")
     if not arguments.temperature > 0:
         parser.error(f"--temperature {arguments.temperature}: must be above 0")
+    check_out(parser, arguments)
     return arguments
+
+
+def out_options(parser: argparse.ArgumentParser) -> None:
+    out = parser.add_argument_group("the rows of --predict with their answers")
+    out.add_argument("--out", metavar="FILE", help="where to write them, as they came in (- is standard output)")
+    out.add_argument("--all-probabilities", action="store_true", help="a column for the probability of each label")
+    out.add_argument("--prefix", default="", metavar="S", help="how the names of the new columns begin")
+    out.add_argument("--strict", action="store_true", help="end at the first row that has no answer")
+    out.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
+    out.add_argument("--overwrite", action="store_true", help="replace FILE once the new one is whole; begin anew")
+
+
+def check_out(parser: argparse.ArgumentParser, arguments) -> None:
+    for name in ("all_probabilities", "prefix", "strict", "resume", "overwrite"):
+        if getattr(arguments, name) and arguments.out is None:
+            parser.error(f"--{name.replace('_', '-')} goes with --out FILE")
+    if arguments.out is not None and arguments.predict is None:
+        parser.error("--out goes with --predict FILE: it is where the answers are written")
+    if arguments.all_probabilities and arguments.top_k > 1:
+        parser.error("--all-probabilities has the probability of every label; leave out --top-k")
 
 
 def load(folder: str, arguments) -> Predictor:
@@ -172,6 +198,25 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
     return predictor.test_split(load, arguments.data_dir, arguments.quiet)
 
 
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+def predict(arguments) -> None:
+    """Answers alone on standard output, or beside what they answer in a file, by one process or several."""
+    if arguments.out is None:
+        predictor = load(arguments.runs[0], arguments)
+        return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
+    parallel.join()
+    try:
+        predictor = load(arguments.runs[0], arguments)
+        command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities), arguments)
+    except parallel.LostProcess as error:
+        go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out != "-")
+        raise InputError(f"another process has died, or cannot be reached ({error}){go_on}") from None
+    finally:
+        parallel.leave()
+
+
 # ---- why --------------------------------------------------------------------------------------------------------------
 
 
@@ -206,4 +251,4 @@ def sample(predictor: Predictor, arguments) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parallel.end(main())

@@ -18,7 +18,7 @@ LADDER = [
     {"models", "metrics", "config"},
     {"text", "arguments"},
     {"data", "pretrained"},
-    {"training", "report"},
+    {"training", "report", "records"},
     {"ledger", "tasks", "sweep"},
     {"recipes"},
     {"predictor"},

@@ -125,15 +125,25 @@ class Line(NamedTuple):
 
     def answer(self, tag: str | None) -> str:
         """The line with one more column: the tag of its word, or what keeps the columns of other lines in step."""
+        return self.text + self.column(tag)
+
+    def column(self, tag: str | None) -> str:
+        """What :meth:`answer` adds."""
         if not self.text or self.text.startswith("#") and self.word is None:
-            return self.text
+            return ""
         filler = "O" if self.text.startswith(DOCUMENT) else "_"
-        return f"{self.text}{separator(self.text)}{tag if self.word is not None else filler}"
+        return separator(self.text) + (tag if self.word is not None else filler)
 
 
 def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[list[Line]]:
     """The lines of each sentence with what ends it: a blank line, or the beginning of a document. `name` is what errors
     call the file; `tag` tells a token # from a comment."""
+    for block, width in blocks(lines, name):
+        yield with_words(block, width, word, tag)
+
+
+def blocks(lines: Iterable[str], name: str) -> Iterator[tuple[list[Line], int | None]]:
+    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for."""
     block, width = [], None
     for number, text in enumerate(lines, 1):
         text = text.rstrip(f"{BLANKS}\r\n")
@@ -141,11 +151,11 @@ def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[
             raise InputError(f"{name}:{number}: lines end with CR alone; convert the file (tr '\\r' '\\n' < OLD > NEW)")
         block.append(Line(f"{name}:{number}", text, split(text)))
         if is_boundary(text):
-            yield with_words(block, width, word, tag)
+            yield block, width
             width = next((len(line.columns) for line in block if is_ordinary(line)), width)
             block = []
     if block:
-        yield with_words(block, width, word, tag)
+        yield block, width
 
 
 def with_words(block: list[Line], width: int | None, word: int, tag: int) -> list[Line]:

@@ -8,6 +8,8 @@ from textcls.runtime.errors import InputError
 
 TABLES = (".csv", ".tsv")
 SEPARATORS = ",;\t|"  # of CSV: the first with which the first row has the wanted columns
+PLAIN_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+QUOTED_TABS = {"delimiter": "\t", "strict": True}
 csv.field_size_limit(1 << 27)
 
 
@@ -27,11 +29,11 @@ def read_table(
     are there, or what a line "sep=;" (Excel's) says. A TSV file is quoted where all of it can be read so, with as many
     columns in each row, or where its first row shows it (R, pandas); else its quotes are letters like any other.
     """
-    skip, options = 0, {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    skip, options = 0, PLAIN_TABS
     if not tabs:
         skip, options = find_separator(lines, columns)
     elif is_quoted(lines, columns):
-        options = {"delimiter": "\t", "strict": True}
+        options = QUOTED_TABS
     header, picks = None, []
     for where, row in rows_of(lines(), name, skip, options):
         if header is None:
@@ -55,13 +57,18 @@ def rows_of(lines: Iterator[str], name: str, skip: int, options: dict) -> Iterat
         except StopIteration:
             return
         except csv.Error as error:
-            reason = str(error).split(" - ")[0]  # Python's own advice is for programmers
-            if reason.startswith("new-line"):
-                reason = "a CR alone ends lines, or stands outside of quotes: tr '\\r' '\\n' < OLD > NEW"
-            raise InputError(f"{name}:{skip + before + 1}: not a CSV row ({reason})") from None
+            raise InputError(f"{name}:{skip + before + 1}: {why(error)}") from None
         where, before = f"{name}:{skip + before + 1}", reader.line_num  # a quoted field may span lines
         if row:
             yield where, row
+
+
+def why(error: csv.Error) -> str:
+    """What is wrong with a row."""
+    reason = str(error).split(" - ")[0]  # Python's own advice is for programmers
+    if reason.startswith("new-line"):
+        reason = "a CR alone ends lines, or stands outside of quotes: tr '\\r' '\\n' < OLD > NEW"
+    return f"not a CSV row ({reason})"
 
 
 def find_separator(lines: Callable[[], Iterator[str]], columns: list[str]) -> tuple[int, dict]:
@@ -85,13 +92,11 @@ def first_row(lines: Callable[[], Iterator[str]], options: dict) -> list[str]:
 
 def is_quoted(lines: Callable[[], Iterator[str]], columns: list[str]) -> bool:
     """Whether fields of a TSV file are wrapped in double quotes."""
-    options = {"delimiter": "\t", "strict": True}
-    plain = first_row(lines, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
-    header = first_row(lines, options)
+    plain, header = first_row(lines, PLAIN_TABS), first_row(lines, QUOTED_TABS)
     if not by_position(columns) and has_columns(header, columns) and not has_columns(plain, columns):
         return True
     try:
-        return all(len(row) == len(header) for row in csv.reader(lines(), **options) if row)
+        return all(len(row) == len(header) for row in csv.reader(lines(), **QUOTED_TABS) if row)
     except csv.Error:
         return False
 

@@ -80,6 +80,17 @@ def alone() -> Iterator[bool]:
 
 
 @contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """What is inside is done by every process as if there were no others: each has something else to do."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+@contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
     """The first process goes through the block, then the others, who find in the cache what it left there."""
     if not is_first():

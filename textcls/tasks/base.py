@@ -20,11 +20,12 @@ from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, keep_vectors, reload, say_pooler
 from textcls.report.compare import Result
-from textcls.runtime import parallel
+from textcls.runtime import files, parallel
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import file_names, fingerprint, make_folder
 from textcls.runtime.progress import through
+from textcls.tasks.answers import Asked
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.characters import Characters, spelled_word
 from textcls.text.vocabulary import Vocabulary, Words
@@ -94,6 +95,15 @@ class Predictor:
     def sample(self, count: int, seed: int = 0, temperature: float = 1.0) -> Iterator[str]:
         """Words drawn from a language model; other runs raise InputError."""
         raise InputError(f"{self.run.folder}: --sample needs a language model, this run is a {self.config.task}")
+
+    def digests(self) -> list[str]:
+        """Of what its answers rest on."""
+        return [files.sha256(self.run.folder / name) for name in ("best.pt", "config.json")]
+
+    def answer_columns(self, asked: Asked) -> dict:
+        """{column: what stands there where there is no answer} of `answers(items, asked)`, which gives a value a column
+        for each item of `records(lines, kind, columns)`; raises InputError for a run that fills no files."""
+        raise InputError(f"{self.run.folder}: --out needs labels, scores, tags or answers, not a {self.config.task}")
 
     def release(self) -> None:
         """Move the model off the device, so that the next one has the memory."""

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,10 +17,12 @@ from textcls.metrics import classification as metrics
 from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
 from textcls.metrics.statistics import Interval, bootstrap
 from textcls.pretrained.backbone import Backbone
+from textcls.records.record import Value, in_column
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
+from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -36,7 +37,6 @@ DATA = {  # the built-in corpora, and how many classes they have
     "pydocs": pydocs.CLASSES,
     **{name: len(task.labels) for name, task in glue.CORPORA.items()},
 }
-SEPARATING = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -201,6 +201,24 @@ class Predictor(documents.Predictor):
         probabilities = np.exp(log_softmax(self.logits(texts)))
         return [self.labels[i] for i in probabilities.argmax(1)], probabilities
 
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        """label and probability of the best answers, or of the best one and then the probability of every label."""
+        best = {"label": "", "probability": None}
+        if asked.all_probabilities:
+            return best | {f"probability_{label}": None for label in self.labels}
+        return ranked(best, min(asked.top_k, len(self.labels)))
+
+    def answers(self, texts: Sequence[Text], asked: Asked) -> list[list[Value]]:
+        """A value of each of these columns for each text."""
+        _, probabilities = self.predict(texts)
+        count = 1 if asked.all_probabilities else asked.top_k
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]  # (N, K)
+        answers = []
+        for row, numbers in zip(probabilities.tolist(), best.tolist(), strict=True):
+            answer = [value for i in numbers for value in (self.labels[i], row[i])]
+            answers.append(answer + row if asked.all_probabilities else answer)
+        return answers
+
     def read(self, path: str) -> Documents:
         if is_glue(self.config):
             return glue.read(self.config.data, path)
@@ -218,18 +236,11 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
 
 
 def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json: bool) -> None:
-    _, probabilities = predictor.predict(texts)
-    for row in probabilities:
-        best = np.argsort(-row, kind="stable")[:top_k]
+    for answer in predictor.answers(texts, Asked(top_k)):
+        labels, probabilities = answer[::2], answer[1::2]
         if as_json:
-            values = {"labels": [predictor.labels[i] for i in best], "probabilities": [float(row[i]) for i in best]}
-            print(json.dumps(values, ensure_ascii=False))
+            print(json.dumps({"labels": labels, "probabilities": probabilities}, ensure_ascii=False))
         else:
-            print("\t".join(f"{in_column(predictor.labels[i])}\t{row[i]:.4f}" for i in best))
+            pairs = zip(labels, probabilities, strict=True)
+            print("\t".join(f"{in_column(label)}\t{probability:.4f}" for label, probability in pairs))
     sys.stdout.flush()
-
-
-def in_column(label: str) -> str:
-    """A label as tab-separated answers have it: a tab in it is written \\t, a line break \\n, so that columns stay
-    columns. JSON Lines has it as it is."""
-    return SEPARATING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), label)

@@ -19,6 +19,10 @@ from textcls.data.corpus import Corpus, Documents
 from textcls.data.scores import Scored
 from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
 from textcls.pretrained.features import Features
+from textcls.records.formats import of_columns
+from textcls.records.lines import LineReader
+from textcls.records.plain import PlainLines
+from textcls.records.record import Records, Value
 from textcls.runtime import files, parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
@@ -148,8 +152,7 @@ def collect_logits(
 
 def cached_logits(predictor: "Predictor", split: Documents | Scored, quiet: bool = True) -> tuple[np.ndarray, float]:
     """(logits (N, C), seconds they took) of a split, kept in RUN/logits under checkpoint, device and data."""
-    rests_on = [files.sha256(predictor.run.folder / name) for name in ("best.pt", "config.json")]
-    digest = hashlib.sha256(f"{rests_on} {predictor.device.type}".encode() + split.ids.tobytes())
+    digest = hashlib.sha256(f"{predictor.digests()} {predictor.device.type}".encode() + split.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
     if cached := files.kept_arrays(path):
         return cached["logits"], float(cached["seconds"])
@@ -176,6 +179,13 @@ class Predictor(base.Predictor):
         for number, text in enumerate(texts):
             base.check_strings(text if isinstance(text, tuple | list) else (text,), f"text {number}")
         return texts
+
+    def records(self, lines: LineReader, kind: str, columns: dict[str, Value]) -> Records:
+        """The documents of a file: csv, tsv, jsonl and json by the run's text columns, else a text a line."""
+        if records := of_columns(lines, kind, text_columns(self.config), as_document, columns):
+            return records
+        check_lines(self)
+        return PlainLines(lines, as_document, columns)
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""
@@ -223,14 +233,23 @@ def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> It
     elif kind in ("csv", "tsv"):
         table = tabular.read_table(again(lines, source, config.encoding), name, columns, kind == "tsv")
         rows = tabular.without_header(table, columns)
-    elif len(columns) > 1:
+    else:
+        check_lines(predictor)
+        rows = (("", (line.rstrip("\r\n"),)) for line in lines)
+    return (tuple(texts) for _, texts in rows)
+
+
+def as_document(where: str, texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(texts)
+
+
+def check_lines(predictor: Predictor) -> None:
+    """Raise InputError where a document is more than a line."""
+    if (columns := text_columns(predictor.config))[1:]:
         raise InputError(
             f"{predictor.run.folder} reads pairs of texts; give them with the columns {', '.join(columns)}, and "
             "--format jsonl, csv or tsv"
         )
-    else:
-        rows = (("", (line.rstrip("\r\n"),)) for line in lines)
-    return (tuple(texts) for _, texts in rows)
 
 
 def again(lines: Iterator[str], source: str | os.PathLike, encoding: str) -> Callable[[], Iterator[str]]:

@@ -6,7 +6,7 @@ Dimensions: B pairs of a batch, M masked tokens, V vocabulary.
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.pretrained import bert, hub, ppmi
 from textcls.pretrained.backbone import Backbone, check_pairs, for_pretraining, say_pooler
+from textcls.records.lines import LineReader
+from textcls.records.plain import PlainLines
+from textcls.records.record import Records, Value, cell
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
@@ -30,6 +33,7 @@ from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks import base
+from textcls.tasks.answers import Asked
 from textcls.tasks.masking import PairBatches
 from textcls.text.batches import Batch
 from textcls.text.sequences import assemble
@@ -224,11 +228,43 @@ class Predictor(base.Predictor):
         return answers
 
 
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        if asked != Asked():
+            raise InputError(f"{self.run.folder} fills masks: --out has the likeliest piece of each alone")
+        return {"pieces": "", "probabilities": ""}
+
+    def answers(self, texts: Sequence[tuple[str]], asked: Asked) -> list[list[Value] | InputError]:
+        """The likeliest word piece of each [MASK], and its probability, with blanks between. InputErrors for texts
+        without one."""
+        answers = []
+        for (text,) in texts:
+            if not text.strip():
+                answers.append(["", ""])
+                continue
+            try:
+                best = [next(iter(pieces.items())) for pieces in self.fill(text)]
+            except InputError as error:
+                answers.append(error)
+            else:
+                answers.append([" ".join(piece for piece, _ in best), " ".join(cell(value) for _, value in best)])
+        return answers
+
+    def records(self, lines: LineReader, kind: str, columns: dict[str, Value]) -> Records:
+        """A text a line."""
+        check_format(kind)
+        return PlainLines(lines, lambda where, texts: tuple(texts), columns)
+
+
+def check_format(kind: str | None) -> None:
+    """Raise InputError for tables, of which the run knows no column."""
+    if kind in ("csv", "tsv", "jsonl", "json"):
+        raise InputError(f"--format {kind} goes with classifiers; masked words are read a text a line")
+
+
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated. Every line has its
     line of answers: of one without a [MASK] it is empty, and where that line is not blank standard error says so."""
-    if arguments.format not in (None, "lines"):
-        raise InputError(f"--format {arguments.format} goes with classifiers; masked words are read a text a line")
+    check_format(arguments.format)
     for number, line in enumerate(base.lines_of(source, predictor.config.encoding), 1):
         try:
             answers = predictor.fill(line.rstrip("\r\n"))

@@ -17,10 +17,12 @@ from textcls.data.scores import Scored
 from textcls.metrics import regression as metrics
 from textcls.metrics.regression import Fit, Predicted
 from textcls.pretrained.backbone import Backbone
+from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
+from textcls.tasks.answers import Asked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -147,6 +149,15 @@ class Predictor(documents.Predictor):
         text that is in no list, and for what is no text."""
         texts = self.checked(texts)
         return within(self.logits(texts), self.range) if texts else np.zeros(0)
+
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        if asked != Asked():
+            raise InputError(f"{self.run.folder} predicts a number, and no labels: no --top-k, no --all-probabilities")
+        return {"score": None}
+
+    def answers(self, texts: Sequence[Text], asked: Asked) -> list[list[Value]]:
+        """The score of each text."""
+        return [[score] for score in self.predict(texts).tolist()]
 
     def read(self, path: str) -> Scored:
         if is_glue(self.config):

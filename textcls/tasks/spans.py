@@ -17,12 +17,17 @@ from textcls.data.corpus import Corpus
 from textcls.data.squad import Questions
 from textcls.metrics.spans import ExactMatches, F1Scores, Scores
 from textcls.pretrained.backbone import Backbone, check_pairs
+from textcls.records.document import SQUAD, Item, JsonDocument, array_items
+from textcls.records.formats import of_columns
+from textcls.records.lines import LineReader
+from textcls.records.record import Records, Value
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
+from textcls.tasks.answers import Asked, ranked
 from textcls.text.batches import CPU_TOKENS, Batch, Batches, padded
 from textcls.text.passages import Placed, Windows, locate, longest_question, place, place_cached, targets, windows
 from textcls.text.pieces import Pieces
@@ -249,6 +254,29 @@ class Predictor(base.Predictor):
         self.model.to(self.device)
         return find_answers(self.model, batches, self.device, self.precision, quiet, most)
 
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        """answer, the place of its first character, and probability, of each of the best answers."""
+        if asked.all_probabilities:
+            raise InputError(f"{self.run.folder} answers questions: --all-probabilities needs labels; see --top-k")
+        return ranked({"answer": "", "answer_start": None, "probability": None}, min(asked.top_k, BEST))
+
+    def answers(self, pairs: Sequence[tuple[str, str]], asked: Asked) -> list[list[Value]]:
+        """A value of each of these columns for each (question, context)."""
+        columns, rows = list(self.answer_columns(asked).values()), []
+        for best in self.n_best(pairs, min(asked.top_k, BEST)):
+            values = [value for answer in best for value in (answer.text, answer.start, answer.probability)]
+            rows.append(values + columns[len(values) :])
+        return rows
+
+    def records(self, lines: LineReader, kind: str, names: dict[str, Value]) -> Records:
+        """The questions of a file: of a table or of JSON Lines, else of JSON as SQuAD has it, or an array."""
+        wanted, _ = squad.optional_columns(columns(self.config), answered=False)
+        if kind == "lines":
+            raise no_lines(lines.name)
+        if kind in ("csv", "tsv", "jsonl"):
+            return of_columns(lines, kind, wanted, as_pair, names)
+        return JsonDocument(lines, lambda content, name: asked_in(content, name, wanted), names)
+
     def read(self, path: str) -> Questions:
         return squad.read(str(path), columns(self.config), self.config.encoding, "test")
 
@@ -260,7 +288,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     ending = pathlib.Path(source).suffix.lower().removeprefix(".")
     kind = arguments.format or (ending if f".{ending}" in squad.FORMATS else "json")
     if kind == "lines":
-        raise InputError(f"{base.name_of(source)}: questions and contexts are no lines; give SQuAD's .json, or a table")
+        raise no_lines(base.name_of(source))
     kept = list(base.lines_of(source, predictor.config.encoding))
     rows = squad.rows_of(lambda: iter(kept), base.name_of(source), kind, columns(predictor.config), answered=False)
     asked = squad.questions("predict", list(rows), base.name_of(source))
@@ -273,3 +301,23 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
         print(f"questions without an answer, since their contexts have no word piece: {without:,}", file=sys.stderr)
     json.dump(dict(zip(asked.names, answers, strict=True)), sys.stdout, ensure_ascii=False, indent=2)
     print()
+
+
+def no_lines(name: str) -> InputError:
+    return InputError(f"{name}: questions and contexts are no lines; give SQuAD's .json, or a table")
+
+
+def as_pair(where: str, texts: Sequence[str]) -> tuple[str, str]:
+    question, context = texts
+    squad.check(where, question, context)
+    return question, context
+
+
+def asked_in(content: object, name: str, wanted: Sequence[str]) -> tuple[tuple, list[Item]]:
+    """What a JSON document asks, for JsonDocument."""
+    if not isinstance(content, dict):
+        return array_items(content, name, wanted, as_pair)
+    rows = list(squad.squad_rows(content, name, answered=False))
+    paragraphs = (paragraph for article in content["data"] for paragraph in article["paragraphs"])
+    objects = [item for paragraph in paragraphs for item in paragraph["qas"]]
+    return SQUAD, [(row.where, item, (row.question, row.context)) for row, item in zip(rows, objects, strict=True)]

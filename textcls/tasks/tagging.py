@@ -17,12 +17,16 @@ from textcls.data.corpus import Corpus
 from textcls.metrics import entities
 from textcls.metrics.statistics import Interval
 from textcls.pretrained.backbone import Backbone, elmo_of, words_of
+from textcls.records import conll as records
+from textcls.records.lines import LineReader
+from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
+from textcls.tasks.answers import Asked
 from textcls.text.batches import CPU_TOKENS, IGNORED, Batch, Batches, padded
 from textcls.text.pieces import Chunks, Pieces
 from textcls.text.sequences import chunks
@@ -233,28 +237,51 @@ class Predictor(base.Predictor):
         tags = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
         return [[self.labels[tag] for tag in next(tags)] if len(words) else [] for words in sentences]
 
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        if asked != Asked():
+            raise InputError(f"{self.run.folder} gives each word a tag: no --top-k, no --all-probabilities")
+        return {"tag": records.NO_TAG}
+
+    def answers(self, sentences: Sequence[Sequence[str]], asked: Asked) -> list[list[str]]:
+        """The tags of each sentence, in the scheme of the training file."""
+        scheme = self.meta.get("scheme", "BIO")
+        return [conll.from_bio(tags, scheme) for tags in self.predict(sentences)]
+
+    def records(self, lines: LineReader, kind: str, columns: dict[str, Value]) -> records.SentenceRecords:
+        """The sentences of a CoNLL file."""
+        check_format(lines.name, kind)
+        return records.SentenceRecords(lines, *self.places(), columns)
+
+    def places(self) -> tuple[int, int]:
+        """Of the columns of words and tags."""
+        return conll.position(self.config.text_column), conll.position(self.config.label_column)
+
     def read(self, path: str) -> Sentences:
-        places = conll.position(self.config.text_column), conll.position(self.config.label_column)
-        return conll.encode("test", list(conll.read(pathlib.Path(path), *places, self.config.encoding)), self.labels)
+        rows = list(conll.read(pathlib.Path(path), *self.places(), self.config.encoding))
+        return conll.encode("test", rows, self.labels)
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """The lines of a CoNLL file with one more column, the predicted tag, in the scheme of the training file: O for the
     beginning of a document, _ for CoNLL-U's ranges and empty nodes. Blank lines end sentences, as ever. What comes
     before a line that cannot be read is answered."""
-    config, ending = predictor.config, pathlib.Path(source).suffix.lower()
-    if arguments.format not in (None, "lines") or ending in (".csv", ".jsonl"):
-        raise InputError(f"{base.name_of(source)}: a tagger reads CoNLL: a word a line, a blank line between sentences")
-    places = conll.position(config.text_column), conll.position(config.label_column)
-    blocks = conll.sentences(base.lines_of(source, config.encoding), base.name_of(source), *places)
+    name = base.name_of(source)
+    check_format(name, arguments.format or pathlib.Path(source).suffix.lower().removeprefix("."))
+    blocks = conll.sentences(base.lines_of(source, predictor.config.encoding), name, *predictor.places())
     for chunk in base.chunks_of(blocks, base.chunk_size(source)):
         emit(predictor, chunk)
 
 
+def check_format(name: str, kind: str) -> None:
+    """Raise InputError for what is no CoNLL."""
+    if kind in ("csv", "jsonl", "json"):
+        raise InputError(f"{name}: a tagger reads CoNLL: a word a line, a blank line between sentences")
+
+
 def emit(predictor: Predictor, blocks: list[list[conll.Line]]) -> None:
     words = [[line.word for line in block if line.word is not None] for block in blocks]
-    for block, tags in zip(blocks, predictor.predict(words), strict=True):
-        names = iter(conll.from_bio(tags, predictor.meta.get("scheme", "BIO")))
+    for block, tags in zip(blocks, predictor.answers(words, Asked()), strict=True):
+        names = iter(tags)
         for line in block:
             print(line.answer(next(names) if line.word is not None else None))
     sys.stdout.flush()

@@ -1,0 +1,17 @@
+"""What is asked of a model's answers: how many of them, and with which numbers."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """For each item its `top_k` best answers, best first, or the best one and the probabilities of all labels."""
+
+    top_k: int = 1
+    all_probabilities: bool = False
+
+
+def ranked(columns: dict, count: int) -> dict:
+    """The columns of the `count` best answers: as they are, then with _2, _3, … after their names."""
+    ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
+    return {f"{name}{rank}": empty for rank in ranks for name, empty in columns.items()}
