@@ -134,8 +134,9 @@ class Progress:
 def raw_lines(file: BinaryIO, encoding: str) -> tuple[str, Iterator[bytes]]:
     """(the encoding with its byte order, the lines). A line of more than LONGEST bytes comes in pieces."""
     name = codecs.lookup(encoding).name
-    if "\n".encode(encoding) == b"\n":
-        return "utf-8" if name == "utf-8-sig" else name, iter(lambda: file.readline(LONGEST + 1), b"")
+    name = "utf-8" if name == "utf-8-sig" else name
+    if "\n".encode(name) == b"\n":
+        return name, iter(lambda: file.readline(LONGEST + 1), b"")
     beginning = file.read(4)
     if name in ("utf-16", "utf-32"):
         marks = {"be": f"BOM_UTF{name[-2:]}_BE", "le": f"BOM_UTF{name[-2:]}_LE"}
@@ -147,8 +148,8 @@ def raw_lines(file: BinaryIO, encoding: str) -> tuple[str, Iterator[bytes]]:
 
 def wide_lines(file: BinaryIO, beginning: bytes, newline: bytes) -> Iterator[bytes]:
     """Lines of characters of `len(newline)` bytes: its bytes may also stand across two of them."""
-    rest, width = beginning, len(newline)
-    for block in iter(lambda: file.read(BLOCK), b""):
+    rest, width = b"", len(newline)
+    for block in itertools.chain([beginning], iter(lambda: file.read(BLOCK), b"")):
         rest, start, place = rest + block, 0, 0
         while (place := rest.find(newline, place)) >= 0:
             if place % width:

@@ -46,7 +46,7 @@ class Partial:
             )
         self.file = self._opened()
         self.digest, self.size, self.marked = hashlib.blake2b(digest_size=16), 0, None
-        self.last = time.monotonic()
+        self.last, self.whole = time.monotonic(), False
         try:
             if resume and not new:
                 self._go_on()
@@ -125,14 +125,18 @@ class Partial:
     def finish(self) -> None:
         """It is whole: give it its name."""
         self._flush()
+        if fcntl is None:
+            self.file.close()  # Windows renames no open file
         os.replace(self.partial, self.path)
+        self.whole = True
         self.journal.unlink(missing_ok=True)
         files.flush_folder(self.path.parent)
-        self.marked = None
 
     def leave(self) -> None:
         """Close it. If it is not whole, note how far it is; what cannot be gone on with is removed."""
         with self.file, contextlib.suppress(OSError):  # a full disk: what was noted before stays
+            if self.whole:
+                return  # another command may have begun to write the next one
             if self.marked is not None:
                 self._note()
             elif self.noted is None:
