@@ -87,8 +87,8 @@ def ended(started: tuple[subprocess.Popen, float]) -> tuple[float, float, float]
 
 def show(rows: int, source: pathlib.Path, what: str, measured: tuple[float, float, float]) -> None:
     seconds, cpu, peak = measured
-    size = source.stat().st_size / 1e6
-    print(f"| {rows:,} | {size:.1f} | {what} | {rows / seconds:,.0f} | {rows / cpu:,.0f} | {peak / 2**20:.0f} |", flush=True)
+    size, rates = source.stat().st_size / 1e6, f"{rows / seconds:,.0f} | {rows / cpu:,.0f}"
+    print(f"| {rows:,} | {size:.1f} | {what} | {rates} | {peak / 2**20:.0f} |", flush=True)
 
 
 def kill_twice(predict: list[str], rows: int, source: pathlib.Path, folder: pathlib.Path) -> None:
@@ -105,7 +105,7 @@ def kill_twice(predict: list[str], rows: int, source: pathlib.Path, folder: path
         noted.append(rows_noted(out))
         assert not out.exists()
     _, _, peak = ended(start(*command))
-    print(f"\nkilled with {' and '.join(f'{count:,}' for count in noted)} of {rows:,} rows noted, then resumed to the end:")
+    print(f"\nkilled with {' and '.join(f'{count:,}' for count in noted)} of {rows:,} rows noted, then resumed:")
     same = out.read_bytes() == (folder / "quiet.csv").read_bytes()
     print(f"- the same bytes as without a kill: {'yes' if same else 'NO'}; peak RSS {peak / 2**20:.0f} MiB")
     print(f"- rows that have all columns as they were, and a label: {in_place(source, out):,} of {rows:,}")

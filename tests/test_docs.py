@@ -9,7 +9,10 @@ import pytest
 from textcls.arguments import parser
 
 ROOT = pathlib.Path(__file__).parent.parent
-DOCS = ("backbones", "data", "explanations", "elmo", "glue", "results", "memory", "distributed", "pretraining", "spans", "speed")
+DOCS = (
+    "backbones", "data", "explanations", "elmo", "glue", "results", "memory", "distributed", "prediction", "pretraining",
+    "spans", "speed",
+)  # fmt: skip
 PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS), "benchmarks/README.md", "textcls/assets/nano/README.md"]
 LIMIT = 12 * 1024  # bytes of README.md
 

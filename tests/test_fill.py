@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import re
 import signal
 import socket
 import time
@@ -44,7 +45,7 @@ def random_rows(rng: random.Random, count: int) -> list[list[str]]:
     return [[rng.choice(words) * rng.randint(1, 3), str(i)] for i in range(count)]
 
 
-def filled(source, out, resume=False, overwrite=False, size=4, kill=None, facts=None, strict=False, pack=None) -> fill.State:
+def filled(source, out, resume=False, overwrite=False, size=4, kill=None, facts=None, strict=False, pack=None):
     """The engine from one file to another; `kill`: (bytes written, …) -> whether to die there."""
     with opened(source, "utf-8") as (lines, done):
         records = Table(lines, ["text"], False, lambda where, texts: tuple(texts), {"label": "", "score": None})
@@ -91,7 +92,8 @@ def test_killed_anywhere_and_resumed_it_is_the_file_of_a_quiet_run(tmp_path, mon
         while not out.exists():
             assert deaths < 200
             try:
-                state = filled(source, out, resume=True, kill=lambda: rng.random() < (0.4 if deaths < 5 else 0), pack=pack)
+                kill = lambda: rng.random() < (0.4 if deaths < 5 else 0)  # noqa: B023, E731
+                state = filled(source, out, resume=True, kill=kill, pack=pack)
             except Killed:
                 deaths += 1
                 assert not out.exists()
@@ -132,7 +134,7 @@ def test_what_has_changed_is_never_gone_on_with(tmp_path, note_always):
     source, out = stopped(tmp_path)
     with pytest.raises(InputError, match="of a command that was stopped: go on with it .--resume., or begin again"):
         filled(source, out)
-    with pytest.raises(InputError, match="was begun with another run; begin again with --overwrite"):
+    with pytest.raises(InputError, match="was not begun with the same run; begin again with --overwrite"):
         filled(source, out, resume=True, facts={"run": ["other"]})
     with pytest.raises(InputError, match="was begun with size 4, and it is 5 now"):
         filled(source, out, resume=True, size=5)
@@ -141,7 +143,7 @@ def test_what_has_changed_is_never_gone_on_with(tmp_path, note_always):
     with pytest.raises(InputError, match="in.csv has changed in what was answered before, its first 8 rows"):
         filled(source, out, resume=True)
     source.write_bytes(whole[:20])
-    with pytest.raises(InputError, match="it has become shorter"):
+    with pytest.raises(InputError, match="in.csv has become shorter; begin again"):
         filled(source, out, resume=True)
     source.write_bytes(whole)
     journal = tmp_path / "out.csv.partial.json"
@@ -165,6 +167,14 @@ def test_rows_that_were_added_since_are_answered(tmp_path, note_always):
     filled(source, out, resume=True)
     filled(source, tmp_path / "again.csv")
     assert out.read_bytes() == (tmp_path / "again.csv").read_bytes()
+
+
+def test_standard_input_goes_on_where_it_comes_again(tmp_path, note_always, monkeypatch):
+    source, out = stopped(tmp_path)
+    filled(source, tmp_path / "quiet.csv")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+    filled("-", out, resume=True)
+    assert out.read_bytes() == (tmp_path / "quiet.csv").read_bytes()
 
 
 def test_what_is_there_is_not_lost(tmp_path):
@@ -222,7 +232,7 @@ def test_strict_ends_at_the_first_and_keeps_what_came_before(tmp_path, note_alwa
 
 def test_a_file_of_which_nothing_can_be_read_is_an_error(tmp_path):
     write(tmp_path / "in.csv", [["none", "1"]] * 12)
-    with pytest.raises(InputError, match="none of the first 12 rows can be read; of the first one, .*in.csv:2: no answer"):
+    with pytest.raises(InputError, match="none of the first 12 rows can be read; .*in.csv:2: no answer"):
         filled(tmp_path / "in.csv", tmp_path / "out.csv", size=100)
     assert not list(tmp_path.glob("out*"))
     write(tmp_path / "in.csv", [["none", "1"]] * 9)
@@ -243,10 +253,10 @@ def test_chunks_are_cut_by_rows_and_by_bytes(tmp_path, monkeypatch):
 TEXTS = [" ".join(TOPICS[label].split()[:4]) for label in sorted(TOPICS)]
 SMALL = "--bert tiny --max-length 24 --epochs 1 --batch-size 8 --quiet"
 RUNS = {
-    "plain": "--model linear --train train.csv",
+    "plain": "--model linear --train train.csv --test 0.2",
     "pairs": "--model linear --train pairs.csv --label-column y",
     "scores": f"--task regression --model bert --train scores.csv {SMALL}",
-    "tagger": "--task tagging --model bilstm-scratch --hidden 8 --embedding 8 --min-count 1 --epochs 1 --train train.conll",
+    "tagger": "--task tagging --model bilstm-scratch --hidden 8 --embedding 8 --epochs 1 --train train.conll",
     "spans": f"--task spans --model bert --train train.jsonl {SMALL}",
     "masked": f"--task pretrain --model bert --train train.txt --dev 0.5 {SMALL}",
     "words": "--task lm --train train.txt --embedding 8 --epochs 1 --batch-size 2",
@@ -337,6 +347,29 @@ def test_every_format_of_a_classifier(run, folder, call, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out-a.json").read_text("utf-8"))[0].keys() == {"text", "label", "probability"}
 
 
+def test_an_ensemble_is_a_classifier(run, folder, call, tmp_path):
+    call("train", *RUNS["plain"].split(), "--quiet", "--min-count", "2", "--out", "other")
+    call("ensemble", run("plain"), "other", "--out", "both", "--combine", "weighted", "--quiet")
+    predict(call, "both", "train.csv", "--out", tmp_path / "b.csv", "--prefix", "its_")
+    labels, _ = textcls.load(folder / "both").predict([row["text"] for row in table_of(folder / "train.csv")])
+    assert [row["its_label"] for row in table_of(tmp_path / "b.csv")] == labels
+
+
+def test_a_stopped_command_says_how_to_go_on(run, folder, call, tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "CHUNK", 8)
+    lines = (folder / "train.csv").read_text("utf-8").replace("label", "topic").splitlines(keepends=True)
+    (tmp_path / "a.csv").write_text("".join([*lines[:20], "one\n", *lines[20:]]), "utf-8")
+    arguments = tmp_path / "a.csv", "--out", tmp_path / "b.csv", "--strict"
+    message = predict(call, run("plain"), *arguments, status=2)
+    held = f"{tmp_path / 'b.csv'}.partial holds what came before; go on with --resume"
+    assert message.endswith(f"as in the first row; {held}\n")
+    (tmp_path / "a.csv").write_text("".join([*lines[:2], *lines[3:]]), "utf-8")
+    message = predict(call, "plain", *arguments, "--resume", status=2)
+    assert "has changed in what was answered before, its first 16 rows; begin again" in message
+    assert "go on" not in message
+    assert f"{tmp_path / 'b.csv'}.partial is there" in predict(call, "plain", *arguments, status=2)
+
+
 def test_scores(run, folder, call, tmp_path):
     predict(call, run("scores"), "train.csv", "--out", tmp_path / "b.csv")
     scores = textcls.load(folder / "scores").predict([row["text"] for row in table_of(folder / "train.csv")])
@@ -357,7 +390,8 @@ def test_tags(run, folder, call, tmp_path):
 def test_answers_to_questions(run, folder, call, tmp_path):
     rows = [json.loads(line) for line in open(folder / "train.jsonl", encoding="utf-8")][:7]
     asked = [{"question": row["question"], "context": row["context"], "id": str(i)} for i, row in enumerate(rows)]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*asked, {"question": "", "context": "x"}]))
+    lines = [json.dumps(row) + "\n" for row in [*asked, {"question": "", "context": "x"}]]
+    (tmp_path / "a.jsonl").write_text("".join(lines), "utf-8")
     predict(call, run("spans"), tmp_path / "a.jsonl", "--out", tmp_path / "b.jsonl", "--top-k", "2")
     found = [json.loads(line) for line in open(tmp_path / "b.jsonl", encoding="utf-8")]
     best = textcls.load(folder / "spans").n_best([(row["question"], row["context"]) for row in asked], 2)
@@ -405,8 +439,6 @@ def test_masked_words(run, folder, call, tmp_path, capsys):
     ("--predict tiny --out out.csv", "tiny: Is a directory"),
 ])  # fmt: skip
 def test_what_does_not_go_together(run, folder, call, flags, message):
-    import re
-
     assert re.search(message, call("evaluate", run("plain"), *flags.split(), status=2))
     assert not list(folder.glob("out.*"))
 
@@ -491,8 +523,9 @@ def test_two_processes_write_what_one_writes(run, folder, alone):
     run("scores")
     expected, said = alone()
     assert said.splitlines() == [
-        "many.csv:32: 3 columns, expected 2 as in the first row", "many.csv:172: 1 columns, expected 2 as in the first row"
-    ]  # fmt: skip
+        "many.csv:32: 3 columns, expected 2 as in the first row",
+        "many.csv:172: 1 columns, expected 2 as in the first row",
+    ]
     both = start(folder, 2, "--predict", "many.csv", "--out", "two.csv")
     assert [process.wait() for process in both] == [0, 0], both[0].stderr + both[1].stderr
     assert (folder / "two.csv").read_bytes() == expected

@@ -49,8 +49,8 @@ def table(data: bytes, wanted=("text",), tabs=False, encoding="utf-8") -> Table:
     return Table(reader(data, encoding), list(wanted), tabs, as_item, dict(COLUMNS))
 
 
-def parsed(data: bytes, encoding: str, **options) -> list[list[str]]:
-    text = data.decode(encoding).removeprefix("\ufeff")
+def parsed(data: bytes, encoding: str, errors: str = "strict", **options) -> list[list[str]]:
+    text = data.decode(encoding, errors).removeprefix("\ufeff")
     return list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
 
 
@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_read_are_kept_below_their_names():
 
 
 def test_an_open_quote_does_not_swallow_the_file(monkeypatch):
-    monkeypatch.setattr("textcls.records.tables.LARGEST", 1000)
+    monkeypatch.setattr("textcls.records.tables.MOST", 1000)
     rows = [b"1,fine\n"] * 500
     data = b"".join([b"id,text\n", *rows, b'2,"open\n', *rows])
     _, errors = filled(table(data), data)
@@ -162,16 +162,27 @@ def test_random_damage_loses_nothing_and_leaves_a_table(encoding):
             continue
         assert b"".join(record.raw for record in found) == data
         out = b"".join(records.written(record, ["yes", 0.5]) for record in found)
-        rows = list(csv.reader(io.StringIO(out.decode(encoding, "replace").removeprefix("\ufeff"), newline=""), strict=True))
-        rows, width = [row for row in rows if row], records.width
+        rows, width = [row for row in parsed(out, encoding, errors="replace") if row], records.width
         for row, record in zip(rows[1:], [record for record in found if record.data], strict=True):
             assert row[width : width + 2] == (["", ""] if record.error else ["yes", "0.5"])
+
+
+def test_a_line_that_says_the_separator_stays_where_it_is():
+    data = b'sep=|\r\nid|text\r\n1|"a|b"\r\n'
+    out, errors = filled(table(data), data)
+    assert not errors and out == b'sep=|\r\nid|text|label|probability\r\n1|"a|b"|"""3"", a"|1\r\n'
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"text"])
+def test_files_without_a_row(data):
+    out, errors = filled(table(data), data)
+    assert not errors and out == data + b",label,probability" * (data == b"text")
 
 
 def test_columns_by_position_have_no_header():
     data = b"1,star\n2,moon\n"
     out, errors = filled(table(data, wanted=["2"]), data)
-    assert not errors and parsed(out, "utf-8") == [["1", "star", '"4", s', "1.33333"], ["2", "moon", '"4", m', "1.33333"]]
+    assert not errors and out == b'1,star,"""4"", s",1.33333\n2,moon,"""4"", m",1.33333\n'
     with pytest.raises(InputError, match="looks like a header"):
         list(table(b"id,text\n1,a\n", wanted=["2"]))
 
@@ -270,10 +281,10 @@ def test_random_arrays_come_back_with_two_fields_more(encoding, indent):
         rows = [random_object(rng) for _ in range(rng.randint(0, 5))]
         data = (json.dumps(rows, indent=indent) + "\n").encode(encoding)
         out, errors = filled(document(data, encoding), data)
-        given = [dict(zip(COLUMNS, answer([row["text"]]), strict=True)) for row in rows]
-        given = [{name: value if name == "label" else float(f"{value:.6g}") for name, value in more.items()} for more in given]
-        assert not errors
-        assert json.loads(out.decode(encoding).removeprefix("\ufeff")) == [a | b for a, b in zip(rows, given, strict=True)]
+        given = [answer([row["text"]]) for row in rows]
+        given = [{"label": label, "probability": float(f"{number:.6g}")} for label, number in given]
+        found = json.loads(out.decode(encoding).removeprefix("\ufeff"))
+        assert not errors and found == [row | more for row, more in zip(rows, given, strict=True)]
 
 
 def test_objects_are_found_by_their_place_alone():
@@ -282,7 +293,9 @@ def test_objects_are_found_by_their_place_alone():
         "x": {"data": [{"paragraphs": [{"qas": [{"no": 1}]}]}]},
         'data"': [{"no": "}"}],
         "data": [
-            {"title": '{"qas": [{', "paragraphs": [{"qas": [{"id": "1", "qas": [{"no": {}}]}, {}], "context": '\\"}]'}]},
+            {"title": '{"qas": [{', "paragraphs": [
+                {"qas": [{"id": "1", "qas": [{"no": {}}]}, {}], "context": '\\"}]'},
+            ]},
             {"paragraphs": []},
             {"paragraphs": [{"qas": []}, {"qas": [{"id": "3"}]}]},
         ],

@@ -4,5 +4,6 @@ lines        bytes -> lines that know their bytes, from a file, a compressed one
 record       what all formats have in common: a record, what is written of it, cells
 tables       CSV, TSV         objects   JSON Lines       document   JSON as a whole: an array, SQuAD
 plain        a text a line    conll     a word a line
+formats      which of them it is     command   which columns, and where to
 fill         reads, has answered, writes: in chunks, in order, by one process or several; goes on where it was stopped
 """

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from textcls.records import fill
-from textcls.records.lines import opened
+from textcls.records.lines import is_typed, opened
 from textcls.records.record import Records
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
@@ -74,7 +74,7 @@ def chunk_size(source: str, out: str) -> int:
     """Rows that are answered together; of what is typed, one."""
     if source != "-" or out != "-":
         return fill.CHUNK
-    return 1 if sys.stdin is not None and sys.stdin.isatty() else BOTH_ENDS
+    return 1 if is_typed(source) else BOTH_ENDS
 
 
 def facts_of(predictor, records: Records, size: int) -> dict:
@@ -109,6 +109,8 @@ def hinting(out: str, target) -> Iterator[None]:
     """Say how to go on with what a stopped command has written."""
     try:
         yield
+    except fill.Changed:
+        raise
     except (InputError, KeyboardInterrupt) as error:
         if not target.holds:
             raise

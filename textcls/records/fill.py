@@ -82,7 +82,7 @@ def fill(records: Records, answers: Answers, target, done: Progress, size: int, 
                 check_hope(records.lines.name, chunk, errors, state)
                 if strict and errors:
                     target.write(b"".join(pieces[: errors[0][0]]))
-                    raise InputError(errors[0][1])
+                    raise known_to_all(errors[0][1])
                 target.write(b"".join(pieces))
                 report.say(message for _, message in errors)
                 if end:
@@ -112,19 +112,28 @@ def check_hope(name: str, chunk: list[Record], errors: list[tuple[int, str]], st
     """Raise InputError where none of the first rows can be read."""
     rows = sum(record.data for record in chunk)
     if not state.rows and len(errors) == rows >= HOPELESS:
-        raise InputError(f"{name}: none of the first {rows} rows can be read; of the first one, {errors[0][1]}")
+        raise known_to_all(f"{name}: none of the first {rows} rows can be read; of the first one, {errors[0][1]}")
+
+
+def known_to_all(message: str) -> Exception:
+    """An error that every process has come upon: the first one says it, the others end with its status."""
+    return InputError(message) if parallel.is_first() else SystemExit(2)
+
+
+class Changed(InputError):
+    """The input is not what it was: what is there cannot be gone on with."""
 
 
 def skip(chunks: Iterator[Chunk], state: State, noted: dict, report: "Report", name: str) -> None:
-    """Read again what has been answered. Raises InputError where it is not what it was."""
+    """Read again what has been answered. Raises Changed where it is not what it was."""
     while state.input < noted["input"]:
-        chunk, error = next(chunks, ([], InputError("it has become shorter")))
-        if error:
-            raise error
+        chunk, error = next(chunks, ([], None))
+        if error or not chunk:
+            raise Changed(error or f"{name} has become shorter; begin again with --overwrite")
         state.take(chunk)
         report.show()
     if state.digest.hexdigest() != noted["digest"]:
-        raise InputError(
+        raise Changed(
             f"{name} has changed in what was answered before, its first {noted['rows']:,} rows; begin again with "
             "--overwrite"
         )

@@ -105,15 +105,25 @@ class LineReader(Iterator[Line]):
 def opened(source: str | os.PathLike, encoding: str) -> Iterator[tuple[LineReader, "Progress"]]:
     """(the lines, how far they are read) of a file, .xz and .gz too, or of standard input for "-"."""
     if str(source) == "-":
-        if sys.stdin is None:
-            raise InputError("standard input is closed; give a file in place of -")
-        yield LineReader(sys.stdin.buffer, "standard input", encoding), Progress(None)
+        yield LineReader(standard_input(), "standard input", encoding), Progress(None)
         return
     path = pathlib.Path(source)
     with open(path, "rb") as raw:
         unpack = OPEN.get(path.suffix.lower())
         with unpack(raw) if unpack else contextlib.nullcontext(raw) as file:
             yield LineReader(file, str(path), encoding, path), Progress(raw)
+
+
+def standard_input() -> BinaryIO:
+    """Its bytes. Raises InputError where it is closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed; give a file in place of -")
+    return sys.stdin.buffer
+
+
+def is_typed(source: str | os.PathLike) -> bool:
+    """Whether somebody sits at the other end, and waits for each answer."""
+    return str(source) == "-" and sys.stdin is not None and sys.stdin.isatty()
 
 
 class Progress:

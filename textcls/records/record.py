@@ -65,8 +65,8 @@ class Records:
         clash = [name for name in self.columns if name in names]
         if clash:
             raise InputError(
-                f"{where}: there is a column {clash[0]!r} already; let the names of the new ones begin otherwise, such as "
-                "--prefix predicted_"
+                f"{where}: there is a column {clash[0]!r} already; let the names of the new ones begin otherwise, "
+                "such as with --prefix predicted_"
             )
 
     def encoded(self, text: str) -> bytes:

@@ -7,6 +7,7 @@ taken for it, each field between its separators; the next line begins a row agai
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 from textcls.data.tables import PLAIN_TABS, QUOTED_TABS, by_position, find_separator, first_row, has_columns, pick, why
@@ -15,7 +16,7 @@ from textcls.records.lines import Line, LineReader
 from textcls.records.record import Answer, MakeItem, Record, Records, Value, cell, in_column
 from textcls.runtime.errors import InputError
 
-LARGEST = 1 << 24  # bytes of a row: an open quote would take in the rest of the file
+MOST = 1 << 24  # bytes of a row after its first line: an open quote would take in the rest of the file
 Row = tuple[list[Line], list[str] | None, str]  # the lines of a row, its fields, or what is wrong with it
 
 
@@ -35,7 +36,7 @@ class Table(Records):
             self.skip, self.options = find_separator(lines.ahead, self.wanted)
         self.delimiter = self.options.get("delimiter", ",")
         self.quoted = self.options.get("quoting") != csv.QUOTE_NONE
-        self.width = 0
+        self.special, self.width = re.compile(f'[{re.escape(self.delimiter)}"\r\n]'), 0
 
     @property
     def layout(self) -> dict[str, str]:
@@ -116,7 +117,7 @@ class Table(Records):
     def _field(self, text: str) -> str:
         if not self.quoted:
             return in_column(text)
-        if any(letter in text for letter in (self.delimiter, '"', "\r", "\n")):
+        if self.special.search(text):
             return '"' + text.replace('"', '""') + '"'
         return text
 
@@ -134,8 +135,8 @@ def rows(lines: LineReader, options: dict) -> Iterator[Row]:
         for line in lines:
             taken.append(line)
             size = size + len(line.raw) if len(taken) > 1 else 0
-            if size > LARGEST:
-                raise csv.Error(f"a field in quotes of more than {LARGEST >> 20} MiB")
+            if size > MOST:
+                raise csv.Error(f"a field in quotes of more than {MOST >> 20} MiB")
             yield line.text
 
     reader = csv.reader(texts(), **options)

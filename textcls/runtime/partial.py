@@ -95,7 +95,7 @@ class Partial:
             raise InputError(f"{self.journal}: damaged ({error}); {advice}") from None
         for name in self.facts | facts:
             if self.facts.get(name) != facts.get(name):
-                raise InputError(f"{self.partial} was begun with {other(name, facts, self.facts)}; {advice}")
+                raise InputError(f"{self.partial} was {begun(name, facts.get(name), self.facts.get(name))}; {advice}")
         left = size
         while left and (block := self.file.read(min(left, files.CHUNK))):
             self.digest.update(block)
@@ -153,12 +153,11 @@ class Partial:
         os.fsync(self.file.fileno())
 
 
-def other(name: str, before: dict, now: dict) -> str:
-    """In words: how a fact has changed."""
-    values = [facts.get(name) for facts in (before, now)]
-    if all(isinstance(value, str | int | float | None) for value in values):
-        return f"{name} {values[0]}, and it is {values[1]} now"
-    return f"another {name}"
+def begun(name: str, before, now) -> str:
+    """How a fact has changed, in words."""
+    if isinstance(before, str | int) and isinstance(now, str | int):
+        return f"begun with {name} {before}, and it is {now} now"
+    return f"not begun with the same {name}"
 
 
 @contextlib.contextmanager
@@ -173,7 +172,7 @@ def growing(path: pathlib.Path, facts: dict, resume: bool, overwrite: bool) -> I
     try:
         problem, noted = parallel.from_first((problem, partial and partial.noted))
         if problem:
-            raise problem
+            raise problem if parallel.is_first() else SystemExit(2)  # of several processes one says it
         yield partial or Follower(noted)
     finally:
         if partial is not None:

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -19,6 +18,7 @@ from textcls.data.decoding import UTF8, decode
 from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, keep_vectors, reload, say_pooler
+from textcls.records.lines import is_typed, standard_input
 from textcls.report.compare import Result
 from textcls.runtime import files, parallel
 from textcls.runtime.device import Precision
@@ -301,9 +301,7 @@ def check_strings(parts: Sequence, where: str) -> None:
 def opened(source: str | os.PathLike) -> Iterator[BinaryIO]:
     """The file, or standard input for "-"."""
     if str(source) == "-":
-        if sys.stdin is None:
-            raise InputError("standard input is closed; give a file in place of -")
-        yield sys.stdin.buffer
+        yield standard_input()
     else:
         with open(source, "rb") as file:
             yield file
@@ -339,4 +337,4 @@ def chunks_of(items: Iterable, size: int) -> Iterator[list]:
 
 def chunk_size(source: str | os.PathLike) -> int:
     """Items that are predicted together: of what is typed, one."""
-    return 1 if str(source) == "-" and sys.stdin is not None and sys.stdin.isatty() else CHUNK
+    return 1 if is_typed(source) else CHUNK
