@@ -17,7 +17,7 @@ import pytest
 import textcls
 from tests.conftest import TOPICS, make_rows, save_tiny, write_csv
 from tests.launch import Launched
-from textcls.records import fill
+from textcls.records import command, fill
 from textcls.records.lines import opened
 from textcls.records.tables import Table
 from textcls.runtime import partial
@@ -45,7 +45,9 @@ def random_rows(rng: random.Random, count: int) -> list[list[str]]:
     return [[rng.choice(words) * rng.randint(1, 3), str(i)] for i in range(count)]
 
 
-def filled(source, out, resume=False, overwrite=False, size=4, kill=None, facts=None, strict=False, pack=None):
+def filled(
+    source, out, resume=False, overwrite=False, size=4, kill=None, facts=None, strict=False, pack=None, quiet=True
+):  # fmt: skip
     """The engine from one file to another; `kill`: (bytes written, …) -> whether to die there."""
     with opened(source, "utf-8") as (lines, done):
         records = Table(lines, ["text"], False, lambda where, texts: tuple(texts), {"label": "", "score": None})
@@ -53,7 +55,7 @@ def filled(source, out, resume=False, overwrite=False, size=4, kill=None, facts=
             if kill is not None:
                 deadly(target, kill)
             packed = fill.Packed(target, pack) if pack else target
-            state = fill.fill(records, answers, packed, done, size, strict, True)
+            state = fill.fill(records, answers, packed, done, size, strict, quiet)
             packed.finish()
     return state
 
@@ -246,6 +248,27 @@ def test_chunks_are_cut_by_rows_and_by_bytes(tmp_path, monkeypatch):
         records = Table(lines, ["text"], False, lambda where, texts: tuple(texts), {"label": ""})
         sizes = [sum(record.data for record in chunk) for chunk, _ in fill.chunks_of(records, 4)]
     assert sizes == [4, 2, 1, 2]
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("textcls.runtime.progress.EVERY", 0)
+    write(tmp_path / "in.csv", [["star", "1"]] * 10)
+    filled(tmp_path / "in.csv", tmp_path / "out.csv", quiet=False)
+    said = capsys.readouterr().err.splitlines()
+    size = (tmp_path / "in.csv").stat().st_size
+    read = [(size * (1 + rows) / 11, rows) for rows in (4, 8, 10)]  # lines of the same length
+    assert [re.sub(" [0-9,]+ rows/s", "", line) for line in said] == [
+        f"{tmp_path / 'in.csv'}: {done / size:.0%}, about 0 s left, {rows} rows," for done, rows in read
+    ]
+
+
+def test_rows_are_answered_in_chunks_unless_somebody_waits(monkeypatch):
+    assert command.chunk_size("a.csv", "-") == command.chunk_size("-", "a.csv") == fill.CHUNK
+    assert command.chunk_size("-", "-") == command.BOTH_ENDS
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert command.chunk_size("-", "-") == 1 and command.chunk_size("-", "a.csv") == fill.CHUNK
 
 
 # ---- evaluate.py ----------------------------------------------------------------------------------------------------
