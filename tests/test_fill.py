@@ -200,6 +200,20 @@ def test_what_is_there_is_not_lost(tmp_path):
         filled(source, tmp_path, overwrite=True)
 
 
+def test_a_name_that_was_taken_meanwhile_is_not_taken_again(tmp_path, note_always):
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    write(source, [["star", "1"]] * 8)
+
+    def appear():
+        out.write_text("mine")
+        return False
+
+    with pytest.raises(InputError, match="out.csv is there already; --overwrite replaces it"):
+        filled(source, out, kill=appear)
+    assert out.read_text() == "mine"
+    assert filled(source, out, resume=True, overwrite=True).rows == 8
+
+
 def test_two_commands_do_not_write_one_file(tmp_path):
     pytest.importorskip("fcntl")
     first = Partial(tmp_path / "a", {})
@@ -367,6 +381,9 @@ def test_every_format_of_a_classifier(run, folder, call, tmp_path, monkeypatch):
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode("utf-8"))))
             kind = [] if name == "a.txt" else ["--format", name[2:]]
             assert predict(call, "plain", "-", "--out", "-", *kind) == out
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode("utf-8"))))
+            predict(call, "plain", "-", "--out", tmp_path / f"again-{name}")
+            assert (tmp_path / f"again-{name}").read_text("utf-8") == out
     assert json.loads((tmp_path / "out-a.json").read_text("utf-8"))[0].keys() == {"text", "label", "probability"}
 
 

@@ -1,11 +1,14 @@
 """Records: what was read is written back, byte for byte, with answers beside it; held against csv and json."""
 
 import csv
+import gzip
 import io
 import itertools
 import json
+import os
 import random
 import re
+import threading
 
 import pytest
 
@@ -361,8 +364,6 @@ def test_a_line_without_an_end_is_refused(monkeypatch):
 
 
 def test_compressed_files_and_damaged_ones(tmp_path):
-    import gzip
-
     data = gzip.compress(b"one\n" * 5000)
     (tmp_path / "a.gz").write_bytes(data)
     with opened(tmp_path / "a.gz", "utf-8") as (lines, done):
@@ -418,3 +419,16 @@ def test_a_sentence_that_cannot_be_read_has_no_tags():
     assert [record.error for record in found] == ["mine:2: byte 0xe9 at column 4 is not UTF-8", ""]
     out = b"".join(records.written(record, None) for record in found)
     assert out == b"Ada NN O _\ncaf\xe9 NN O _\n\nLee NN O _\n"
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "a.tsv")
+    data = b"id\ttext\n" + b'1\t"a"\n' * 1000
+    writer = threading.Thread(target=(tmp_path / "a.tsv").write_bytes, args=(data,))
+    writer.start()
+    with opened(tmp_path / "a.tsv", "utf-8") as (lines, done):
+        out, errors = filled(Table(lines, ["text"], True, as_item, dict(COLUMNS)), data)
+    writer.join()
+    assert not errors and done.total is None and out.count(b"\n") == 1001

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import lzma
 import pathlib
@@ -25,7 +26,7 @@ def predict(predictor, asked, arguments) -> None:
     """Answer the rows of `arguments.predict` in `arguments.out`. `asked`: what the answers are to tell."""
     source, out = arguments.predict, arguments.out
     check(source, out, arguments)
-    kind = arguments.format or ending_of(source)
+    kind = arguments.format or ending_of(out if source == "-" else source)
     columns = {f"{arguments.prefix}{name}": value for name, value in predictor.answer_columns(asked).items()}
     with opened(source, predictor.config.encoding) as (lines, done):
         records = predictor.records(lines, kind, columns)
@@ -33,7 +34,7 @@ def predict(predictor, asked, arguments) -> None:
         size = chunk_size(source, out)
         facts = facts_of(predictor, records, size) | {"options": dataclasses.asdict(asked)}
         with target_of(out, facts, arguments) as target, hinting(out, target):
-            answers = lambda items: predictor.answers(items, asked)  # noqa: E731
+            answers = functools.partial(predictor.answers, asked=asked)
             state = fill.fill(records, answers, target, done, size, arguments.strict, arguments.quiet)
             target.finish()
         if out != "-" and not arguments.quiet and parallel.is_first():

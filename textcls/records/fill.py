@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from textcls.records.lines import Progress
@@ -161,7 +161,7 @@ class Report:
         self.start = self.last = time.monotonic()
         self.rows, self.bytes = self.state.rows, self.done.done or 0
 
-    def say(self, messages: Iterator[str]) -> None:
+    def say(self, messages: Iterable[str]) -> None:
         if parallel.is_first():
             for message in messages:
                 self.bar.write(message, file=sys.stderr)
@@ -178,7 +178,7 @@ class Report:
             if read is not None:
                 seconds = (now - self.start) * (self.done.total - read) / max(1, read - self.bytes)
                 left = f"{read / self.done.total:.0%}, about {progress.duration(seconds)} left, "
-            self.say(iter([f"{self.name}: {left}{self.state.rows:,} rows, {speed:,.0f} rows/s"]))
+            self.say([f"{self.name}: {left}{self.state.rows:,} rows, {speed:,.0f} rows/s"])
 
 
 class Standard:

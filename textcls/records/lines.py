@@ -32,8 +32,8 @@ class Line(NamedTuple):
 
 
 class LineReader(Iterator[Line]):
-    """The lines of an open file, one after the other. `name` is what messages call it; `codec` is the encoding with its
-    byte order, and without a byte-order mark."""
+    """The lines of an open file, one after the other. `name` is what messages call it; `path` where it can be opened
+    again, if it can (a pipe cannot); `codec` is the encoding with its byte order, and without a byte-order mark."""
 
     def __init__(self, file: BinaryIO, name: str, encoding: str, path: pathlib.Path | None = None):
         self.name, self.encoding, self.path = name, encoding, path
@@ -64,7 +64,7 @@ class LineReader(Iterator[Line]):
 
     @contextlib.contextmanager
     def again(self) -> Iterator["LineReader"]:
-        """The lines from the first one on, before any is taken: all of a file, of standard input those `ahead`."""
+        """The lines from the first one on, before any is taken: all of a file, of a pipe those `ahead`."""
         if self.path is not None:
             with opened(self.path, self.encoding) as (same, _):
                 yield same
@@ -90,7 +90,7 @@ class LineReader(Iterator[Line]):
         if len(raw) > LONGEST:
             raise InputError(f"{self.name}:{self._number}: a line of more than {LONGEST >> 20} MiB; is it text?")
         first = self._number == 1
-        if first and len(self.newline) == 1:
+        if first and self.newline == b"\n":
             check_beginning(raw, self.name, self.encoding)
         try:
             text, fault = raw.decode(self.codec), ""
@@ -111,7 +111,7 @@ def opened(source: str | os.PathLike, encoding: str) -> Iterator[tuple[LineReade
     with open(path, "rb") as raw:
         unpack = OPEN.get(path.suffix.lower())
         with unpack(raw) if unpack else contextlib.nullcontext(raw) as file:
-            yield LineReader(file, str(path), encoding, path), Progress(raw)
+            yield LineReader(file, str(path), encoding, path if path.is_file() else None), Progress(raw)
 
 
 def standard_input() -> BinaryIO:

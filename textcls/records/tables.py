@@ -100,7 +100,7 @@ class Table(Records):
     def _mended(self, raw: bytes, faulty: bool) -> bytes:
         """A row that was none: fields that lack are empty, and those beyond the last name come after the answers. Of
         bytes that are no text each is a character of its own, so that it is written back."""
-        codec = "latin-1" if faulty and len(self.lines.newline) == 1 else self.lines.codec
+        codec = "latin-1" if faulty and self.lines.newline == b"\n" else self.lines.codec
         text = raw.decode(codec, "replace")
         body = text.rstrip("\r\n")
         try:

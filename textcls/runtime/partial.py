@@ -37,7 +37,8 @@ class Partial:
         self.path, self.facts, self.noted = path, json.loads(json.dumps(facts)), None
         self.partial = path.with_name(f"{path.name}.partial")
         self.journal = path.with_name(f"{path.name}.partial.json")
-        self._check_target(resume, overwrite)
+        self.resume, self.overwrite = resume, overwrite
+        self._check_target()
         new = not self.partial.exists()
         if not new and not resume and not overwrite:
             raise InputError(
@@ -57,13 +58,13 @@ class Partial:
             self.file.close()
             raise
 
-    def _check_target(self, resume: bool, overwrite: bool) -> None:
+    def _check_target(self) -> None:
         if not self.path.parent.is_dir():
             raise InputError(f"{self.path}: there is no folder {self.path.parent}")
         if self.path.exists() and not self.path.is_file():
             raise InputError(f"{self.path} is no file; for standard output say -")
-        if self.path.exists() and not overwrite:
-            whole = " and whole: nothing to go on with" if resume and not self.partial.exists() else ""
+        if self.path.exists() and not self.overwrite:
+            whole = " and whole: nothing to go on with" if self.resume and not self.partial.exists() else ""
             raise InputError(f"{self.path} is there already{whole}; --overwrite replaces it, once the new one is whole")
 
     def _opened(self):
@@ -123,8 +124,9 @@ class Partial:
             self.last = time.monotonic()
 
     def finish(self) -> None:
-        """It is whole: give it its name."""
+        """It is whole: give it its name. Raises InputError where that has been taken meanwhile."""
         self._flush()
+        self._check_target()
         if fcntl is None:
             self.file.close()  # Windows renames no open file
         os.replace(self.partial, self.path)
