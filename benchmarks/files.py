@@ -3,6 +3,7 @@ file, beside reading alone and answers alone; and the largest file again, killed
 
 python benchmarks/files.py --rows 10000 100000 1000000
 python benchmarks/files.py --rows 10000 --run RUN       with a run of one's own that reads a column `text`
+python benchmarks/files.py --padding                    what sorting by length within a chunk saves
 """
 
 import argparse
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import numpy as np
 
 ROOT = pathlib.Path(__file__).parent.parent
 TOPICS = {
@@ -35,7 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000], metavar="N")
     parser.add_argument("--run", metavar="RUN", help="default: a linear model, trained here")
+    parser.add_argument("--padding", action="store_true", help="of the embedded corpus in batches of 32")
     arguments = parser.parse_args()
+    if arguments.padding:
+        return show_padding()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         run = pathlib.Path(arguments.run).resolve() if arguments.run else train(folder)
@@ -47,6 +53,26 @@ def main() -> None:
             show(rows, source, "answers alone", ended(start(*predict)))
             show(rows, source, "`--out`", ended(start(*predict, "--out", str(folder / "quiet.csv"), "--overwrite")))
         kill_twice(predict, rows, source, folder)
+
+
+def show_padding() -> None:
+    """Padding over real tokens, in random order and word pieces of nano, at most 256 of a text."""
+    sys.path.insert(0, str(ROOT))
+    from textcls.data import pydocs
+    from textcls.text.batches import longest_first
+    from textcls.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.from_folder(ROOT / "textcls" / "assets" / "nano")
+    texts = [text for (text,) in pydocs.load(0, 0.1).train.texts]
+    lengths = np.minimum(vocabulary.encode(texts).lengths + 2, 256)
+    lengths = np.random.default_rng(0).permutation(np.tile(lengths, 4))
+    print("| rows a chunk | padding |\n|---|---|")
+    for size in (64, 256, 1024, 4096):
+        slots = 0
+        for start in range(0, len(lengths), size):
+            chunk = lengths[start : start + size]
+            slots += sum(int(chunk[batch].max()) * len(batch) for batch in longest_first(chunk, 32))
+        print(f"| {size:,} | {slots / lengths.sum() - 1:.1%} |")
 
 
 def write(path: pathlib.Path, rows: int) -> pathlib.Path:
