@@ -421,6 +421,14 @@ def test_a_sentence_that_cannot_be_read_has_no_tags():
     assert out == b"Ada NN O _\ncaf\xe9 NN O _\n\nLee NN O _\n"
 
 
+def test_a_file_without_a_blank_line_is_no_single_sentence(monkeypatch):
+    monkeypatch.setattr("textcls.records.conll.LONGEST", 50)
+    data = b"Ada NN O\n" * 100
+    found = list(SentenceRecords(reader(data), 0, 2, {"tag": "_"}))
+    assert b"".join(record.raw for record in found) == data
+    assert {len(record.item) for record in found} == {4, 6}
+
+
 def test_a_pipe_is_read_once(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes here")

@@ -142,18 +142,22 @@ def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[
         yield with_words(block, width, word, tag)
 
 
-def blocks(lines: Iterable[str], name: str) -> Iterator[tuple[list[Line], int | None]]:
-    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for."""
-    block, width = [], None
+def blocks(
+    lines: Iterable[str], name: str, longest: float = float("inf")
+) -> Iterator[tuple[list[Line], int | None]]:
+    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for. A
+    sentence ends, too, where it has `longest` characters."""
+    block, width, size = [], None, 0
     for number, text in enumerate(lines, 1):
         text = text.rstrip(f"{BLANKS}\r\n")
         if "\r" in text:
             raise InputError(f"{name}:{number}: lines end with CR alone; convert the file (tr '\\r' '\\n' < OLD > NEW)")
         block.append(Line(f"{name}:{number}", text, split(text)))
-        if is_boundary(text):
+        size += len(text) + 1
+        if is_boundary(text) or size >= longest:
             yield block, width
             width = next((len(line.columns) for line in block if is_ordinary(line)), width)
-            block = []
+            block, size = [], 0
     if block:
         yield block, width
 

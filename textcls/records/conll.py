@@ -11,6 +11,7 @@ from textcls.records.record import Record, Records, Value
 from textcls.runtime.errors import InputError
 
 NO_TAG = "_"
+LONGEST = 1 << 18  # characters of a sentence: a file without a blank line is not held in memory
 
 
 class SentenceRecords(Records):
@@ -24,7 +25,7 @@ class SentenceRecords(Records):
         self.taken: list[files.Line] = []
 
     def __iter__(self) -> Iterator[Record]:
-        for block, width in conll.blocks(self._texts(), self.lines.name):
+        for block, width in conll.blocks(self._texts(), self.lines.name, LONGEST):
             taken, self.taken = self.taken, []
             yield self._record(taken, block, width)
 

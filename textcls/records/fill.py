@@ -21,7 +21,7 @@ from textcls.runtime import parallel, progress
 from textcls.runtime.errors import InputError
 
 CHUNK = 1024  # rows that are answered together: 32 batches of 32, sorted by length
-CHUNK_BYTES = 1 << 23  # … or fewer, where they are long
+CHUNK_BYTES = 1 << 21  # … or fewer, where they are long: what is made of a text takes many times its bytes
 HOPELESS = 10  # rows, none of which can be read: then it is the file that is wrong
 
 Answers = Callable[[Sequence[Any]], Sequence[Answer | InputError]]
