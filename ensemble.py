@@ -28,7 +28,7 @@ from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
 from textcls.report.text import intervals_table
 from textcls.runtime import files
-from textcls.runtime.device import prepare_cpu
+from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
@@ -46,7 +46,7 @@ LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev do
 @exit_on_input_error
 def main(argv=None):
     arguments = parse(argv)
-    prepare_cpu()
+    prepare(choose_device(arguments.device))
     run = Run(arguments.out or free_folder("ensemble", claim=True))
     with run.claimed(new=True):
         corpus, labels, logits, facts = read_members(arguments, run)

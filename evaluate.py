@@ -35,7 +35,7 @@ from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime import parallel
-from textcls.runtime.device import prepare_cpu
+from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, submission
@@ -48,7 +48,7 @@ from textcls.training.run import Run
 @exit_on_input_error
 def main(argv=None):
     arguments = parse(argv)
-    prepare_cpu()
+    prepare(choose_device(arguments.device))
     if arguments.json or any(getattr(arguments, name) is not None for name in ("sample", "predict", "explain")):
         show_everything(sys.stdout, "utf-8")  # answers are data, and the same everywhere
     if arguments.sample is not None:

@@ -33,7 +33,7 @@ from textcls.pretrained.features import Features
 from textcls.recipes.command import absolute, better, next_command, settings, told
 from textcls.report.text import headline
 from textcls.runtime import parallel
-from textcls.runtime.device import Precision, choose_device, choose_precision, prepare_cpu
+from textcls.runtime.device import Precision, choose_device, choose_precision, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.memory import cap_memory, explained, parse_memory
 from textcls.runtime.progress import say, silence
@@ -126,9 +126,8 @@ def set_up(job: Job) -> Machine:
     precision = choose_precision(config.amp, device, job.recipe["amp"])
     together = f", {parallel.size()} processes" if parallel.size() > 1 else ""
     say(f"{config.model} on {device}, {precision.name} ({precision.why}){together}")
-    if device.type == "cpu":
-        say(prepare_cpu())
-    elif config.memory:
+    say(prepare(device))
+    if device.type == "cuda" and config.memory:
         cap_memory(device, parse_memory(config.memory))
     return Machine(device, precision, recipes.step(config, device.type, precision.dtype))
 

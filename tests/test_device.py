@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from textcls.runtime import device as module
-from textcls.runtime.device import Precision, choose_device, choose_precision, copies_kept, matmul_error, prepare_cpu
+from textcls.runtime.device import Precision, choose_device, choose_precision, copies_kept, matmul_error, prepare, prepare_cpu
 from textcls.runtime.errors import InputError
 
 CPU = torch.device("cpu")
@@ -62,6 +62,20 @@ def test_faster_products_only_where_they_are_as_exact(process, monkeypatch):
     monkeypatch.setattr(module, "matmul_error", lambda: 1e-3)
     assert "BLAS" in prepare_cpu()
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_gpu_computes_float32_in_float32(process):
+    """`prepare_cpu`'s setting would be TF32 on a GPU, and cuDNN's own default is. (The flags are there without one.)"""
+    before = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert "float32" in prepare(torch.device("cuda"))
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as models/elmo.py has it
+            pass
+        assert not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def test_what_the_users_environment_says_of_memory_is_left_alone(process):

@@ -3,6 +3,7 @@ import torch
 
 from tests.conftest import batch_of
 from textcls import BertConfig, BiLSTMClassifier
+from textcls.models import lstm as lstm_module
 from textcls.models.lstm import LSTM, reverse_index
 
 LENGTHS = [9, 3, 1, 7, 3]
@@ -110,12 +111,49 @@ def test_frozen_embeddings_stay_in_eval_mode_and_without_gradient(tiny_shape):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_cpu(tiny_shape):
+@pytest.mark.parametrize("form", ["packed", "padded"])
+def test_cuda_equals_cpu(tiny_shape, form, monkeypatch):
+    monkeypatch.setitem(lstm_module.FORMS, "cuda", form)
     model = BiLSTMClassifier(tiny_shape, 3, hidden=8).eval()
     ids, mask = batch_of([9, 1, 30], tiny_shape.vocab_size)
     on_cpu = model(ids, mask)
-    on_cuda = model.cuda()(ids.cuda(), mask.cuda()).cpu()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        on_cuda = model.cuda()(ids.cuda(), mask.cuda()).cpu()
     assert (on_cpu - on_cuda).abs().max() < 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("form", ["packed", "padded"])
+@pytest.mark.parametrize("asked, given", [(torch.float16, torch.float16), (torch.bfloat16, torch.float32)])
+def test_16_bits_on_cuda_are_those_asked_for(form, asked, given):
+    """cuDNN's LSTM under autocast is in fp16 whatever the type: in bf16 ours is in float32."""
+    model, x, lengths = lstm().float().cuda(), torch.randn(5, 9, 6, device="cuda"), torch.tensor(LENGTHS).cuda()
+    with torch.autocast("cuda", asked):
+        out = getattr(model, form)(x, lengths)
+    real = torch.arange(9, device="cuda") < lengths[:, None]
+    assert out.dtype == given
+    assert (out - getattr(model, form)(x, lengths))[real].abs().max() < 5e-3
+
+
+@pytest.mark.parametrize("form", ["packed", "padded"])
+def test_the_form_is_the_tables(form, monkeypatch):
+    monkeypatch.setitem(lstm_module.FORMS, "cpu", form)
+    model, x, lengths = lstm(), torch.randn(5, 9, 6, dtype=torch.float64), torch.tensor(LENGTHS)
+    assert torch.equal(model(x, lengths), getattr(model, form)(x, lengths))
+
+
+def test_autocast_around_an_lstm_by_device(monkeypatch):
+    """On CUDA only in fp16; on a CPU only where oneDNN can do it. What is asked is a state of torch, not the device."""
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    seen = []
+    monkeypatch.setattr(torch, "autocast", lambda kind, enabled: seen.append((kind, enabled)))
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: True)
+    monkeypatch.setattr(lstm_module, "has_bf16_lstm", lambda: False)
+    for dtype in (torch.float16, torch.bfloat16):
+        monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind, dtype=dtype: dtype)
+        lstm_module.lstm_precision(cuda)
+        lstm_module.lstm_precision(cpu)
+    assert seen == [("cuda", True), ("cpu", False), ("cuda", False), ("cpu", False)]
 
 
 def test_autocast_on_any_processor(tiny_shape):

@@ -9,7 +9,8 @@ from textcls import BertClassifier
 from textcls.ledger.measure import SavedTensors, measure
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import exit_on_input_error, is_out_of_memory
-from textcls.runtime.memory import peak_memory, reset_peak, resident_memory
+from textcls.runtime.errors import InputError
+from textcls.runtime.memory import cap_memory, peak_memory, reset_peak, resident_memory
 from textcls.tasks.classification import cross_entropy
 from textcls.text.batches import Batches
 from textcls.text.pieces import Pieces, Sequences
@@ -47,6 +48,37 @@ def test_peak_on_cuda():
     assert memory["cuda_reserved"] >= memory["cuda_allocated"] >= 2**22
 
 
+@pytest.mark.parametrize("name, index", [("cuda", 3), ("cuda:1", 1)])
+def test_the_cap_is_a_share_of_the_device(monkeypatch, name, index):
+    """torch takes no bare "cuda" here: then it is the present device's."""
+    capped = {}
+    total = type("Properties", (), {"total_memory": 8 * 2**30})()
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: total)
+
+    def set_fraction(fraction: float, device: int) -> None:
+        assert isinstance(fraction, float) and isinstance(device, int)  # as torch's own checks them
+        capped[device] = fraction
+
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", set_fraction)
+    cap_memory(torch.device(name), 6 * 2**30)
+    assert capped == {index: 0.75}
+    with pytest.raises(InputError, match="9.0 GiB asked for, .* has 8.0 GiB"):
+        cap_memory(torch.device(name), 9 * 2**30)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_cap_holds_on_cuda():
+    device = torch.device("cuda")
+    torch.cuda.empty_cache()
+    cap_memory(device, torch.cuda.memory_reserved(device) + 2**28)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(2**29, dtype=torch.uint8, device=device)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, torch.cuda.current_device())
+
+
 def test_saved_tensors_of_a_model_that_can_be_counted_by_hand():
     model = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.GELU(), torch.nn.Linear(20, 30), torch.nn.Tanh())
     x = 1.0 * torch.randn(8, 10, requires_grad=True)  # not a leaf, and the first product keeps its weight, too
@@ -82,6 +114,7 @@ def test_measuring_changes_no_weight_and_leaves_no_hook(tiny_shape):
 def test_running_out_of_memory_is_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))  # from a library beside torch's allocator
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)

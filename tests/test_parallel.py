@@ -16,6 +16,7 @@ import torch
 from tests.conftest import ROOT, make_rows, save_tiny, save_tiny_bilm, write_csv
 from tests.launch import Launched
 from textcls.runtime import parallel
+from textcls.runtime.tensors import cuda_devices
 from textcls.tasks.language import Streams
 from textcls.training.run import Run
 
@@ -45,6 +46,30 @@ def folder(tmp_path_factory):
     rare = [f"the {number:x} {number + 2200:x}" for number in range(2200)]
     (folder / "many.txt").write_text("\n".join(["the of the of"] * 40 + rare) + "\n", "utf-8")
     return folder
+
+
+def test_more_processes_than_gpus_may_be_for_the_cpu(monkeypatch):
+    """The second of two on a machine with one GPU takes none, and knows of none whose random state it would keep."""
+    joined, taken = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, timeout: joined.append(backend))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(joined))
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for rank, devices in ((0, [0]), (1, [])):
+        joined.clear()
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        parallel.join()
+        assert joined == ["cpu:gloo,cuda:nccl"] and taken == [0]
+        assert cuda_devices() == devices
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    joined.clear()
+    parallel.join()
+    assert not joined
+    parallel.join(least=1)
+    assert joined
 
 
 # Weights are compared in float32: bf16, which some processors multiply natively, rounds differently in other batches.

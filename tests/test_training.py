@@ -387,6 +387,16 @@ def test_bf16_autocast_trains(tmp_path):
     assert state.history[-1]["loss"] < state.history[0]["loss"]
 
 
+def test_a_run_begun_without_a_gradient_scaler_goes_on_with_one(tmp_path, monkeypatch):
+    """As when it began on the CPU, and goes on in fp16 on a GPU."""
+    fit(tmp_path / "run", make_model(), settings(epochs=1))
+    last = Run(tmp_path / "run").load("last.pt")
+    assert last["scaler"] == {}
+    monkeypatch.setattr(Precision, "scaler", lambda self, device: torch.amp.GradScaler("cpu", init_scale=4.0))
+    state = fit(tmp_path / "run", make_model(), settings(epochs=2), last=last)
+    assert state.epoch == 2 and Run(tmp_path / "run").load("last.pt")["scaler"]["scale"] == 4.0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_fp16_on_cuda(tmp_path):
     cuda, precision = torch.device("cuda"), Precision(torch.float16, "test")

@@ -100,9 +100,9 @@ def lstm(
     directions: int = 2,
     trained_input: bool = False,
 ) -> Block:
-    """Layer `index` (from 0) of an LSTM: padded on the CPU, packed on CUDA. On the CPU autocast is counted as float32,
-    since few processors have a 16-bit LSTM. `trained_input`: whether gradients go on below the first layer."""
-    S, slots, both = units, step.slots, directions == 2
+    """Layer `index` (from 0) of an LSTM: padded on the CPU, packed on CUDA. `trained_input`: whether gradients go on below
+    the first layer."""
+    S, slots, both, width = units, step.slots, directions == 2, step.lstm_width
     F = inputs if index == 0 else directions * S
     saved = {"dropout mask (B, T, F)": slots * F * (index > 0 and dropout > 0)}
     workspace, written = onednn_workspace(step.tokens, step.batch, F, S)
@@ -117,9 +117,9 @@ def lstm(
         }
     else:
         saved |= {
-            "input (B * T, F)": step.width * slots * F * (index == 0),
-            "cuDNN's reserve": directions * CUDNN_LSTM_VALUES * step.width * slots * S,
-            "output (B * T, F)": step.width * slots * directions * S * (index + 1 == layers),
+            "input (B * T, F)": width * slots * F * (index == 0),
+            "cuDNN's reserve": directions * CUDNN_LSTM_VALUES * width * slots * S,
+            "output (B * T, F)": width * slots * directions * S * (index + 1 == layers),
         }
     return Block(
         f"LSTM layer {index + 1}",
@@ -127,7 +127,7 @@ def lstm(
         saved,
         flop=8 * directions * slots * S * (F + S),
         trainable=4 * directions * S * (F + S + 2),
-        products=4 * directions * S * (F + S) * (step.device == "cuda"),
+        products=4 * directions * S * (F + S) * (width < FLOAT),
         extra=2 * FLOAT * slots * (F + S),
         untouched=directions * (workspace - written) * (step.device == "cpu"),
     )

@@ -90,8 +90,7 @@ def count_of(pooling: str) -> int:
 
 def pooled(step: Step, features: int, directions: int, pooling: str) -> dict[str, int]:
     """What turning the LSTM's steps into one vector keeps."""
-    width = FLOAT if step.device == "cpu" else step.width  # of what the LSTM gives
-    return steps(step, features, pooling, width, directions == 2 or step.device == "cuda")
+    return steps(step, features, pooling, step.lstm_width, directions == 2 or step.device == "cuda")
 
 
 def steps(step: Step, features: int, pooling: str, hidden: int, alone: bool) -> dict[str, int]:
@@ -112,18 +111,20 @@ def steps(step: Step, features: int, pooling: str, hidden: int, alone: bool) -> 
         copied = step.padded or alone  # else it is the LSTM's own output
         return {"steps (B, T, F)": hidden * slots * features * copied, "mask (B, T)": slots * step.padded}
     return {
-        "steps (B, T, F)": (2 * width if step.dtype else FLOAT) * slots * features,
+        # Autocast lowers them for the scores, and again for the sum, unless they are low already.
+        "steps (B, T, F)": (2 * width if hidden > width else hidden) * slots * features,
         "attention weights (B, T)": (FLOAT + (width if step.dtype else 0)) * slots,
         "mask (B, T)": slots * step.padded,
     }
 
 
-def tag_head(step: Step, features: int, labels: int, dropout: float, crf: bool, ends: int = 2) -> Block:
-    """The vectors of the words' first tokens, dropout, classifier, cross-entropy or CRF; for as many words as a row
-    can have, T less the `ends` around them, since how many pieces a word has is not in the shapes."""
+def tag_head(
+    step: Step, features: int, labels: int, dropout: float, crf: bool, ends: int = 2, hidden: int = FLOAT
+) -> Block:
+    """The vectors of the words' first tokens, `hidden` bytes a number, dropout, classifier, cross-entropy or CRF; for as
+    many words as a row can have, T less the `ends` around them, since how many pieces a word has is not in the shapes."""
     words = step.tokens - ends
     count, width = step.batch * words, step.width
-    hidden = width if step.device == "cuda" else FLOAT
     saved = {
         "steps (B, T, F)": hidden * step.slots * features,
         "places of the words (B, W)": LONG * count,

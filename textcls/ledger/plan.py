@@ -52,6 +52,12 @@ class Step:
         """Bytes of an element that comes out of a matrix product."""
         return 2 if self.dtype else FLOAT
 
+    @property
+    def lstm_width(self) -> int:
+        """Bytes of an element that comes out of an LSTM: 16 bits are cuDNN's in fp16 alone (models/lstm.py); few
+        processors have them."""
+        return 2 if self.device == "cuda" and self.dtype is torch.float16 else FLOAT
+
 
 @dataclasses.dataclass
 class Block:

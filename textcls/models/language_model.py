@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
     def forward(self, ids: torch.Tensor, carry: Carry | None = None) -> tuple[torch.Tensor, Carry]:
         x, ends = self.locked(self.words(ids)), []
         for number, layer in enumerate(self.layers):
-            with lstm_precision():
+            with lstm_precision(x.device):
                 x, end = layer(x, None if carry is None else carry[number])
             x = self.locked(x)
             ends.append(end)

@@ -14,6 +14,12 @@ from textcls.models.dropout import Dropout, dropout
 from textcls.models.heads import Pooling, output_layer
 
 
+# The form that an LSTM takes on a device. The rule: the one that trains faster, and on CUDA the packed one, which keeps
+# less, unless the padded one is at least 5 % faster in float32 over batches of 16 to 128. benchmarks/gpu.py measures
+# that and prints this line; on CUDA it has not been measured yet.
+FORMS = {"cpu": "padded", "cuda": "packed"}
+
+
 class LSTM(nn.LSTM):
     """An `nn.LSTM` (same weights, same names), bidirectional by default, that never reads padding.
 
@@ -21,9 +27,10 @@ class LSTM(nn.LSTM):
     alone at its true length; outputs past a row's length are unspecified in the padded form and 0 in the packed form,
     so mask them.
 
-    Two exact forms. `packed` is `pack_padded_sequence`: on CUDA, cuDNN runs it natively. On the CPU torch runs packed
-    input one step after the other in native code, and only padded input reaches oneDNN's LSTM, so there `padded` runs
-    one forward LSTM over the padded batch and one over the batch reversed within each row's true length.
+    Two exact forms, of which FORMS chooses. `packed` is `pack_padded_sequence`: on CUDA, cuDNN runs it natively. On the
+    CPU torch runs packed input one step after the other in native code, and only padded input reaches oneDNN's LSTM, so
+    there `padded` runs one forward LSTM over the padded batch and one over the batch reversed within each row's true
+    length.
     """
 
     def __init__(self, input_size: int, units: int, layers: int = 1, dropout: float = 0.0, bidirectional: bool = True):
@@ -42,11 +49,13 @@ class LSTM(nn.LSTM):
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return self.padded(x, lengths) if x.device.type == "cpu" else self.packed(x, lengths)
+        return getattr(self, FORMS[x.device.type])(x, lengths)
 
     def packed(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        out, _ = super().forward(packed)
+        with lstm_precision(x.device):
+            x = x.to(torch.promote_types(x.dtype, self.weight_ih_l0.dtype))
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            out, _ = super().forward(packed)
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
 
     def padded(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -63,16 +72,22 @@ class LSTM(nn.LSTM):
 
     def _direction(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        with lstm_precision():
+        with lstm_precision(x.device):
             x = x.to(torch.promote_types(x.dtype, weights[0].dtype))
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             out, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
         return out  # (B, T, S)
 
 
-def lstm_precision():
-    """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail."""
-    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and has_bf16_lstm())
+def lstm_precision(device: torch.device):
+    """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail; and on CUDA
+    in bf16, since autocast's LSTM of cuDNN is one in fp16 whatever the type (ATen/cudnn/AutocastRNN.cpp), and without
+    the gradient scaler that fp16 needs."""
+    kind = device.type
+    enabled = torch.is_autocast_enabled(kind)
+    if enabled:
+        enabled = has_bf16_lstm() if kind == "cpu" else torch.get_autocast_dtype(kind) == torch.float16
+    return torch.autocast(kind, enabled=enabled)
 
 
 @functools.cache

@@ -52,7 +52,8 @@ def trans_blstm_layer(c: TrainConfig, dims: BertConfig, step: Step, number: int)
     trained = input_is_trained(c, number)
     if c.model == "trans-blstm-2":
         beside, halves = blstm(dims, step, number, c.small, False, trained), bert_layer(c, dims, step, number)
-        if step.dtype is None and trained:  # the BLSTM keeps the same tensor; autocast makes one of its own
+        # Else the BLSTM keeps one of its own: packed, of another type, or without a gradient to go through it.
+        if step.dtype is None and step.device == "cpu" and trained:
             del halves[0].saved["input of query, key, value (B, T, H)"]
         return [beside, *halves]
     return [blstm(dims, step, number, c.small, True, trained)]

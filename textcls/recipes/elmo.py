@@ -81,7 +81,7 @@ def elmo_bilstm_tagger(c: TrainConfig, dims: ElmoConfig, labels: int) -> Tagger:
 
 
 def elmo_bilstm_tagger_blocks(c: TrainConfig, dims: ElmoConfig, labels: int, step: Step) -> list[Block]:
-    head = tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf, ends=0)
+    head = tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf, 0, step.lstm_width)
     return [*over_elmo_blocks(c, dims, 2, step), head]
 
 

@@ -56,6 +56,10 @@ def over_bert_blocks(c: TrainConfig, dims: BertConfig, directions: int, step: St
     return [*below, dropout, *lstm_layers(c, inner, H, directions, tuned)]
 
 
+def lstm_tag_head(c: TrainConfig, step: Step, labels: int) -> Block:
+    return tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf, hidden=step.lstm_width)
+
+
 def lstm_step(c: TrainConfig, step: Step) -> Step:
     """The step that an LSTM over BERT makes: of one token where it reads [CLS] alone."""
     return dataclasses.replace(step, tokens=1, padded=False) if c.features == "cls" else step
@@ -120,7 +124,7 @@ def bilstm_tagger(c: TrainConfig, dims: BertConfig, labels: int) -> Tagger:
 
 def bilstm_tagger_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
     lstms = lstm_layers(c, step, dims.hidden_size, 2, False)
-    return [embedding(dims, step, False), *lstms, tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf)]
+    return [embedding(dims, step, False), *lstms, lstm_tag_head(c, step, labels)]
 
 
 def bilstm_scratch_tagger(c: TrainConfig, dims: WordDims, labels: int) -> Tagger:
@@ -128,7 +132,7 @@ def bilstm_scratch_tagger(c: TrainConfig, dims: WordDims, labels: int) -> Tagger
 
 
 def bilstm_scratch_tagger_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> list[Block]:
-    return [*over_words_blocks(c, dims, 2, step), tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf)]
+    return [*over_words_blocks(c, dims, 2, step), lstm_tag_head(c, step, labels)]
 
 
 def bert_bilstm_tagger(c: TrainConfig, dims: BertConfig, labels: int) -> Tagger:
@@ -136,7 +140,7 @@ def bert_bilstm_tagger(c: TrainConfig, dims: BertConfig, labels: int) -> Tagger:
 
 
 def bert_bilstm_tagger_blocks(c: TrainConfig, dims: BertConfig, labels: int, step: Step) -> list[Block]:
-    return [*over_bert_blocks(c, dims, 2, step), tag_head(step, 2 * c.hidden, labels, c.dropout, c.crf)]
+    return [*over_bert_blocks(c, dims, 2, step), lstm_tag_head(c, step, labels)]
 
 
 # ---- the language model ---------------------------------------------------------------------------------------------

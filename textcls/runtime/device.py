@@ -82,7 +82,10 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 natively; a CUDA device that is not there is taken for one that does."""
     if device.type == "cpu":
         return native_bf16()
-    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.cuda.is_available():
+        return True
+    with torch.cuda.device(device):  # torch asks the present device
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def native_bf16() -> bool:
@@ -96,6 +99,19 @@ def native_bf16() -> bool:
 # read at the first product.
 KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "1"}
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
+
+
+def prepare(device: torch.device) -> str:
+    """Set the device up for training or for predicting; returns a sentence on what was decided."""
+    return prepare_cpu() if device.type == "cpu" else prepare_cuda()
+
+
+def prepare_cuda() -> str:
+    """float32 is float32: left alone, cuDNN rounds the inputs of an LSTM's products to TF32 (10 bits of mantissa) on
+    GPUs that have it, and cuBLAS does where `prepare_cpu` was called before in the process."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return "fp32 products in float32 throughout, not in TF32"
 
 
 def prepare_cpu() -> str:

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 
 import torch
 
-# How torch's allocator, oneDNN, which needs memory for each kernel that it makes, and cuBLAS say that there is none.
+# How torch's allocator, oneDNN, which needs memory for each kernel that it makes, cuBLAS, and CUDA itself outside of
+# torch's allocator, say that there is none.
 NO_MEMORY = (
     "can't allocate memory",
     "could not create a primitive",
     "could not execute a primitive",
     "bad_alloc",
     "STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
 )
 WAYS_OUT = (
     "close other programs, or choose a smaller model, --batch-size or --max-length, or another --device; "

@@ -92,7 +92,8 @@ def cap_memory(device: torch.device, memory: int) -> None:
     total = torch.cuda.get_device_properties(device).total_memory
     if memory > total:
         raise InputError(f"--memory: {memory / 2**30:.1f} GiB asked for, {device} has {total / 2**30:.1f} GiB")
-    torch.cuda.set_per_process_memory_fraction(memory / total, device)
+    index = torch.cuda.current_device() if device.index is None else device.index  # it takes no bare "cuda"
+    torch.cuda.set_per_process_memory_fraction(memory / total, index)
 
 
 def parse_memory(text: str) -> int:

@@ -24,11 +24,13 @@ class LostProcess(Exception):
     """Another process of the run has died, or cannot be reached."""
 
 
-def join() -> None:
-    """Meet the other processes, if `torchrun` started more than one. CUDA tensors travel by NCCL, others by gloo."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+def join(least: int = 2) -> None:
+    """Meet the other processes, if `torchrun` started `least` or more. CUDA tensors travel by NCCL, others by gloo. A
+    process for which there is no device is left to :func:`textcls.runtime.device.choose_device`: it may be for the
+    CPU."""
+    if int(os.environ.get("WORLD_SIZE", "0")) >= least and not distributed.is_initialized():
         cuda = torch.cuda.is_available()
-        if cuda:
+        if local_rank() < torch.cuda.device_count():
             torch.cuda.set_device(local_rank())
         with lost_processes():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
@@ -193,7 +195,7 @@ def objective(model: nn.Module, loss_fn: Callable) -> Callable:
     """(batch, carry) -> (losses, carry), whose backward pass adds the gradients of all processes up, while it runs.
     A model some of whose parameters get no gradient says so by `has_unused_parameters`."""
     alone = Objective(model, loss_fn)
-    if size() == 1:
+    if _alone or not distributed.is_initialized():
         return alone
     unused = getattr(model, "has_unused_parameters", False)
     with lost_processes():

@@ -111,9 +111,8 @@ def random_states() -> dict:
 
 
 def cuda_devices() -> list[int]:
-    if parallel.size() > 1 and torch.cuda.is_available():
-        return [parallel.local_rank()]
-    return list(range(torch.cuda.device_count()))
+    devices = list(range(torch.cuda.device_count()))
+    return [device for device in devices if device == parallel.local_rank()] if parallel.size() > 1 else devices
 
 
 def restore_random_states(states: dict) -> None:

@@ -188,7 +188,8 @@ def restore(last: dict, setup: Setup, run: Run) -> tuple[State, object]:
     load_trainable(setup.model, last["model"], run.folder / "last.pt")
     try:
         setup.optimizer.load_state_dict(last["optimizer"])
-        setup.scaler.load_state_dict(last["scaler"])
+        if last["scaler"]:  # there was none while the run was on the CPU, or in another precision
+            setup.scaler.load_state_dict(last["scaler"])
         state = State(**last["state"])
         if parallel.rank() < len(last["random"]):
             restore_random_states(last["random"][parallel.rank()])
