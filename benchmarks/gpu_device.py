@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -94,17 +95,23 @@ def peak_of(device: torch.device, work: Callable[[], object]) -> dict[str, int] 
     before = resident_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    try:
-        work()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
+    if within_memory(lambda: (work(),)) is None:
         return None
     peak = peak_memory(device)
     if device.type == "cuda":
         return {"allocated": peak["cuda_allocated"], "reserved": peak["cuda_reserved"]}
     grown = max(0, peak.get("rss", 0) - before)
     return {"allocated": grown, "reserved": grown}
+
+
+def within_memory(work: Callable[[], Any]) -> Any:
+    """What `work` gives; None where the memory does not suffice."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def seconds_of(device: torch.device, work: Callable[[], object], repeats: int, warm: int = 2) -> list[float]:

@@ -161,11 +161,16 @@ def optimizers(work: Work, device: torch.device) -> Iterator[Row]:
         milliseconds[name] = of_optimizer(work, device, torch.optim.AdamW(model.parameters(), lr=1e-5, **form))
     count = sum(p.numel() for p in model.parameters())
     for name, value in milliseconds.items():
-        yield Row(f"AdamW over {count:,} parameters, {name}: a step", value, unit="ms")
+        note = "out of memory" if value is None else ""
+        yield Row(f"AdamW over {count:,} parameters, {name}: a step", value, unit="ms", note=note)
     fused = milliseconds.pop("fused, the library's")
-    yield Row("… the fastest other form: times as long as fused", min(milliseconds.values()) / fused, 1.0, "at least",
-              "training/optim.py")  # fmt: skip
+    if fused is not None and (others := [value for value in milliseconds.values() if value is not None]):
+        ratio = min(others) / fused
+        yield Row("… the fastest other form: times as long as fused", ratio, 1.0, "at least", "training/optim.py")
 
 
-def of_optimizer(work: Work, device, optimizer: torch.optim.Optimizer) -> float:
-    return 1000 * statistics.median(gpu_device.seconds_of(device, optimizer.step, work.scale.repeats))
+def of_optimizer(work: Work, device, optimizer: torch.optim.Optimizer) -> float | None:
+    """Milliseconds of a step, median; None where the memory does not suffice."""
+    gpu_device.empty(device)
+    seconds = gpu_device.within_memory(lambda: gpu_device.seconds_of(device, optimizer.step, work.scale.repeats))
+    return None if seconds is None else 1000 * statistics.median(seconds)

@@ -130,8 +130,8 @@ def number(value) -> str:
     """Four digits; words as they are."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str) or value is None:
-        return value or ""
+    if isinstance(value, str) or value is None or not math.isfinite(value):
+        return "" if value is None else str(value)
     if value == int(value) and abs(value) < 1e9:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -60,7 +60,7 @@ def main(kind: str) -> None:
     parallel.join(least=1)
     name = f"{kind}:{parallel.local_rank()}" if kind == "cuda" else kind
     device = gpu_device.begin(name, None)
-    found = {"backend": distributed.get_backend(), "sum": summed(device)}
+    found = {"backend": distributed.get_backend_config(), "sum": summed(device)}
     with parallel.alone() as first:
         found["alone"] = norm_of(device, 1)[0] if first else None
     found["norm"], found["milliseconds"] = norm_of(device, parallel.size())

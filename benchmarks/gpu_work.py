@@ -45,7 +45,7 @@ class Scale:
     documents: dict[str, int]  # of a timed epoch, by model
     batches: tuple[int, ...]  # of the LSTM
     units: int
-    every: bool  # every model and task, and every precision of every model, or a few
+    every: bool  # memory of every model, or of a few
     repeats: int
     product: int  # size of the matrix product whose rate is the best
 

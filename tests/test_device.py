@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from textcls.runtime import device as module
-from textcls.runtime.device import Precision, choose_device, choose_precision, copies_kept, matmul_error, prepare, prepare_cpu
+from textcls.runtime.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    copies_kept,
+    matmul_error,
+    prepare,
+    prepare_cpu,
+)
 from textcls.runtime.errors import InputError
 
 CPU = torch.device("cpu")
