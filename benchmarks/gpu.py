@@ -83,7 +83,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--bert", metavar="FOLDER", help="a BERT for shape and vocabulary (default: bert-base)")
     parser.add_argument("--data-dir", metavar="FOLDER", help="20 Newsgroups, in place of made texts of like lengths")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), metavar="FOLDER", help="for the two files")
-    parser.add_argument("--afresh", action="store_true", help="measure again what is there already")
+    parser.add_argument("--afresh", action="store_true", help="measure again what is done, replace what is of others")
     arguments = parser.parse_args(argv)
     if not arguments.minutes > 0:
         parser.error(f"--minutes {arguments.minutes:g}: must be above 0")
@@ -101,7 +101,8 @@ def measure(arguments: argparse.Namespace, folder: pathlib.Path) -> int:
     memory = gpu_memory.REHEARSED if rehearsal else parse_memory(arguments.memory)
     end = time.monotonic() + 60 * arguments.minutes
     work = Work(arguments.device, memory, scale, folder, end, *paths)
-    settings = {"memory": memory, "scale": scale.name, "bert": work.bert, "data": work.data}
+    names = [path and pathlib.Path(path).name for path in paths]  # where they are is nobody's business
+    settings = {"memory": memory, "scale": scale.name, "bert": names[0], "data": names[1]}
     machine = machine_of(work)
     arguments.out.mkdir(parents=True, exist_ok=True)
     earlier = gpu_page.read(arguments.out, machine | settings, arguments.afresh)
@@ -112,9 +113,9 @@ def measure(arguments: argparse.Namespace, folder: pathlib.Path) -> int:
         "settings": settings,
         "parts": earlier,
     }
-    wanted = [name for name in PARTS if name not in earlier and (arguments.only is None or name in arguments.only)]
-    for name in wanted:
-        run_part(name, work, results, arguments)
+    for name in PARTS if arguments.only is None else sorted(set(arguments.only), key=list(PARTS).index):
+        if arguments.afresh or earlier.get(name, {}).get("state") != "done":
+            run_part(name, work, results, arguments)
     gpu_page.write(arguments.out, results)
     print(f"\n{gpu_page.summary(results)}\n{arguments.out / gpu_page.PAGE}")
     states = [part["state"] for part in results["parts"].values()]

@@ -65,7 +65,7 @@ class Unkept(Run):
 
 
 def epoch(work: Work, device: torch.device, model: str, precision: Precision, batches: Batches) -> float | None:
-    """Seconds of the loop's own for 11,314 documents, from those of `batches`; None where the memory does not suffice."""
+    """The loop's own seconds for 11,314 documents, from those of `batches`; None where the memory does not suffice."""
     given = {"batch_size": work.scale.batch, "accumulate": ACCUMULATE, "epochs": EPOCHS, "save_every": 0, "patience": 0}
     config = settings(model, **given, **work.sizes(model))
     gpu_device.empty(device)

@@ -59,22 +59,19 @@ def plain(row: Row) -> dict:
 
 def read(folder: pathlib.Path, key: dict, afresh: bool) -> dict:
     """{part: what an earlier run left of it}, of the same card, versions and settings. Raises InputError where the file
-    is of others, which would be lost."""
+    is of others, which would be lost; with `afresh` it is."""
     path = folder / RESULTS
-    if afresh or not path.exists():
+    if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text("utf-8"))
         earlier, parts = found["machine"] | found["settings"], found["parts"]
+        problem = next((f"{k} {earlier.get(k)}, now {v}" for k, v in key.items() if earlier.get(k) != v), None)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a file of this benchmark ({error}); --afresh replaces it") from None
-    for name, value in key.items():
-        if earlier.get(name) != value:
-            raise InputError(
-                f"{path}: of another machine or other settings ({name} {earlier.get(name)}, now {value}); --afresh "
-                "replaces it, --out FOLDER leaves it alone"
-            )
-    return {name: part for name, part in parts.items() if part["state"] == "done"}
+        problem, parts = f"not a file of this benchmark: {error}", {}
+    if problem and not afresh:
+        raise InputError(f"{path}: of others ({problem}); --afresh replaces it, --out FOLDER leaves it alone")
+    return {} if problem else parts
 
 
 def write(folder: pathlib.Path, results: dict) -> None:

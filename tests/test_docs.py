@@ -9,10 +9,7 @@ import pytest
 from textcls.arguments import parser
 
 ROOT = pathlib.Path(__file__).parent.parent
-DOCS = (
-    "backbones", "data", "explanations", "elmo", "glue", "results", "memory", "distributed", "prediction", "pretraining",
-    "spans", "speed",
-)  # fmt: skip
+DOCS = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS), "benchmarks/README.md", "textcls/assets/nano/README.md"]
 LIMIT = 12 * 1024  # bytes of README.md
 

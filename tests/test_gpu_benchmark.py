@@ -1,4 +1,5 @@
-"""benchmarks/gpu.py: rehearsed on the CPU, all parts; what becomes of parts that fail, die or find no time; verdicts."""
+"""benchmarks/gpu.py: rehearsed on the CPU, all parts; what becomes of parts that fail, die or have no time; verdicts.
+"""
 
 import json
 import math
@@ -169,9 +170,10 @@ def test_results_of_another_machine_are_not_lost(tmp_path):
     found = {"machine": {"card": "A"}, "settings": {"memory": 1}}
     found["parts"] = {"x": {"state": "done"}, "y": {"state": "cut"}}
     (tmp_path / gpu_page.RESULTS).write_text(json.dumps(found), "utf-8")
-    assert gpu_page.read(tmp_path, {"card": "A", "memory": 1}, False) == {"x": {"state": "done"}}
+    for afresh in (False, True):
+        assert gpu_page.read(tmp_path, {"card": "A", "memory": 1}, afresh) == found["parts"]
     assert gpu_page.read(tmp_path, {"card": "B"}, True) == {}
-    with pytest.raises(gpu_page.InputError, match=r"other settings \(card A, now B\); --afresh replaces it"):
+    with pytest.raises(gpu_page.InputError, match=r"of others \(card A, now B\); --afresh replaces it"):
         gpu_page.read(tmp_path, {"card": "B", "memory": 1}, False)
     (tmp_path / gpu_page.RESULTS).write_text("[]", "utf-8")
     with pytest.raises(gpu_page.InputError, match="not a file of this benchmark"):

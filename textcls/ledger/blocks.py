@@ -15,7 +15,9 @@ from textcls.models.bert import BertConfig
 from textcls.models.recurrent import WordDims
 
 LONG = 8  # bytes
-CUDNN_LSTM_VALUES = 6  # kept per step and unit: 4 gates, cell, output. An estimate: cuDNN does not document its size
+# What cuDNN keeps per step and unit: 4 gates, cell, output. An estimate, since cuDNN does not document its size;
+# benchmarks/gpu.py measures it and prints this line.
+CUDNN_LSTM_VALUES = 6
 
 
 def layer_norm(step: Step, rows: int, features: int) -> int:

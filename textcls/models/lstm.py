@@ -15,8 +15,9 @@ from textcls.models.heads import Pooling, output_layer
 
 
 # The form that an LSTM takes on a device. The rule: the one that trains faster, and on CUDA the packed one, which keeps
-# less, unless the padded one is at least 5 % faster in float32 over batches of 16 to 128. benchmarks/gpu.py measures
-# that and prints this line; on CUDA it has not been measured yet.
+# less, unless the padded one takes at most 95 % of its time in float32 over batches of 16 to 128. benchmarks/gpu.py
+# measures that and prints this line; on CUDA it has not been measured yet. (ledger/blocks.py counts what each keeps:
+# the padded one on the CPU, the packed one on CUDA.)
 FORMS = {"cpu": "padded", "cuda": "packed"}
 
 
@@ -80,9 +81,9 @@ class LSTM(nn.LSTM):
 
 
 def lstm_precision(device: torch.device):
-    """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail; and on CUDA
-    in bf16, since autocast's LSTM of cuDNN is one in fp16 whatever the type (ATen/cudnn/AutocastRNN.cpp), and without
-    the gradient scaler that fp16 needs."""
+    """Autocast for an LSTM: off on processors for which oneDNN has no bf16 LSTM, where torch.lstm would fail; and on
+    CUDA in bf16, since autocast's LSTM of cuDNN is one in fp16 whatever the type (ATen/cudnn/AutocastRNN.cpp), and
+    without the gradient scaler that fp16 needs."""
     kind = device.type
     enabled = torch.is_autocast_enabled(kind)
     if enabled:
