@@ -1,20 +1,29 @@
 """benchmarks/gpu.py: rehearsed on the CPU, all parts; what becomes of parts that fail, die or have no time; verdicts.
 """
 
+import inspect
+import itertools
 import json
 import math
 import os
 import statistics
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from tests.launch import Launched
+from textcls.ledger import blocks
+from textcls.ledger.plan import Step
 
 sys.path.append(str(ROOT / "benchmarks"))
+import gpu_device  # noqa: E402
+import gpu_lstm  # noqa: E402
+import gpu_memory  # noqa: E402
 import gpu_page  # noqa: E402
 import gpu_work  # noqa: E402
 from gpu_page import Row  # noqa: E402
@@ -71,6 +80,7 @@ def test_the_page_says_what_it_is(rehearsed):
 
 def test_given_again_it_does_what_is_missing(rehearsed, tmp_path):
     results = read(rehearsed)
+    results["machine"]["commit"] = gpu_device.facts(torch.device("cpu"))["commit"]  # files may have been edited since
     results["parts"]["lstm"]["state"] = "cut off after 3 rows: its time is over"
     results["parts"]["epochs"]["rows"] = [{**row, "measured": 7.0} for row in results["parts"]["epochs"]["rows"]]
     (tmp_path / "out").mkdir()
@@ -197,11 +207,125 @@ def test_a_step_of_several_micro_batches_is_the_loops():
     """The mean loss over all targets, of documents with padding; and it falls."""
     config = gpu_work.settings("bert", dropout=0.0, lr=1e-2)
     work = gpu_work.Work("cpu", 1, gpu_work.SCALES["rehearsal"], ROOT, 0.0)
-    model = gpu_work.build(config, work, gpu_work.torch.device("cpu")).eval()
+    model = gpu_work.build(config, work, torch.device("cpu")).eval()
     batch = gpu_work.one_batch(3, 8, work.vocab_size)
     assert batch.inputs["ids"].shape == (3, 8) and batch.tokens == 3 * 8 - 3
-    setup = gpu_work.setup_of(model, config, gpu_work.torch.device("cpu"), gpu_work.PRECISIONS["fp32"])
-    first = gpu_work.torch.nn.functional.cross_entropy(model(**batch.inputs), batch.targets["labels"]).item()
+    setup = gpu_work.setup_of(model, config, torch.device("cpu"), gpu_work.PRECISIONS["fp32"])
+    first = torch.nn.functional.cross_entropy(model(**batch.inputs), batch.targets["labels"]).item()
     losses = gpu_work.steps(setup, [batch, batch], 4)
     assert losses[0] == pytest.approx(first, rel=1e-5) and losses[-1] < losses[0]
     assert gpu_work.one_batch(1, 8, work.vocab_size).inputs["mask"] is None
+
+
+# ---- what the numbers decide ----------------------------------------------------------------------------------------
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def work(tmp_path):
+    return gpu_work.Work("cpu", 6 * 10**9, gpu_work.SCALES["full"], tmp_path, 0.0)
+
+
+@pytest.mark.parametrize("device, ratios, chosen", [
+    ("cuda", (0.8, 1.0), "padded"),  # geometric mean 0.894
+    ("cuda", (0.95, 0.98), "packed"),
+    ("cpu", (0.5, 0.5), "padded"),
+    ("cpu", (2.0, 0.9), "packed"),
+])  # fmt: skip
+def test_the_faster_form_becomes_the_default(work, monkeypatch, device, ratios, chosen):
+    times = itertools.cycle(ratios)
+    monkeypatch.setattr(gpu_lstm, "both", lambda *given: ({"packed": 1.0, "padded": next(times)}, 0.0))
+    *_, decision = rows = [row for row in gpu_lstm.forms(work, torch.device(device)) if isinstance(row, Row)]
+    same = gpu_lstm.FORMS[device] == chosen
+    assert decision.what.endswith(f"the rule {chosen}") and decision.measured == same
+    assert rows[-2].measured == pytest.approx(math.sqrt(ratios[0] * ratios[1]))
+    lines = [line for line in gpu_lstm.forms(work, torch.device(device)) if isinstance(line, str)]
+    assert len(lines) == (device == "cuda")
+    for line in lines:
+        code = {}
+        exec(line, code)
+        assert code["FORMS"] == {"cpu": "padded", "cuda": chosen}
+
+
+def test_what_cudnn_keeps_is_fitted(work, monkeypatch):
+    """Of a device that keeps 7.5 numbers a step and unit in float32, 6.25 in fp16, and some bytes besides."""
+
+    def kept(device, precision, H, S, layers, B, T):
+        width, values = (2, 6.25) if precision.dtype else (4, 7.5)
+        return B * T * width * (H + 2 * S + 2 * layers * S * values) + 12_345
+
+    monkeypatch.setattr(gpu_memory, "kept_by_lstm", kept)
+    *rows, line = gpu_memory.lstm_values(work, CUDA)
+    assert [row.measured for row in rows] == pytest.approx([7.5, 6.25])
+    assert [row.verdict for row in rows] == ["falls short: 25% more than predicted", "holds"]
+    code = {}
+    exec(line, code)
+    assert code["CUDNN_LSTM_VALUES"] == 7.5  # the larger one: a plan that is too small is worse than one too large
+
+
+def test_what_is_kept_is_counted_on_a_real_lstm():
+    """oneDNN's, whose workspace the plan knows: what one step and unit more keeps, by both."""
+    B, T, H, S = 4, 40, 12, 16
+    cpu, fp32 = torch.device("cpu"), gpu_work.PRECISIONS["fp32"]
+    kept = [gpu_memory.kept_by_lstm(cpu, fp32, H, S, 2, batch, T) for batch in (B, 2 * B)]
+    predicted = [sum(blocks.lstm(Step(b, T), H, S, 2, 0.0, index).bytes for index in (0, 1)) for b in (B, 2 * B)]
+    assert kept[1] - kept[0] == pytest.approx(predicted[1] - predicted[0], rel=0.05)
+
+
+# ---- the lines for CUDA alone ---------------------------------------------------------------------------------------
+
+
+def test_torch_is_called_as_it_wants_to_be(monkeypatch):
+    """Every function of torch.cuda that the benchmark calls, with its own signature, and with a numbered device."""
+    called = []
+
+    def stand_in(name: str, result) -> None:
+        signature = inspect.signature(getattr(torch.cuda, name))
+
+        def call(*given, **named):
+            bound = signature.bind(*given, **named).arguments
+            assert all(value.index is not None for value in bound.values() if isinstance(value, torch.device))
+            called.append(name)
+            return result
+
+        monkeypatch.setattr(torch.cuda, name, call)
+
+    properties = types.SimpleNamespace(name="Card", major=8, minor=6, total_memory=6 * 2**30)
+    results = {"device_count": 1, "get_device_properties": properties}
+    results |= {"max_memory_allocated": 5, "max_memory_reserved": 7, "set_per_process_memory_fraction": None}
+    results |= dict.fromkeys(("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats"))
+    for name, result in results.items():
+        stand_in(name, result)
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        device = gpu_device.begin("cuda", 6 * 10**9)
+        assert device == CUDA and not torch.backends.cudnn.allow_tf32
+        with gpu_device.tf32(True):
+            assert torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+    facts = gpu_device.facts(device)
+    assert (facts["card"], facts["capability"], facts["memory, GiB"], facts["cards"]) == ("Card", "8.6", 6.0, 1)
+    json.dumps(facts)
+    assert gpu_device.peak_of(device, lambda: None) == {"allocated": 5, "reserved": 7}
+    assert len(gpu_device.seconds_of(device, lambda: None, repeats=3)) == 3 and gpu_device.cards(device) == 1
+    assert set(called) == set(results)
+
+
+def test_no_memory_is_an_answer():
+    def too_much():
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert gpu_device.within_memory(too_much) is None and gpu_device.within_memory(lambda: 3) == 3
+    assert gpu_device.peak_of(torch.device("cpu"), too_much) is None
+    with pytest.raises(RuntimeError, match="shapes"):
+        gpu_device.within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
+
+
+def test_lines_for_cuda_stand_in_one_file():
+    for path in (ROOT / "benchmarks").glob("gpu*.py"):
+        if path.name != "gpu_device.py":
+            assert "torch.cuda" not in path.read_text("utf-8"), path.name

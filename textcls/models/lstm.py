@@ -13,7 +13,6 @@ from textcls.models.bert import BertConfig, Embeddings, initialise
 from textcls.models.dropout import Dropout, dropout
 from textcls.models.heads import Pooling, output_layer
 
-
 # The form that an LSTM takes on a device. The rule: the one that trains faster, and on CUDA the packed one, which keeps
 # less, unless the padded one takes at most 95 % of its time in float32 over batches of 16 to 128. benchmarks/gpu.py
 # measures that and prints this line; on CUDA it has not been measured yet. (ledger/blocks.py counts what each keeps:
