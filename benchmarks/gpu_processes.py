@@ -15,8 +15,7 @@ import gpu_device  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from gpu_page import Row  # noqa: E402
-from gpu_steps import gpu_dims, left  # noqa: E402
-from gpu_work import PRECISIONS, Work, made, settings, setup_of  # noqa: E402
+from gpu_work import LABELS, PRECISIONS, STEADY, Work, left, made, settings, setup_of  # noqa: E402
 from torch import distributed  # noqa: E402
 
 from textcls import recipes  # noqa: E402
@@ -79,9 +78,9 @@ def norm_of(device: torch.device, processes: int) -> tuple[float, float]:
     """(norm of the gradient of a step, milliseconds of a later one) that `processes` take together."""
     config = settings("bert", dropout=0.0, batch_size=DOCUMENTS // 2 // processes or 1)
     torch.manual_seed(0)
-    model = recipes.build(config, gpu_dims(), 20).to(device).train()
+    model = recipes.build(config, STEADY, LABELS).to(device).train()
     setup = setup_of(model, config, device, PRECISIONS["fp32"])
-    batches = made(np.arange(4, 4 + DOCUMENTS), DOCUMENTS // 2, gpu_dims().vocab_size)
+    batches = made(np.arange(4, 4 + DOCUMENTS), DOCUMENTS // 2, STEADY.vocab_size)
     micro_batches, targets, _ = parallel.divide(batches, batches.order(0), config.batch_size, False)
     norm = update(setup, micro_batches, targets)[1].item()
     seconds = gpu_device.seconds_of(device, lambda: update(setup, micro_batches, targets), 5)

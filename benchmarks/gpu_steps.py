@@ -8,7 +8,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree
 from collections.abc import Iterator
 from importlib import util
@@ -17,7 +16,7 @@ import gpu_device
 import torch
 from digests import BILM, write_data
 from gpu_page import Row
-from gpu_work import PRECISIONS, Work, one_batch, settings, setup_of, steps
+from gpu_work import LABELS, PRECISIONS, STEADY, Work, left, one_batch, settings, setup_of, steps
 
 import train
 from textcls import recipes
@@ -69,11 +68,6 @@ def suite(work: Work) -> Iterator[Row]:
 
 def needs_cuda(path: pathlib.Path) -> bool:
     return "needs a CUDA device" in path.read_text("utf-8")
-
-
-def left(work: Work) -> float:
-    """Seconds that another program may take: a little more than there are, at whose end this process is ended too."""
-    return max(1.0, work.deadline - time.monotonic()) + 30
 
 
 # ---- every model and task -------------------------------------------------------------------------------------------
@@ -159,10 +153,10 @@ def overflow(work: Work, device: torch.device) -> Iterator[Row]:
     """A gradient scale that is far too large: the scaler refuses steps, which change nothing, until it came down."""
     config = settings("bert", dropout=0.0)
     torch.manual_seed(0)
-    model = recipes.build(config, gpu_dims(), 20).to(device).train()
+    model = recipes.build(config, STEADY, LABELS).to(device).train()
     setup = setup_of(model, config, device, PRECISIONS["fp16"])
     setup = dataclasses.replace(setup, scaler=torch.amp.GradScaler(device.type, init_scale=HUGE))
-    batch, before = one_batch(4, 8, gpu_dims().vocab_size), [p.detach().clone() for p in model.parameters()]
+    batch, before = one_batch(4, 8, STEADY.vocab_size), [p.detach().clone() for p in model.parameters()]
     taken = [update(setup, [batch], dict(batch.counts))[2]]
     same = all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     while not taken[-1] and len(taken) < TRIES:
@@ -174,11 +168,6 @@ def overflow(work: Work, device: torch.device) -> Iterator[Row]:
     yield Row(what, taken[-1] and changed and finite, rule="yes", note=f"{taken.count(False)} refused")
     later = steps(setup, [batch], 3)
     yield Row("… and the loss falls in the next three", later[-1] < later[0], rule="yes")
-
-
-def gpu_dims() -> BertConfig:
-    return BertConfig(2000, 32, 2, 2, 48, max_position_embeddings=64, hidden_dropout_prob=0.0,
-                      attention_probs_dropout_prob=0.0)  # fmt: skip
 
 
 class Stopped(Run):

@@ -6,6 +6,7 @@ Dimensions: B documents of a micro-batch, T tokens.
 import dataclasses
 import math
 import pathlib
+import time
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ TINY = BertConfig(
     vocab_size=2000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
     max_position_embeddings=64,
 )  # fmt: skip
+STEADY = TINY.with_dropout(0.0)  # for what is compared with itself
 SCALES = {
     "full": Scale(
         "full", BASE, (256, 128, 512), 256, 16, {"bert": 1600, "bilstm": 3200}, (16, 32, 64, 128), 384, True, 10, 4096
@@ -92,6 +94,11 @@ class Work:
 
     def dims_for(self, config: TrainConfig) -> recipes.Dims:
         return self.dims if recipes.choose(config)["input"] == "pieces" else recipes.dims(config)
+
+
+def left(work: Work) -> float:
+    """Seconds that another program may take: a little more than there are, at whose end this process is ended too."""
+    return max(1.0, work.deadline - time.monotonic()) + 30
 
 
 # ---- documents ------------------------------------------------------------------------------------------------------
