@@ -29,8 +29,9 @@ from textcls.runtime.device import choose_device, choose_precision, native_bf16,
 from textcls.tasks import classification  # noqa: E402
 from textcls.tasks.classification import collect_logits  # noqa: E402
 from textcls.text.batches import CPU_TOKENS, Batches  # noqa: E402
+from textcls.text.division import WORD  # noqa: E402
 from textcls.text.sequences import assemble  # noqa: E402
-from textcls.text.vocabulary import WORD, Vocabulary, encode  # noqa: E402
+from textcls.text.vocabulary import Vocabulary, encode  # noqa: E402
 from textcls.training.loop import train  # noqa: E402
 from textcls.training.run import Run  # noqa: E402
 

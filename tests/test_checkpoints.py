@@ -3,6 +3,7 @@
 import json
 import pathlib
 import subprocess
+import tarfile
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from textcls.recipes.common import share_bert
 from textcls.runtime.digests import SUMS, note_digests
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import sha256
+from textcls.runtime.tensors import load_tensors
 from textcls.text.vocabulary import Vocabulary
 
 PAIRS = "a,b,y\n" + "".join(f"{a} {a},{b},{y}\n" for a, b, y in [("red", "sky", "x"), ("blue", "sea", "z")] * 6)
@@ -290,3 +292,13 @@ def test_pre_training_needs_a_mask_and_two_types(call, folder, tiny_shape, weigh
     assert "its vocabulary has no [MASK]" in call("train", *options, "--bert", "no-mask", "--out", "p2", status=2)
     single = "--model bert --bert no-mask --train pairs.csv --text-column a --label-column y --dev 0.3".split()
     call("train", *single, "--epochs", 1, "--max-length", 8, "--out", "masked")
+
+
+def test_a_checkpoint_is_never_read_as_a_tar_archive(tmp_path):
+    """torch takes one for a file of 2016, and tarfile looks for numbers in its headers in quadratic time."""
+    member = tarfile.TarInfo("storages")
+    member.type, member.size = tarfile.XHDTYPE, 400_000
+    path = tmp_path / "best.pt"
+    path.write_bytes(member.tobuf(tarfile.USTAR_FORMAT) + b"7" * 400_384)
+    with pytest.raises(InputError, match="best.pt: not a readable checkpoint"):
+        load_tensors(path)

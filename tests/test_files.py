@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pathlib
 
+import numpy as np
 import pytest
 
 from textcls.runtime import files
@@ -83,3 +84,18 @@ def test_left_overs_of_another_machine_are_removed_when_they_are_old(tmp_path):
     os.utime(old, (0, 0))
     files.write_text(tmp_path / "x", "whole")
     assert parts(tmp_path) == [young.name]
+
+
+def test_arrays_that_inflate_are_not_read(tmp_path):
+    """Zeros that are compressed, and records that are the same bytes."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.zeros(1 << 16))
+    assert files.read_arrays(path) is None
+    np.savez(path, a=np.zeros(1 << 16), b=np.zeros(4))
+    assert set(files.read_arrays(path)) == {"a", "b"}
+    data = path.read_bytes()
+    at = data.index(b"PK\x01\x02")  # the directory: of both records the first one's place and size
+    second = data.index(b"PK\x01\x02", at + 4)
+    entry = data[at:second].replace(b"a.npy", b"b.npy")
+    path.write_bytes(data[:second] + entry + data[second + len(entry) :])
+    assert files.read_arrays(path) is None

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from tests.conftest import TOPICS, make_rows
 from textcls.models.linear import SMOOTHINGS, Bags, LinearClassifier, logistic_regression, mixture, naive_bayes
-from textcls.text.vocabulary import SPECIAL, WORD, Vocabulary
+from textcls.text.division import WORD
+from textcls.text.vocabulary import SPECIAL, Vocabulary
 
 TEXTS = ["red green red blue", "green green yellow", "", "blue unknownword red red red"]
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -181,14 +181,18 @@ def test_an_archive_is_whole_or_damaged_to_the_last_byte(tmp_path, kind):
     assert errors > 60
 
 
-def test_headers_that_are_read_into_memory_are_bounded(tmp_path):
-    path = tmp_path / newsgroups.ARCHIVE
-    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
-        member = tarfile.TarInfo("20news-bydate-train/rec.autos/1")
-        member.pax_headers = {"comment": "7" * newsgroups.LARGEST_HEADER}
-        tar.addfile(member)
-    with pytest.raises(InputError, match=r"damaged or cut short \(a header of 65,5\d\d bytes\)"):
+def test_all_that_an_archive_or_a_folder_holds_is_bounded(tmp_path, monkeypatch):
+    path = archive(tmp_path / newsgroups.ARCHIVE, posts() | {"beside": bytes(9 << 20)})
+    for name, content in posts().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert len(newsgroups.read_posts(path)) == len(newsgroups.read_posts(tmp_path)) == 20
+    monkeypatch.setattr(newsgroups, "LARGEST", 1 << 20)
+    with pytest.raises(InputError, match=r"damaged or cut short \(it holds more than 1,048,576 bytes\)"):
         newsgroups.read_posts(path)
+    monkeypatch.setattr(newsgroups, "LARGEST", 100)
+    with pytest.raises(InputError, match="holds posts of more than 100 bytes"):
+        newsgroups.read_posts(tmp_path)
 
 
 def test_an_archive_in_the_cache_is_the_published_one_or_fetched_again(cache, monkeypatch):

@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from textcls.text.division import UNBROKEN, WORD
 from textcls.text.pieces import Pieces
 from textcls.text.sequences import assemble, chunks, cut, share_room, windows
-from textcls.text.vocabulary import SPECIAL, UNBROKEN, WORD, Vocabulary
+from textcls.text.vocabulary import SPECIAL, Vocabulary
 
 
 def test_join_keeps_the_texts_apart():

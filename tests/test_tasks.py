@@ -32,8 +32,9 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import TASKS, base
 from textcls.text.batches import Batches
+from textcls.text.division import WORD
 from textcls.text.sequences import assemble
-from textcls.text.vocabulary import WORD, Vocabulary, encode
+from textcls.text.vocabulary import Vocabulary, encode
 from textcls.training.run import Run
 
 # ---- the contract ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import pytest
 
 from textcls.pretrained import vectors
 from textcls.runtime.errors import InputError
-from textcls.text.vocabulary import UNBROKEN, Vocabulary
+from textcls.text.division import UNBROKEN
+from textcls.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -79,3 +80,32 @@ def test_words_with_capitals_take_the_vector_of_their_lower_case(tmp_path):
     names = [words.tokenizer.id_to_token(int(place)) for place in places]
     numbers = dict(zip(names, found.tolist(), strict=True))
     assert numbers == {"cat": [1, 2], "Cat": [3, 4], "CAT": [1, 2], "Mouse": [5, 6]}
+
+
+@pytest.mark.parametrize("text, message", [
+    ("3 2\ncat 1 2\ndog 3 4\n", r"v.txt: the first line says 3 vectors, the file has 2; cut short"),
+    ("1 2\ncat 1 2\ndog 3 4\n", r"v.txt: the first line says 1 vectors, the file has 2"),
+    ("2\ncat 1 2\n", r"v.txt:1: '2', expected a word and its numbers"),
+    ("-1 2\ncat 1 2\n", r"v.txt:2: 2 numbers, expected 1 as in the first vector"),
+    ("9 99999999999\ncat 1 2\n", r"v.txt:1: '9 99999999999', expected"),
+    (f"{'7' * 5000} 2\ncat 1 2\n", r"v.txt:1: '7777.*…', expected"),
+    (f"cat {'1' * 5000} 2\n", "holds 1111.*, expected finite"),
+    ("cat 1 2\ndog 1e400 2\n", r"v.txt:2: the vector of 'dog' holds 1e400, expected finite"),
+    ("cat 1_0 2\n", r"v.txt:1: 'cat 1_0 2', expected a word and its numbers"),
+    ("cat 1 2\ndog 1_0 2\n", r"v.txt:2: the vector of 'dog' holds something that is no number: '1_0'"),
+    ("cat 1 2\n 3 4\n 5\n", r"v.txt:3: 1 numbers, expected 2"),
+    ("cat 1 2\n" + "x" * (vectors.LONGEST + 1), r"v.txt:2: a line of more than 1,048,576 characters"),
+    ("\x1f\udc8bcat 1 2\n", "v.txt: compressed; unpack it before"),
+    ("cat\0 1 2\n", "no word of the training texts"),
+])  # fmt: skip
+def test_odd_lines_are_one_line(tmp_path, vocabulary, text, message):
+    (tmp_path / "v.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=message) as error:
+        vectors.read(tmp_path / "v.txt", vocabulary)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_words_that_are_empty_or_stand_twice_are_no_errors(tmp_path, vocabulary):
+    path = write(tmp_path / "v.txt", "5 2\n 7 7\ncat 1 2\n\ncat 3 4\ndog 5 6\nwhale x y\n")
+    places, values = vectors.read(path, vocabulary)
+    assert values.tolist() == [[1, 2], [5, 6]] and len(places) == 2

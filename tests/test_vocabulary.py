@@ -3,7 +3,8 @@ import json
 import pytest
 
 from textcls.runtime.errors import InputError
-from textcls.text.vocabulary import SPECIAL, UNBROKEN, WORD, Vocabulary, Words
+from textcls.text.division import UNBROKEN, WORD
+from textcls.text.vocabulary import SPECIAL, Vocabulary, Words
 
 AWKWARD = [
     "",

@@ -25,6 +25,7 @@ from textcls.runtime.errors import InputError
 
 TAG = re.compile(r"O|[BIESLUMW]-.+")
 DOCUMENT = "-DOCSTART-"
+LONGEST_SENTENCE = 1 << 18  # characters, of a stream to be tagged: what has no blank line is not held in memory
 CONLLU = re.compile(r"\d+-\d+|\d+\.\d+")  # the number of a range of words, and of an empty node
 # What begins, goes on with, and ends an entity of two words or more, and what one of a single word has.
 LETTERS = {"BIOES": "BIES", "BILOU": "BILU", "BMEWO": "BMEW", "BMES": "BMES", "BIEWO": "BIEW"}
@@ -135,18 +136,19 @@ class Line(NamedTuple):
         return separator(self.text) + (tag if self.word is not None else filler)
 
 
-def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[list[Line]]:
-    """The lines of each sentence with what ends it: a blank line, or the beginning of a document. `name` is what errors
-    call the file; `tag` tells a token # from a comment."""
-    for block, width in blocks(lines, name):
+def sentences(
+    lines: Iterable[str], name: str, word: int, tag: int, longest: float = float("inf")
+) -> Iterator[list[Line]]:
+    """The lines of each sentence with what ends it: a blank line, or the beginning of a document, or that it has
+    `longest` characters. `name` is what errors call the file; `tag` tells a token # from a comment."""
+    for block, width in blocks(lines, name, longest):
         yield with_words(block, width, word, tag)
 
 
 def blocks(
     lines: Iterable[str], name: str, longest: float = float("inf")
 ) -> Iterator[tuple[list[Line], int | None]]:
-    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for. A
-    sentence ends, too, where it has `longest` characters."""
+    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for."""
     block, width, size = [], None, 0
     for number, text in enumerate(lines, 1):
         text = text.rstrip(f"{BLANKS}\r\n")
@@ -160,6 +162,11 @@ def blocks(
             block, size = [], 0
     if block:
         yield block, width
+
+
+def characters(block: list[Line]) -> int:
+    """Of the lines, their ends among them."""
+    return sum(len(line.text) + 1 for line in block)
 
 
 def with_words(block: list[Line], width: int | None, word: int, tag: int) -> list[Line]:

@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from textcls.data.decoding import UTF8, decoded_lines, is_blank
+from textcls.data.decoding import LONGEST, UTF8, decoded_lines, held, is_blank
 from textcls.runtime.errors import InputError
 
 FORMATS = (".txt", ".label")
@@ -59,4 +59,4 @@ def read_folder(folder: pathlib.Path, encoding: str = UTF8) -> Iterator[Row]:
         if not files:
             raise InputError(f"{path}: no .txt file; expected {folder}/CLASS/*.txt")
         for file in files:
-            yield str(file), ("".join(decoded_lines(file, encoding)),), path.name
+            yield str(file), ("".join(held(decoded_lines(file, encoding), str(file), LONGEST)),), path.name

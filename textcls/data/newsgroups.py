@@ -1,19 +1,16 @@
 """20 Newsgroups, split by date (Lang, 1995; the "bydate" version of J. Rennie): 11,314 train and 7,532 test posts."""
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import pathlib
 import re
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from textcls.data import tar
 from textcls.data.corpus import Corpus, check, documents, split_dev
 from textcls.data.download import download
+from textcls.data.packed import Damaged, by_beginning
 from textcls.runtime import files
 from textcls.runtime.cache import cache_folder, cached, needed, pack, unpack
 from textcls.runtime.errors import InputError, known
@@ -27,9 +24,7 @@ POST = re.compile(r"(?:.*/)?20news-bydate-(train|test)/([\w.-]+)/(\w+)")
 RULES = 1  # of stripping; raise it when they change, so that what the cache holds is made again
 POSTS, CLASSES = 18846, 20  # of the published corpus
 LARGEST_POST = 1 << 20  # bytes; the largest of the published ones has 160 KB
-LARGEST_HEADER = 1 << 16  # bytes of a header of one of these types, which are read into memory:
-LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-OPEN = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # by how a file begins
+LARGEST = 1 << 28  # bytes of all posts, and of what an archive holds; the published ones have 36 MB
 PARTS = ("headers", "footers", "quotes")
 
 ATTRIBUTION = re.compile(r"writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>")
@@ -111,10 +106,12 @@ def find(data_dir: str | None, quiet: bool) -> pathlib.Path:
 def read_posts(path: pathlib.Path, progress: Callable = iter) -> list[tuple[str, str, str]]:
     """(split, group, text) of every post, sorted by split, group and file name."""
     members = posts_in_folder(path) if path.is_dir() else posts_in_archive(path)
-    posts = []
+    posts, size = [], 0
     for name, data in progress(members):
         match = POST.fullmatch(name)
         if match:
+            if (size := size + len(data)) > LARGEST:
+                raise InputError(f"{path}: holds posts of more than {LARGEST:,} bytes; the published ones have 36 MB")
             posts.append((*match.groups(), data.decode("latin-1")))
     for split in ("train", "test"):
         if not any(post[0] == split for post in posts):
@@ -122,46 +119,16 @@ def read_posts(path: pathlib.Path, progress: Callable = iter) -> list[tuple[str,
     return [(split, group, text) for split, group, _, text in sorted(posts, key=lambda post: post[:3])]
 
 
-class Member(tarfile.TarInfo):
-    """A header of an archive. tarfile takes the first one that is damaged, or not there, for the end of the archive;
-    the end is a block of zeros."""
-
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-        if header.type in LONG and header.size > LARGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
-        return header
-
-
 def posts_in_archive(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the posts, read straight out of the archive: nothing in it decides where anything is written.
     It is read to its last byte, where the decompressor compares checksum and length."""
     try:
-        with opened(path) as file, tarfile.open(fileobj=file, mode="r|", tarinfo=Member) as archive:
-            for member in archive:
-                if member.isreg() and member.size <= LARGEST_POST:
-                    yield member.name, archive.extractfile(member).read()
-            while file.read(files.CHUNK):
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, and not of gzip or bz2
-            raise
+        with by_beginning(path) as file:
+            yield from tar.files(file, LARGEST_POST, LARGEST)
+    except Damaged as error:
         raise InputError(
             f"{path}: the archive is damaged or cut short ({error}); delete it and fetch it again"
         ) from None
-
-
-def opened(path: pathlib.Path):
-    """What is in a compressed file, or in one that is not."""
-    with open(path, "rb") as file:
-        beginning = file.read(2)
-    return OPEN.get(beginning, open)(path, "rb")
 
 
 def posts_in_folder(path: pathlib.Path):

@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from textcls.data.decoding import UTF8, decoded_lines, is_blank
+from textcls.data.decoding import LARGEST, UTF8, check_length, decoded_lines, held, is_blank
 from textcls.data.tables import by_position
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import parse_json
@@ -46,7 +46,7 @@ def values_of(where: str, row: object, columns: list[str], optional: Sequence[st
             raise InputError(f"{where}: no field {column!r}; {fields_of(row, columns)}")
         if not isinstance(row[column], str | int | float | bool):
             raise InputError(f"{where}: field {column!r} must be text, found {type(row[column]).__name__}")
-        values.append(row[column] if isinstance(row[column], str) else json.dumps(row[column]))
+        values.append(check_length(where, row[column]) if isinstance(row[column], str) else json.dumps(row[column]))
     return values
 
 
@@ -75,17 +75,17 @@ def read_json(path: pathlib.Path, columns: list[str], encoding: str, split: str)
             where = f"{path}: {part}, row {number}"
             if not isinstance(row, list) or len(row) != 2 or not all(isinstance(value, str) for value in row):
                 raise InputError(f"{where}: expected [text, label], found {json.dumps(row)[:80]}")
-            yield where, row[: len(columns)]
+            yield where, [check_length(where, value) for value in row[: len(columns)]]
 
 
 def json_content(path: pathlib.Path, encoding: str) -> object:
-    return parsed(decoded_lines(path, encoding), str(path))
+    return parsed(decoded_lines(path, encoding, LARGEST), str(path))
 
 
 def parsed(lines: Iterator[str], path: str) -> object:
     """A JSON document; `path` is what errors call its source."""
     try:
-        return parse_json("".join(lines))
+        return parse_json("".join(held(lines, path)))
     except json.JSONDecodeError as error:
         advice = "; a file of an object a line is called .jsonl" if error.msg == "Extra data" else ""
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}{advice})") from None

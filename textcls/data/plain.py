@@ -4,16 +4,13 @@ A line is blank where it has nothing but white space in the sense of Unicode (a 
 own reader has it: such a line holds no word of a language model, and ends a document of pre-training.
 """
 
-import gzip
-import lzma
 import pathlib
 from collections.abc import Iterator
 
 from textcls.data.decoding import UTF8, decode
+from textcls.data.packed import Damaged, by_ending
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
-
-OPEN = {".xz": lzma.open, ".gz": gzip.open}
 
 
 class Lines:
@@ -38,8 +35,8 @@ def lines_of(path: pathlib.Path, encoding: str = UTF8) -> Iterator[str]:
     """The lines of a file, one after the other, without holding it. Errors name file and line."""
     number = 0
     try:
-        with OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
+        with by_ending(path) as file:
             for number, line in enumerate(decode(file, str(path), encoding), 1):
                 yield line
-    except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
+    except Damaged as error:
         raise InputError(f"{path}: damaged after line {number} ({error})") from None

@@ -7,7 +7,6 @@ so that lines can be told apart without an index.
 
 import dataclasses
 import hashlib
-import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -20,6 +19,8 @@ from textcls.runtime import files, parallel
 from textcls.runtime.cache import cache_folder, needed
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
+from textcls.text import division
+from textcls.text.division import chunks
 from textcls.text.vocabulary import Vocabulary
 
 CHUNK = 1024  # lines that are tokenised together
@@ -169,8 +170,7 @@ def write_tokens(path: pathlib.Path, lines: Iterable[tuple[str, np.ndarray]], dt
 
 def tokenised(text: Iterable[str], vocabulary: Vocabulary) -> Iterator[tuple[str, np.ndarray]]:
     """(line, its word pieces) of all lines, a chunk in memory at a time."""
-    text = iter(text)
-    while chunk := list(itertools.islice(text, CHUNK)):
+    for chunk in chunks(text, CHUNK, division.CHUNK):
         yield from zip(chunk, vocabulary.encode(chunk), strict=True)
 
 

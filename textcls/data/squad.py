@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textcls.data.corpus import Corpus, check_share, identify
-from textcls.data.decoding import UTF8, decoded_lines
+from textcls.data.decoding import LARGEST, LONGEST, UTF8, check_length, decoded_lines
 from textcls.data.objects import json_lines, parsed, values_of
 from textcls.data.tables import by_position, read_table
 from textcls.runtime.errors import InputError
@@ -105,9 +105,15 @@ def read(names: str, columns: Sequence[str], encoding: str = UTF8, split: str = 
     rows: list[Row] = []
     for path in paths_of(names):
         check_format(path, columns)
-        lines = functools.partial(decoded_lines, path, encoding)
-        rows += rows_of(lines, str(path), path.suffix.lower()[1:], columns, before=len(rows))
+        kind = path.suffix.lower()[1:]
+        lines = functools.partial(decoded_lines, path, encoding, longest(kind))
+        rows += rows_of(lines, str(path), kind, columns, before=len(rows))
     return questions(split, rows, names)
+
+
+def longest(kind: str) -> int:
+    """Bytes of a line of a file in one of FORMATS: SQuAD's JSON is one line."""
+    return LARGEST if kind == "json" else LONGEST
 
 
 def check_format(path: pathlib.Path, columns: Sequence[str]) -> None:
@@ -219,6 +225,7 @@ def check(where: str, question: str, context: str) -> None:
     for what, text in (("question", question), ("context", context)):
         if not text.strip():
             raise InputError(f"{where}: the {what} is empty")
+        check_length(where, text)
 
 
 def find(where: str, context: str, answer: str, start: int | None) -> Gold:

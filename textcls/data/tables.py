@@ -4,13 +4,14 @@ which case the file has no header."""
 import csv
 from collections.abc import Callable, Iterator, Sequence
 
+from textcls.data.decoding import LONGEST
 from textcls.runtime.errors import InputError
 
 TABLES = (".csv", ".tsv")
 SEPARATORS = ",;\t|"  # of CSV: the first with which the first row has the wanted columns
 PLAIN_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 QUOTED_TABS = {"delimiter": "\t", "strict": True}
-csv.field_size_limit(1 << 27)
+csv.field_size_limit(LONGEST)
 
 
 def by_position(columns: Sequence[str]) -> bool:
@@ -48,9 +49,19 @@ def read_table(
 
 def rows_of(lines: Iterator[str], name: str, skip: int, options: dict) -> Iterator[tuple[str, list[str]]]:
     """(FILE:LINE of its first line, fields) of the rows after `skip` lines; blank lines are none."""
+    before = size = 0  # lines before the row, and its characters so far
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for line in lines:
+            size += len(line)
+            if size > LONGEST:
+                raise InputError(f"{name}:{skip + before + 1}: a row of more than {LONGEST:,} characters")
+            yield line
+
     for _ in range(skip):
         next(lines)
-    reader, before = csv.reader(lines, **options), 0
+    reader = csv.reader(counted(), **options)
     while True:
         try:
             row = next(reader)
@@ -59,6 +70,7 @@ def rows_of(lines: Iterator[str], name: str, skip: int, options: dict) -> Iterat
         except csv.Error as error:
             raise InputError(f"{name}:{skip + before + 1}: {why(error)}") from None
         where, before = f"{name}:{skip + before + 1}", reader.line_num  # a quoted field may span lines
+        size = 0
         if row:
             yield where, row
 

@@ -26,6 +26,7 @@ from textcls.runtime.memory import free_memory
 from textcls.runtime.progress import through
 from textcls.text.batches import CPU_TOKENS, Batches
 
+Source = Bert | BertVectors | ElmoVectors | PooledVectors
 Computed = tuple[np.ndarray, float]  # vectors fp16, and the seconds that they took
 
 
@@ -37,7 +38,7 @@ class Features:
     cache is no place for them they are computed for this run alone, in memory.
     """
 
-    def __init__(self, source: Bert | BertVectors | ElmoVectors | PooledVectors, weights: str, batches: Batches, precision: Precision):
+    def __init__(self, source: Source, weights: str, batches: Batches, precision: Precision):
         self.source, self.batches, self.precision = source, batches, precision
         rows = batches.sequences.rows
         every_token, every_row = (len(rows.tokens), source.encoded_size), (len(rows), source.encoded_size)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from textcls.data import conll
-from textcls.data.conll import Line
+from textcls.data.conll import LONGEST_SENTENCE, Line
 from textcls.data.decoding import BLANKS
 from textcls.records import lines as files
 from textcls.records.lines import LineReader
@@ -11,7 +11,6 @@ from textcls.records.record import Record, Records, Value
 from textcls.runtime.errors import InputError
 
 NO_TAG = "_"
-LONGEST = 1 << 18  # characters of a sentence: a file without a blank line is not held in memory
 
 
 class SentenceRecords(Records):
@@ -25,7 +24,7 @@ class SentenceRecords(Records):
         self.taken: list[files.Line] = []
 
     def __iter__(self) -> Iterator[Record]:
-        for block, width in conll.blocks(self._texts(), self.lines.name, LONGEST):
+        for block, width in conll.blocks(self._texts(), self.lines.name, LONGEST_SENTENCE):
             taken, self.taken = self.taken, []
             yield self._record(taken, block, width)
 

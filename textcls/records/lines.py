@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from textcls.data.decoding import check_beginning
+from textcls.data.decoding import LONGEST, check_beginning, too_long
 from textcls.data.plain import OPEN
 from textcls.runtime.errors import InputError
 
-LONGEST = 1 << 26  # bytes of a line
 BLOCK = 1 << 16  # bytes of a file whose lines have to be looked for
 AHEAD = 1 << 20  # bytes that are looked at to find out how a file is written
 
@@ -88,7 +87,7 @@ class LineReader(Iterator[Line]):
             raise InputError(f"{self.name}: damaged after line {self._number} ({error})") from None
         self._number += 1
         if len(raw) > LONGEST:
-            raise InputError(f"{self.name}:{self._number}: a line of more than {LONGEST >> 20} MiB; is it text?")
+            raise too_long(f"{self.name}:{self._number}", f"more than {LONGEST:,} bytes", LONGEST)
         first = self._number == 1
         if first and self.newline == b"\n":
             check_beginning(raw, self.name, self.encoding)

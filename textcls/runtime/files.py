@@ -10,6 +10,7 @@ import pathlib
 import secrets
 import socket
 import time
+import zipfile
 import zlib
 
 import numpy as np
@@ -219,6 +220,14 @@ def kept_arrays(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     its name alone it is known what the arrays were made of."""
     arrays = read_arrays(path)
     return arrays if isinstance(arrays, dict) and str(arrays.pop(NAME, "")) == path.name else None
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError unless the records of a ZIP archive of `size` bytes lie there as they are, each for itself: a
+    compressed one may be of any size, and several may be the same bytes."""
+    for record in archive.infolist():
+        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+            raise ValueError(f"record {record.filename} is compressed")
+    if sum(record.file_size for record in archive.infolist()) > size:
+        raise ValueError(f"its records are larger than the file of {size:,} bytes")
 
 
 def read_arrays(path: pathlib.Path, mapped: bool = False) -> dict[str, np.ndarray] | np.ndarray | None:
@@ -229,6 +238,7 @@ def read_arrays(path: pathlib.Path, mapped: bool = False) -> dict[str, np.ndarra
         if isinstance(content, np.ndarray):
             return content
         with content:
+            check_stored(content.zip, path.stat().st_size)
             return dict(content)
     except Exception:  # OSError, ValueError, EOFError, KeyError, BadZipFile, …: all mean the same here
         return None

@@ -1,5 +1,6 @@
 """State dictionaries: read safely, fitted strictly; and the states of the random generators."""
 
+import io
 import pathlib
 import warnings
 import zipfile
@@ -9,7 +10,7 @@ from torch import nn
 
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import CHUNK
+from textcls.runtime.files import CHUNK, check_stored
 
 
 def load_tensors(path: pathlib.Path):
@@ -20,7 +21,9 @@ def load_tensors(path: pathlib.Path):
         check_records(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of files that it goes on to refuse
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with NoTar(open(path, "rb", buffering=0)) as file:
+                source = path if zipfile.is_zipfile(path) else file
+                content = torch.load(source, map_location="cpu", weights_only=True)
         check_plain(content)
         return content
     except PermissionError:
@@ -28,6 +31,14 @@ def load_tensors(path: pathlib.Path):
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint, damaged or made to run code ({reason})") from None
+
+
+class NoTar(io.BufferedReader):
+    """A file without a number. Of one that has a number torch looks first whether it is a tar archive, as its files were
+    in 2016, and tarfile reads headers of any length."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
 
 
 def check_records(path: pathlib.Path) -> None:
@@ -40,9 +51,7 @@ def check_records(path: pathlib.Path) -> None:
             records = archive.infolist()
             if len({record.filename for record in records}) < len(records):
                 raise ValueError("a record stands there twice")
-            for record in records:
-                if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
-                    raise ValueError(f"record {record.filename} is compressed")
+            check_stored(archive, path.stat().st_size)
             for record in records:
                 with archive.open(record) as content:  # compares the CRC at the end
                     while content.read(CHUNK):

@@ -14,7 +14,7 @@ import torch
 
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
-from textcls.data.decoding import UTF8, decode
+from textcls.data.decoding import LONGEST, UTF8, decode
 from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, keep_vectors, reload, say_pooler
@@ -34,6 +34,7 @@ from textcls.training.run import Run
 
 BATCH = 32  # items predicted at once
 CHUNK = 64  # texts that are predicted together when reading a stream
+TOGETHER = 1 << 18  # characters after which no other text is predicted with these
 EXAMPLE = 16  # tokens and tags of the example that is shown
 DEFAULTS = {
     "batch_size": 32,
@@ -311,22 +312,24 @@ def name_of(source: str | os.PathLike) -> str:
     return "standard input" if str(source) == "-" else str(pathlib.Path(source))
 
 
-def lines_of(source: str | os.PathLike, encoding: str = UTF8) -> Iterator[str]:
-    """The lines of a file or of standard input; errors name the line and the byte."""
+def lines_of(source: str | os.PathLike, encoding: str = UTF8, longest: int = LONGEST) -> Iterator[str]:
+    """The lines of a file or of standard input, of at most `longest` bytes; errors name the line and the byte."""
     with opened(source) as file:
-        yield from decode(file, name_of(source), encoding)
+        yield from decode(file, name_of(source), encoding, longest)
 
 
-def chunks_of(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` items. Where the items end in an InputError, those before it come first: what is right in a file
-    is answered, whatever comes after."""
+def chunks_of(items: Iterable, count: int, size_of: Callable) -> Iterator[list]:
+    """Lists of `count` items, or of fewer that have TOGETHER characters by `size_of`. Where the items end in an
+    InputError, those before it come first: what is right in a file is answered, whatever comes after."""
     chunk: list = []
+    size = 0
     try:
         for item in items:
             chunk.append(item)
-            if len(chunk) == size:
+            size += size_of(item)
+            if len(chunk) == count or size >= TOGETHER:
                 yield chunk
-                chunk = []
+                chunk, size = [], 0
     except InputError:
         if chunk:
             yield chunk

@@ -231,7 +231,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
     kind = arguments.format or kind_of(source)
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
+    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
         emit(predictor, texts, arguments.top_k, kind == "jsonl")
 
 

@@ -16,6 +16,7 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data import glue, tabular
 from textcls.data.corpus import Corpus, Documents
+from textcls.data.decoding import held
 from textcls.data.scores import Scored
 from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
 from textcls.pretrained.features import Features
@@ -30,9 +31,10 @@ from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
 from textcls.text.characters import Characters
+from textcls.text.division import WORD
 from textcls.text.pieces import Pieces, Sequences
 from textcls.text.sequences import assemble, ends, windows
-from textcls.text.vocabulary import WORD, Vocabulary, encode
+from textcls.text.vocabulary import Vocabulary, encode
 from textcls.text.word_dropout import WordDropout
 
 DEFAULTS = base.DEFAULTS | {
@@ -224,6 +226,11 @@ def kind_of(source: str | os.PathLike) -> str:
     return ending if ending in FORMATS else "lines"
 
 
+def length(texts: tuple[str, ...]) -> int:
+    """Characters of a document."""
+    return sum(map(len, texts))
+
+
 def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[tuple[str, ...]]:
     """The texts of each document of a file in one of FORMATS, or a text a line."""
     config, name, columns = predictor.config, base.name_of(source), text_columns(predictor.config)
@@ -257,5 +264,5 @@ def again(lines: Iterator[str], source: str | os.PathLike, encoding: str) -> Cal
     input is kept in memory."""
     if str(source) != "-":
         return lambda: base.lines_of(source, encoding)
-    kept = list(lines)
+    kept = list(held(lines, base.name_of(source)))
     return lambda: iter(kept)

@@ -172,7 +172,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     if arguments.top_k > 1:
         raise InputError(f"--top-k {arguments.top_k}: {predictor.run.folder} predicts a number, and no labels")
     kind = arguments.format or kind_of(source)
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
+    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
         for score in predictor.predict(texts).tolist():
             print(json.dumps({"score": score}) if kind == "jsonl" else in_digits(score))
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from textcls.config import TrainConfig
 from textcls.data import squad, tabular
 from textcls.data.corpus import Corpus
+from textcls.data.decoding import held
 from textcls.data.squad import Questions
 from textcls.metrics.spans import ExactMatches, F1Scores, Scores
 from textcls.pretrained.backbone import Backbone, check_pairs
@@ -289,7 +290,8 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     kind = arguments.format or (ending if f".{ending}" in squad.FORMATS else "json")
     if kind == "lines":
         raise no_lines(base.name_of(source))
-    kept = list(base.lines_of(source, predictor.config.encoding))
+    lines = base.lines_of(source, predictor.config.encoding, squad.longest(kind))
+    kept = list(held(lines, base.name_of(source)))
     rows = squad.rows_of(lambda: iter(kept), base.name_of(source), kind, columns(predictor.config), answered=False)
     asked = squad.questions("predict", list(rows), base.name_of(source))
     pairs = list(zip(asked.questions, asked.contexts, strict=True))

@@ -28,9 +28,10 @@ from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.tasks.answers import Asked
 from textcls.text.batches import CPU_TOKENS, IGNORED, Batch, Batches, padded
+from textcls.text.division import UNBROKEN
 from textcls.text.pieces import Chunks, Pieces
 from textcls.text.sequences import chunks
-from textcls.text.vocabulary import UNBROKEN, Vocabulary
+from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
 
 UNIT = "sentences"
@@ -263,12 +264,13 @@ class Predictor(base.Predictor):
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """The lines of a CoNLL file with one more column, the predicted tag, in the scheme of the training file: O for the
-    beginning of a document, _ for CoNLL-U's ranges and empty nodes. Blank lines end sentences, as ever. What comes
-    before a line that cannot be read is answered."""
+    beginning of a document, _ for CoNLL-U's ranges and empty nodes. Blank lines end sentences, as ever, and so do
+    LONGEST_SENTENCE characters without one: a file is a stream. What comes before a line that cannot be read is answered."""
     name = base.name_of(source)
     check_format(name, arguments.format or pathlib.Path(source).suffix.lower().removeprefix("."))
-    blocks = conll.sentences(base.lines_of(source, predictor.config.encoding), name, *predictor.places())
-    for chunk in base.chunks_of(blocks, base.chunk_size(source)):
+    lines = base.lines_of(source, predictor.config.encoding)
+    blocks = conll.sentences(lines, name, *predictor.places(), longest=conll.LONGEST_SENTENCE)
+    for chunk in base.chunks_of(blocks, base.chunk_size(source), conll.characters):
         emit(predictor, chunk)
 
 

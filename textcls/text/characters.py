@@ -3,7 +3,6 @@
 Dimensions: U distinct words, K characters of a word.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,16 +10,17 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from textcls.models.elmo import LARGEST, SENTENCE_BEGIN, SENTENCE_END, WORD_BEGIN, WORD_END, WORD_PADDING
+from textcls.text import division
+from textcls.text.division import IN_LINES, WORD, for_training
 from textcls.text.pieces import Pieces
 from textcls.text.published import rules_hold
-from textcls.text.vocabulary import WORD, Saved, printable
+from textcls.text.vocabulary import Saved, printable
 
 # What a word is: a punctuation mark too, or all that is between blanks, tabs and line ends (texts have these, and the
 # lines of a file end with them).
-TOKENS = {"words": WORD, "blanks": r"[^ \t\r\n]+"}
+TOKENS = {"words": WORD, "blanks": IN_LINES}
 PADDING, EMPTY, BEGIN, END = range(4)  # the first rows of every spelling; a text without a word is one empty word
 FIRST = 4  # the row of the first word
-CHUNK = 2048  # texts that are divided into words together
 
 
 class Characters(Saved):
@@ -75,16 +75,11 @@ def distinct_words(
     tokenizer.pre_tokenizer = pre_tokenizer
     trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
     with rules_hold():
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.train_from_iterator(for_training(tokenizer, texts), trainer)
     vocab = tokenizer.get_vocab()
-    tokens, lengths, rest = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], iter(progress(texts))
-    while chunk := list(itertools.islice(rest, CHUNK)):
-        with rules_hold():
-            ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)]
-        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
-        tokens.append(np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths[-1].sum())) + FIRST)
     words = sorted(vocab, key=vocab.__getitem__)
-    return Pieces(np.concatenate(tokens), np.cumsum(np.concatenate(lengths)), spell(words, word_length)), words
+    tokens, offsets = division.encode(tokenizer, progress(texts))
+    return Pieces(tokens + np.int32(FIRST), offsets, spell(words, word_length)), words
 
 
 def spell(words: Sequence[str], word_length: int) -> np.ndarray:

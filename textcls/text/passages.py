@@ -16,6 +16,7 @@ import numpy as np
 
 from textcls.runtime.cache import cached
 from textcls.runtime.files import fingerprint
+from textcls.text.division import parts, rules_of, tokenised
 from textcls.text.pieces import Pieces, Sequences
 from textcls.text.vocabulary import Vocabulary, printable
 
@@ -45,17 +46,23 @@ class Placed:
 def place(vocabulary: Vocabulary, texts: Sequence[str], progress: Callable = iter) -> Placed:
     """The pieces of each text with the characters that each stands for, from the tokeniser's own offsets. A mark that
     the tokeniser drops (an accent, a vowel sign) belongs to the piece before it."""
-    pieces, starts, ends = [], [], []
+    tokenizer, tokens, starts, ends, offsets = vocabulary.tokenizer, [], [], [], [0]
+    rules = rules_of(tokenizer)
+    count = before = 0  # pieces so far, and characters of the text so far
     for begin in progress(range(0, len(texts), 512)):
-        chunk = [printable(text) for text in texts[begin : begin + 512]]  # as many characters as before
-        encodings = vocabulary.tokenizer.encode_batch(chunk, add_special_tokens=False)
-        for text, encoding in zip(chunk, encodings, strict=True):
-            offsets = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
-            pieces.append(np.asarray(encoding.ids, np.int32))
-            starts.append(offsets[:, 0])
-            ends.append(with_marks(text, offsets))
-    none = [np.zeros(0, np.int32)]
-    return Placed(Pieces.join(pieces), np.concatenate(none + starts), np.concatenate(none + ends))
+        divided = parts(rules, map(printable, texts[begin : begin + 512]))  # as many characters as before
+        for part, encoding, last in tokenised(tokenizer.encode_batch, divided):
+            own = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
+            tokens.append(np.asarray(encoding.ids, np.int32))
+            starts.append(own[:, 0] + before)
+            ends.append(with_marks(part, own) + before)
+            count += len(own)
+            before += len(part)
+            if last:
+                offsets.append(count)
+                before = 0
+    tokens, starts, ends = (np.concatenate([np.zeros(0, np.int32), *part]) for part in (tokens, starts, ends))
+    return Placed(Pieces(tokens, np.array(offsets, np.int64)), starts, ends)
 
 
 def place_cached(vocabulary: Vocabulary, texts: Sequence[str], progress: Callable = iter) -> Placed:

@@ -60,14 +60,15 @@ def chunks(sentences: Sequence[Sequence[str]], vocabulary: Reads, max_length: in
     words; a word without a piece is unknown, and one of more than a whole row keeps its first pieces."""
     distinct = sorted({word for words in sentences for word in words})
     encoded = vocabulary.encode_words(distinct)
-    pieces = {word: encoded[i].tolist() or [vocabulary.unk] for i, word in enumerate(distinct)}
+    room = max_length - ends(vocabulary)
+    pieces = {word: encoded[i][:room].tolist() or [vocabulary.unk] for i, word in enumerate(distinct)}
     most = max_length - len(vocabulary.end)  # tokens of a row before what ends it
     rows, starts, numbers = [], [], []
     for number, words in enumerate(sentences):
         rows.append([*vocabulary.begin])
         starts.append([])
         for word in words:
-            tokens = pieces[word][: max_length - ends(vocabulary)]
+            tokens = pieces[word]
             if len(rows[-1]) + len(tokens) > most:
                 rows[-1] += vocabulary.end
                 numbers.append(number)

@@ -5,7 +5,6 @@ tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
 """
 
 import hashlib
-import itertools
 import json
 import pathlib
 from collections import Counter
@@ -18,14 +17,13 @@ from textcls.runtime import files
 from textcls.runtime.cache import cached
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
-from textcls.text import published
+from textcls.text import division, published
+from textcls.text.division import for_training
 from textcls.text.pieces import Pieces
 from textcls.text.published import CASING, NAMES, SPECIAL, SPECIAL_OF_BYTES
 
 LARGEST_ALPHABET = 1000  # characters that a learned vocabulary can spell
-WORD = r"\w+|[^\w\s]"  # words, and single punctuation marks
 BLANK = "Ġ"  # how pieces of bytes spell it
-UNBROKEN = r"[^ \t]+"  # whatever stands between blanks and tabs, a no-break space among them
 
 
 class Saved:
@@ -131,7 +129,9 @@ class Vocabulary(Saved):
         gone through twice, and need not be in memory."""
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         set_bert_rules(tokenizer, {})
-        letters = Counter(letter for text in texts for letter in tokenizer.normalizer.normalize_str(printable(text)))
+        normalize = tokenizer.normalizer.normalize_str
+        parts = for_training(tokenizer, map(printable, texts))
+        letters = Counter(letter for part in parts for letter in normalize(part))
         alphabet = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[:LARGEST_ALPHABET])
         # The trainer numbers the pieces "##x" in the order of a hash table and breaks ties by number. Given first, as
         # if they were special, they have the same numbers every time.
@@ -144,7 +144,7 @@ class Vocabulary(Saved):
             limit_alphabet=len(alphabet),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(map(printable, texts), trainer)
+        tokenizer.train_from_iterator(for_training(tokenizer, map(printable, texts)), trainer)
         return cls.from_vocab(tokenizer.get_vocab())
 
     @classmethod
@@ -157,7 +157,7 @@ class Vocabulary(Saved):
         if lower:
             tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
-        learn_words(tokenizer, map(printable, texts), SPECIAL, vocab_size, min_count)
+        learn_words(tokenizer, texts, SPECIAL, vocab_size, min_count)
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
         return cls(tokenizer)
 
@@ -206,13 +206,11 @@ class Vocabulary(Saved):
 
     def encode(self, texts: Sequence[str], progress: Callable = iter) -> Pieces:
         """Word pieces of each text, in chunks through `progress` (a tqdm, or nothing); pairs, where there are any."""
-        parts: list[np.ndarray] = []
+        rows: list[np.ndarray] = []
         for start in progress(range(0, len(texts), 512)):
-            chunk = [printable(text) for text in texts[start : start + 512]]
-            with published.rules_hold():
-                encodings = self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            parts += [self._and_pairs(np.asarray(encoding.ids, np.int32)) for encoding in encodings]
-        return Pieces.join(parts)
+            chunk = Pieces(*division.encode(self.tokenizer, map(printable, texts[start : start + 512])))
+            rows += map(self._and_pairs, chunk)
+        return Pieces.join(rows)
 
     def encode_words(self, words: Sequence[str]) -> Pieces:
         """The pieces of each word; of bytes, as it is spelled behind a blank."""
@@ -262,13 +260,8 @@ class Words(Saved):
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
         """All words as one array, int32, each line ended by <eos>."""
-        parts, lines = [np.zeros(0, np.int32)], iter(lines)
-        while chunk := list(itertools.islice(lines, 2048)):
-            with published.rules_hold():
-                encodings = self.tokenizer.encode_batch_fast(chunk)
-            ids = [[*encoding.ids, self.eos] for encoding in encodings]
-            parts.append(Pieces.join(ids).tokens)
-        return np.concatenate(parts)
+        words, offsets = division.encode(self.tokenizer, lines)
+        return np.insert(words, offsets[1:], self.eos)
 
 
 def neighbours(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -300,7 +293,7 @@ def learn_words(
     all. The trainer would number a special word that a text spells a second time, and leave its first number empty."""
     unk = tokenizer.model.unk_token
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, min_frequency=min_count, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(for_training(tokenizer, map(printable, texts)), trainer)
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.__getitem__) if word not in special]
     words = [*special, *words[: max(0, vocab_size - len(special))]]
