@@ -359,7 +359,7 @@ def test_lines_that_were_looked_at_come_all_the_same():
 def test_a_line_without_an_end_is_refused(monkeypatch):
     monkeypatch.setattr("textcls.records.lines.LONGEST", 100)
     for encoding in ("utf-8", "utf-16"):
-        with pytest.raises(InputError, match="mine:2: a line of more than 0 MiB"):
+        with pytest.raises(InputError, match="mine:2: a line of more than 100 bytes; the longest that is read has 100"):
             list(reader(("a\n" + "b" * 100000).encode(encoding), encoding))
 
 
@@ -422,7 +422,7 @@ def test_a_sentence_that_cannot_be_read_has_no_tags():
 
 
 def test_a_file_without_a_blank_line_is_no_single_sentence(monkeypatch):
-    monkeypatch.setattr("textcls.records.conll.LONGEST", 50)
+    monkeypatch.setattr("textcls.records.conll.LONGEST_SENTENCE", 50)
     data = b"Ada NN O\n" * 100
     found = list(SentenceRecords(reader(data), 0, 2, {"tag": "_"}))
     assert b"".join(record.raw for record in found) == data

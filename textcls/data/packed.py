@@ -54,8 +54,8 @@ class Unpacked(io.RawIOBase):
     """The bytes in a compressed file of one stream or several, with zeros between and after them or not. Raises Damaged
     where they cannot be had."""
 
-    def __init__(self, path: pathlib.Path, kind):
-        self.file, self.kind, self.stream, self.ahead = open(path, "rb"), kind, kind(), b""
+    def __init__(self, file: BinaryIO, kind):
+        self.file, self.kind, self.stream, self.ahead = file, kind, kind(), b""
 
     def readable(self) -> bool:
         return True
@@ -100,15 +100,19 @@ class Unpacked(io.RawIOBase):
 
 def by_ending(path: pathlib.Path) -> BinaryIO:
     """What is in a text file, compressed if its name says so."""
-    return unpacked(path, ENDINGS.get(path.suffix.lower()))
+    return unpacked(open(path, "rb"), path)
 
 
 def by_beginning(path: pathlib.Path) -> BinaryIO:
     """What is in an archive, compressed or not."""
-    with open(path, "rb") as file:
-        beginning = file.read(2)
-    return unpacked(path, BEGINNINGS.get(beginning))
+    file = open(path, "rb")
+    return unpacked_as(BEGINNINGS.get(file.peek(2)[:2]), file)
 
 
-def unpacked(path: pathlib.Path, kind) -> BinaryIO:
-    return open(path, "rb") if kind is None else io.BufferedReader(Unpacked(path, kind), CHUNK)
+def unpacked(file: BinaryIO, path: pathlib.Path) -> BinaryIO:
+    """What is in an open text file, compressed if its name says so."""
+    return unpacked_as(ENDINGS.get(path.suffix.lower()), file)
+
+
+def unpacked_as(kind, file: BinaryIO) -> BinaryIO:
+    return file if kind is None else io.BufferedReader(Unpacked(file, kind), CHUNK)

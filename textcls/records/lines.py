@@ -2,10 +2,8 @@
 
 import codecs
 import contextlib
-import gzip
 import io
 import itertools
-import lzma
 import os
 import pathlib
 import sys
@@ -14,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from textcls.data.decoding import LONGEST, check_beginning, too_long
-from textcls.data.plain import OPEN
+from textcls.data.packed import Damaged, unpacked
 from textcls.runtime.errors import InputError
 
 BLOCK = 1 << 16  # bytes of a file whose lines have to be looked for
@@ -83,7 +81,7 @@ class LineReader(Iterator[Line]):
     def _read(self) -> Line:
         try:
             raw = next(self._raws)
-        except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
+        except Damaged as error:
             raise InputError(f"{self.name}: damaged after line {self._number} ({error})") from None
         self._number += 1
         if len(raw) > LONGEST:
@@ -108,8 +106,7 @@ def opened(source: str | os.PathLike, encoding: str) -> Iterator[tuple[LineReade
         return
     path = pathlib.Path(source)
     with open(path, "rb") as raw:
-        unpack = OPEN.get(path.suffix.lower())
-        with unpack(raw) if unpack else contextlib.nullcontext(raw) as file:
+        with unpacked(raw, path) as file:
             yield LineReader(file, str(path), encoding, path if path.is_file() else None), Progress(raw)
 
 
