@@ -47,6 +47,13 @@ def test_choices():
     assert not choose_precision("off", CPU, "fp16").scaler(CPU).is_enabled()
 
 
+def test_bf16_of_a_gpu_that_is_not_there(monkeypatch):
+    """It can be planned for, on a machine with other GPUs too, which must not be asked for it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device", None)
+    assert choose_precision("bf16", torch.device("cuda:1"), "off").why == "as asked"
+
+
 def test_native_bf16_is_what_the_processor_says(monkeypatch):
     for capabilities, expected in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c)

@@ -359,6 +359,40 @@ def test_peak_on_cuda(dtype, padded):
     assert Plan(blocks_of("bert", dims, 20)(step), step).peak()[0] == pytest.approx(found, rel=0.05)
 
 
+def kept_on_cuda(model: str, dtype: torch.dtype | None, task: str = "classification", **settings) -> dict[str, int]:
+    """{part: bytes that the plan counts on CUDA}."""
+    step = Step(6, 50, "cuda", dtype)
+    config = recipes.complete(TrainConfig(model=model, task=task, train="x", bert="x", dropout=0.0, **settings))
+    return Plan(recipes.blocks(config, SHAPE, LABELS)(step), step).activations()
+
+
+def test_lstms_on_cuda_are_16_bit_in_fp16_alone():
+    """models/lstm.py: in bf16 they stay in float32, which what reads them then lowers."""
+    fp32, fp16, bf16 = (kept_on_cuda("bilstm", dtype) for dtype in (None, torch.float16, torch.bfloat16))
+    assert fp32["LSTM"] == bf16["LSTM"] == 2 * fp16["LSTM"]
+    # Attention pooling reads the steps twice: the same 16-bit tensor, or a 16-bit copy each time.
+    assert bf16["head"] - fp16["head"] == 2 * 6 * 50 * 2 * 384
+
+
+def test_what_a_tagger_on_cuda_keeps_of_its_encoder():
+    """A BERT's last hidden state is LayerNorm's, in float32; an LSTM's is 16-bit in fp16."""
+    steps = 6 * 50
+    bert, bilstm = (kept_on_cuda(model, torch.float16, "tagging")["head"] for model in ("bert", "bilstm"))
+    words = 6 * 48 * 2 * (2 * 256 - SHAPE.hidden_size)  # what the classifier reads
+    assert bilstm - bert == 2 * steps * 2 * 256 - 4 * steps * SHAPE.hidden_size + words
+
+
+def test_a_packed_blstm_keeps_an_input_of_its_own():
+    """On CUDA beside the attention's, in float32 too; the padded one on the CPU shares it."""
+    blocks = {}
+    for device in ("cpu", "cuda"):
+        config = recipes.complete(TrainConfig(model="trans-blstm-2", bert="x"))
+        blocks[device] = recipes.blocks(config, SHAPE, LABELS)(Step(6, 50, device))
+    what = "input of query, key, value (B, T, H)"
+    assert not any(what in block.saved for block in blocks["cpu"])
+    assert sum(what in block.saved for block in blocks["cuda"]) == SHAPE.num_hidden_layers
+
+
 def test_flop_equals_torchs_counter():
     step = Step(3, 40)
     model, blocks = build("bert", step)

@@ -82,7 +82,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 natively; a CUDA device that is not there is taken for one that does."""
     if device.type == "cpu":
         return native_bf16()
-    if not torch.cuda.is_available():
+    if (device.index or 0) >= torch.cuda.device_count():
         return True
     with torch.cuda.device(device):  # torch asks the present device
         return torch.cuda.is_bf16_supported(including_emulation=False)
