@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,20 +22,19 @@ from torch.nn import functional as F
 
 import textcls
 from textcls.config import check_bounds
-from textcls.data.corpus import Corpus, Documents, identity
-from textcls.metrics import classification as metrics
+from textcls.data.corpus import Corpus, identity
 from textcls.metrics.statistics import mcnemar
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedEnsemble
+from textcls.report.compare import pairwise
 from textcls.report.text import intervals_table
 from textcls.runtime import files
 from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
-from textcls.tasks import classification
 from textcls.tasks.base import check_split, stored, test_description
-from textcls.tasks.classification import Predictor, asked_for
-from textcls.tasks.documents import cached_logits
+from textcls.tasks.combination import Kind, kind_of
+from textcls.tasks.documents import Predictor, cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
 
@@ -49,23 +48,23 @@ def main(argv=None):
     prepare(choose_device(arguments.device))
     run = Run(arguments.out or free_folder("ensemble", claim=True))
     with run.claimed(new=True):
-        corpus, labels, logits, facts = read_members(arguments, run)
-        models, training = fit_all(corpus, labels, logits["dev"], arguments)
+        kind, corpus, labels, logits, facts = read_members(arguments, run)
+        models, training = fit_all(kind, corpus, labels, logits["dev"], arguments)
         save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
-        test(corpus, models, logits["test"], arguments)
+        test(kind, corpus, models, logits, arguments)
     say(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
 
-def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list[np.ndarray]], list[dict]]:
-    """(the members' corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run notes of each).
-    One member at a time is on the device."""
-    corpus, labels, logits, facts = None, [], {"dev": [], "test": []}, []
+def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str, list[np.ndarray]], list[dict]]:
+    """(what the members give, their corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run
+    notes of each). One member at a time is on the device."""
+    kind, corpus, labels, logits, facts = None, None, [], {"dev": [], "test": []}, []
     check_distinct(arguments.runs)
     for folder in arguments.runs:
         member = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
-        check_kind(member, folder)
+        kind = check_kind(member, folder, kind)
         if corpus is None:
-            corpus, labels = load_corpus(member, arguments.data_dir, arguments.quiet), member.labels
+            corpus, labels = load_corpus(member, kind.load, arguments.data_dir, arguments.quiet), member.labels
         columns = label_columns(member, labels, pathlib.Path(folder))
         check_out_of_sample(member, corpus, arguments.in_sample)
         for name, of_members in logits.items():
@@ -73,7 +72,7 @@ def read_members(arguments, run: Run) -> tuple[Corpus, list[str], dict[str, list
         member.release()
         path, digest = path_from(run, folder), files.sha256(member.run.folder / "best.pt")
         facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
-    return corpus, labels, logits, facts
+    return kind, corpus, labels, logits, facts
 
 
 def path_from(run: Run, folder: str) -> str:
@@ -93,20 +92,25 @@ def check_distinct(folders: list[str]) -> None:
             raise InputError(f"{folder} is given twice; an ensemble is of different runs")
 
 
-def check_kind(member: Predictor, folder: str) -> None:
+def check_kind(member: Predictor, folder: str, first: Kind | None) -> Kind:
+    """What the member gives, which must be what the first one gives."""
     if "members" in member.meta:
         raise InputError(f"{folder}: an ensemble cannot be a member")
-    if not isinstance(member, Predictor):
-        raise InputError(f"{folder}: a run of --task {member.config.task}; an ensemble combines classifiers")
+    kind = kind_of(member)
+    if first not in (None, kind):
+        raise InputError(f"{folder}: a run of --task {member.config.task}, and the first member is of another task")
+    return kind
 
 
-def fit_all(corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments) -> tuple[dict, str]:
+def fit_all(kind: Kind, corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments) -> tuple[dict, str]:
     """({name: ensemble fitted on the dev documents}, a phrase on the training)."""
     torch.manual_seed(arguments.seed)
-    models = {name: kind(len(dev), len(labels)) for name, kind in ENSEMBLES.items()}
-    inputs, targets = member_probabilities(dev), torch.from_numpy(corpus.dev.labels)
-    epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed)
-    fit_weights(models["weighted"], inputs, targets)
+    models = {name: kind.build(name, len(dev), len(labels)) for name in ENSEMBLES}
+    inputs, targets = member_probabilities(dev, kind), torch.from_numpy(corpus.dev.labels)
+    epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed, loss_fn=kind.loss)
+    fit_weights(models["weighted"], inputs, targets, kind.loss)
+    for model in models.values():
+        kind.settle(model, logits_of(model, inputs), corpus.dev.labels)
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
     say(
         f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents"
@@ -121,14 +125,20 @@ def size_of(model: torch.nn.Module) -> int:
 
 
 @torch.no_grad()
-def test(corpus: Corpus, models: dict, logits: list[np.ndarray], arguments) -> None:
+def logits_of(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
+    return model.eval()(inputs).numpy()
+
+
+def test(kind: Kind, corpus: Corpus, models: dict, logits: dict[str, list[np.ndarray]], arguments) -> None:
     """Look at the test documents once: every member, their average, both ensembles."""
-    average = np.log(np.mean([np.exp(metrics.log_softmax(part)) for part in logits], axis=0))
-    inputs = member_probabilities(logits)
-    combined = {f"{name} ensemble": model.eval()(inputs).numpy() for name, model in models.items()}
-    members = dict(zip(arguments.runs, logits, strict=True))
-    combined = {"average": average} | combined
-    show(corpus.test, corpus.description, members, combined, f"{arguments.combine} ensemble", asked_for(corpus.facts))
+    ways = {name: [] for name in (*arguments.runs, "average", *(f"{name} ensemble" for name in models))}
+    for of_members in (logits["dev"], logits["test"]):
+        inputs = member_probabilities(of_members, kind)
+        average = kind.logits(np.mean([kind.probabilities(part) for part in of_members], axis=0))
+        combined = (logits_of(model, inputs) for model in models.values())
+        for way, values in zip(ways.values(), (*of_members, average, *combined), strict=True):
+            way.append(values)
+    show(kind, corpus, ways, arguments.runs, f"{arguments.combine} ensemble")
 
 
 def parse(argv) -> argparse.Namespace:
@@ -159,10 +169,10 @@ def parse(argv) -> argparse.Namespace:
     return arguments
 
 
-def load_corpus(member: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
+def load_corpus(member: Predictor, load: Callable, data_dir: str | None, quiet: bool) -> Corpus:
     """The first member's corpus, which must be what it was when that run began."""
     config = dataclasses.replace(member.config, data_dir=data_dir or member.config.data_dir)
-    corpus = classification.load(config, through("reading", quiet))
+    corpus = load(config, through("reading", quiet))
     if corpus.test is None:
         raise InputError(f"{member.run.folder} was trained without a test split; an ensemble is judged on one")
     corpus.description = test_description(config, corpus.description)
@@ -193,7 +203,12 @@ def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> N
 
 
 def fit(
-    model: LearnedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int = EPOCHS
+    model: LearnedEnsemble,
+    probabilities: torch.Tensor,
+    labels: torch.Tensor,
+    seed: int,
+    epochs: int = EPOCHS,
+    loss_fn: Callable = F.cross_entropy,
 ) -> tuple[int, float]:
     """Full-batch AdamW; the epoch with the lowest loss on an inner fifth wins. Returns (epochs, seconds).
 
@@ -211,11 +226,11 @@ def fit(
         model.train()
         optimizer.zero_grad(set_to_none=True)
         inputs, targets = permute_classes(probabilities[outer], labels[outer], model.num_labels, PERMUTED)
-        F.cross_entropy(model(inputs), targets).backward()
+        loss_fn(model(inputs), targets).backward()
         optimizer.step()
         model.eval()
         with torch.no_grad():
-            loss = F.cross_entropy(model(probabilities[inner]), labels[inner]).item()
+            loss = loss_fn(model(probabilities[inner]), labels[inner]).item()
         if loss < best:
             best, best_epoch, best_state = loss, epoch, copy.deepcopy(model.state_dict())
         if epoch - best_epoch >= PATIENCE:
@@ -227,13 +242,14 @@ def fit(
 def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_labels: int, share: float):
     """Renumber the classes of about `share` of the documents, each at random and alike in all members and the label.
 
-    (probabilities (N, M * C), labels (N,)) -> the same two, renumbered.
+    (probabilities (N, M * C), labels (N,), or of several a document (N, C)) -> the same two, renumbered.
     """
     members = probabilities.view(len(labels), -1, num_labels)  # (N, M, C)
     order = torch.rand(len(labels), num_labels).argsort(1)  # (N, C): the old class at each new place
     order[torch.rand(len(labels)) >= share] = torch.arange(num_labels)
     permuted = members.gather(2, order[:, None, :].expand_as(members))
-    return permuted.flatten(1), (order == labels[:, None]).int().argmax(1)
+    renumbered = labels.gather(1, order) if labels.dim() == 2 else (order == labels[:, None]).int().argmax(1)
+    return permuted.flatten(1), renumbered
 
 
 def save(
@@ -263,24 +279,21 @@ def save(
 
 
 def show(
-    test: Documents,
-    description: str,
-    members: dict[str, np.ndarray],
-    combined: dict[str, np.ndarray],
-    chosen: str,
-    first: Sequence[str] = (),
+    kind: Kind, corpus: Corpus, ways: dict[str, tuple[np.ndarray, np.ndarray]], members: list[str], chosen: str
 ) -> None:
-    """Every member and every way to combine them, and the best member against the `chosen` one. `first`: the metrics
-    that the corpus is judged by."""
-    ways = members | combined
-    rows = {name: metrics.intervals(logits, test.labels, first=first) for name, logits in ways.items()}
-    correct = {name: logits.argmax(1) == test.labels for name, logits in ways.items()}
-    say(f"\ntest: {description}, {len(test)} documents, 95 % intervals\n{intervals_table(rows)}")
-    best = max(members, key=lambda name: correct[name].mean())
-    only_ensemble, only_member, p = mcnemar(correct[chosen], correct[best])
+    """Every member and every way to combine them, each by its logits on dev and on test, and the best member against the
+    `chosen` one."""
+    judged = {name: kind.judge(*logits, corpus) for name, logits in ways.items()}
+    rows = {name: intervals for name, (intervals, _) in judged.items()}
+    say(f"\ntest: {corpus.description}, {len(corpus.test)} documents, 95 % intervals\n{intervals_table(rows)}")
+    best = max(members, key=lambda name: rows[name][kind.MAIN].value)
+    items = [judged[name][1] for name in (chosen, best)]
+    only_ensemble, only_member, p = mcnemar(*(of[-1].right for of in items))
     say(
-        f"\nMcNemar, {chosen} against {best}: {only_ensemble} documents only the ensemble has right, "
-        f"{only_member} only {best}; exact two-sided p = {p:.2g}"
+        "",
+        *pairwise([chosen, best], [of[:-1] for of in items]),
+        f"McNemar, {chosen} against {best}: {only_ensemble} documents only the ensemble has right, "
+        f"{only_member} only {best}; exact two-sided p = {p:.2g}",
     )
 
 

@@ -86,7 +86,12 @@ def parse(argv) -> argparse.Namespace:
         help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines)",
     )
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
-    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels (answers) of each text (default: 1)")
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="labels (or answers) of each text (default: 1; of multilabel, those above their thresholds)",
+    )
     out_options(parser)
     parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
     parser.add_argument(
@@ -120,6 +125,8 @@ def parse(argv) -> argparse.Namespace:
         check_encoding(arguments.encoding)
     if arguments.predict is not None and arguments.json:
         parser.error("--json does not go with --predict; its output is JSON with --format jsonl")
+    arguments.ranked = arguments.top_k is not None  # or each text gets as many labels as reach their thresholds
+    arguments.top_k = arguments.top_k if arguments.ranked else 1
     if arguments.top_k < 1:
         parser.error(f"--top-k {arguments.top_k}: must be at least 1")
     if arguments.sample is not None and arguments.sample < 1:

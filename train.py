@@ -339,7 +339,9 @@ def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
             one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
 
 
-SAME_DATA = "data protocol keep train dev test encoding text_column label_column seed select".split()  # what it is told
+SAME_DATA = (  # what it is told
+    "task data protocol keep train dev test encoding text_column label_column label_separator seed select".split()
+)
 
 
 if __name__ == "__main__":

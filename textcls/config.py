@@ -65,7 +65,11 @@ class TrainConfig:
         None, "name, or position from 1, of the text column; two with a comma for pairs, or QUESTION,CONTEXT", "data"
     )
     label_column: str | None = option(
-        None, "name, or position from 1, of the label column (of tags: -1, the last)", "data"
+        None, "name, or position from 1, of the label column (of tags: -1, the last); of multilabel several, of 0 and 1",
+        "data",
+    )  # fmt: skip
+    label_separator: str | None = option(
+        None, "what stands between the labels of a text in one column, with --task multilabel (default: |)", "data"
     )
     lower: bool | None = option(
         None, "lower-case the words of a vocabulary made from the training texts (not to tag)", "data"
@@ -174,8 +178,9 @@ class TrainConfig:
     select: str | None = option(None, "dev metric of the best epoch", "training")
     patience: int | None = option(None, "stop after so many epochs without a better one; 0: never", "training", least=0)
     class_weights: str = option(
-        "none", "balanced: every class weighs the same in the loss", "training", ("none", "balanced")
-    )
+        "none", "balanced: every class weighs the same in the loss; of multilabel, a label's presence as its absence",
+        "training", ("none", "balanced"),
+    )  # fmt: skip
     word_dropout: float | None = option(
         None, "share of the words that an epoch leaves out of each document", "training", least=0, below=1
     )
@@ -266,8 +271,8 @@ class TrainConfig:
                 raise InputError(f"{flag(name)} goes with --decoder blstm")
         if self.task == "spans" and self.truncate != "head":
             raise InputError("--truncate: passages are read in windows, and of a question the first pieces")
-        if self.task != "classification" and self.class_weights != "none":
-            raise InputError("--class-weights goes with --task classification")
+        if self.task not in ("classification", "multilabel") and self.class_weights != "none":
+            raise InputError("--class-weights goes with --task classification and multilabel")
         built_in = None if self.train is not None else self.data
         for name, corpora in (("data_dir", ("20newsgroups", *GLUE)), ("keep", ("20newsgroups",))):
             if getattr(self, name) and built_in not in corpora:

@@ -8,12 +8,10 @@ import torch
 
 from textcls import predictor, recipes
 from textcls.data.corpus import Corpus
-from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, intervals
-from textcls.models.ensemble import WeightedEnsemble
 from textcls.report.compare import pairwise
 from textcls.report.text import intervals_table, title
 from textcls.runtime.errors import InputError
-from textcls.tasks.classification import asked_for
+from textcls.tasks.combination import Kind, kind_of
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training import facts
@@ -49,34 +47,33 @@ def together(folder: pathlib.Path, corpus: Corpus, device: str, quiet: bool) -> 
     if not is_of_the_same_documents(folder) or is_tested_on_dev(corpus):
         return line(folder)
     names = [str(folder), str(folder / recipes.REFERENCE)]
-    dev, test = zip(*(both_logits(name, corpus, device, quiet) for name in names), strict=True)
-    model = WeightedEnsemble(len(names), len(corpus.labels))
-    fit_weights(model, member_probabilities(dev), torch.from_numpy(corpus.dev.labels))
+    kinds, dev, test = zip(*(both_logits(name, corpus, device, quiet) for name in names), strict=True)
+    kind, model = kinds[0], kinds[0].build("weighted", len(names), len(corpus.labels))
+    probabilities = [member_probabilities(logits, kind) for logits in (dev, test)]
+    fit_weights(model, probabilities[0], torch.from_numpy(corpus.dev.labels), kind.loss)
     with torch.no_grad():
-        average = model(member_probabilities(test)).numpy()
+        average = [model(part).numpy() for part in probabilities]
+    logits = dict(zip(names, zip(dev, test, strict=True), strict=True)) | {AVERAGE: average}
     weights = " + ".join(f"{weight:.2f} {name}" for weight, name in zip(model.weights.tolist(), names, strict=True))
     return [
-        *compared(dict(zip(names, test, strict=True)) | {AVERAGE: average}, corpus),
+        *compared(kind, logits, corpus),
         f"{names[1]}: a bag of words (TF-IDF), trained on the same documents",
-        f"{AVERAGE}: of log-probabilities, {weights}, fitted on the {len(corpus.dev):,} dev documents",
+        f"{AVERAGE}: of {kind.POOLED}, {weights}, fitted on the {len(corpus.dev):,} dev documents",
     ]
 
 
-def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) of dev and of test, in the order of the corpus' labels."""
+def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[Kind, np.ndarray, np.ndarray]:
+    """(what the run gives, (N, C) of dev, of test, in the order of the corpus' labels)."""
     trained = predictor.load(name, device)
     columns = label_columns(trained, corpus.labels, pathlib.Path(name))
     dev, test = (cached_logits(trained, split, quiet)[0][:, columns] for split in (corpus.dev, corpus.test))
     trained.release()
-    return dev, test
+    return kind_of(trained), dev, test
 
 
-def compared(logits: dict[str, np.ndarray], corpus: Corpus) -> list[str]:
-    """A row for each (N, C) on the test documents, and a sentence for each two, in which the last comes first."""
-    labels, first = corpus.test.labels, asked_for(corpus.facts)
-    rows = {name: intervals(values, labels, first=first) for name, values in logits.items()}
-    scores = {name: Scores(logits[name], labels) for name in [*logits][-1:] + [*logits][:-1]}
-    lines = pairwise(list(scores), [Correct(of.correct) for of in scores.values()])
-    for metric in [name for name in first[:1] if name in ASKED]:
-        lines = pairwise(list(scores), [AskedScores(of, metric) for of in scores.values()]) + lines
-    return [f"\n{intervals_table(rows)}\n", *lines]
+def compared(kind: Kind, logits: dict[str, tuple[np.ndarray, np.ndarray]], corpus: Corpus) -> list[str]:
+    """A row for each (N, C), of dev and of test, on the test documents, and a sentence for each two, in which the last
+    comes first."""
+    judged = {name: kind.judge(*both, corpus) for name, both in logits.items()}
+    rows, names = {name: intervals for name, (intervals, _) in judged.items()}, [*judged][-1:] + [*judged][:-1]
+    return [f"\n{intervals_table(rows)}\n", *pairwise(names, [judged[name][1] for name in names])]

@@ -30,11 +30,27 @@ def read_lines(path: pathlib.Path, column: str, encoding: str = UTF8) -> Iterato
 
 
 def fasttext_row(where: str, line: str) -> Row:
-    words = re.split("([ \t]+)", line)
-    labels = [word for word in words if word.startswith(FASTTEXT)]
+    labels, text = fasttext_parts(line)
     if len(labels) != 1 or labels[0] == FASTTEXT:
         raise InputError(f"{where}: {len(labels)} labels ({' '.join(labels)}), expected one {FASTTEXT}LABEL and a text")
-    return where, ("".join(word for word in words if word != labels[0]).strip(),), labels[0].removeprefix(FASTTEXT)
+    return where, (text,), labels[0].removeprefix(FASTTEXT)
+
+
+def fasttext_parts(line: str) -> tuple[list[str], str]:
+    """(the words of a line that are labels, the others)."""
+    words = re.split("([ \t]+)", line)
+    labels = [word for word in words if word.startswith(FASTTEXT)]
+    return labels, "".join(word for word in words if word not in labels).strip()
+
+
+def read_fasttext(path: pathlib.Path, encoding: str = UTF8) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+    """(FILE:LINE, (text,), names of its labels, as many as there are) of every line that is not blank."""
+    for number, line in enumerate(decoded_lines(path, encoding), 1):
+        if not is_blank(line):
+            labels, text = fasttext_parts(line.rstrip("\r\n"))
+            if FASTTEXT in labels:
+                raise InputError(f"{path}:{number}: {FASTTEXT} without a name, expected {FASTTEXT}LABEL")
+            yield f"{path}:{number}", (text,), [label.removeprefix(FASTTEXT) for label in labels]
 
 
 def trec_row(where: str, line: str, column: str) -> Row:

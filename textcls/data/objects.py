@@ -14,24 +14,29 @@ SPLITS = {"train": "train", "dev": "val", "test": "test"}  # what a file of seve
 
 
 def json_lines(
-    lines: Iterator[str], name: str, columns: list[str], optional: Sequence[str] = ()
+    lines: Iterator[str], name: str, columns: list[str], optional: Sequence[str] = (), lists: Sequence[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
-    """(FILE:LINE, values) of every line that is not blank; "" for `optional` fields that are not there, or null."""
+    """(FILE:LINE, values) of every line that is not blank; "" for `optional` fields that are not there, or null. Fields
+    called `lists` may be lists, which stay lists of strings."""
     for number, line in enumerate(lines, 1):
         if not is_blank(line):
-            yield f"{name}:{number}", json_values(f"{name}:{number}", line, columns, optional)
+            yield f"{name}:{number}", json_values(f"{name}:{number}", line, columns, optional, lists)
 
 
-def json_values(where: str, line: str, columns: list[str], optional: Sequence[str] = ()) -> list[str]:
+def json_values(
+    where: str, line: str, columns: list[str], optional: Sequence[str] = (), lists: Sequence[str] = ()
+) -> list[str]:
     """The wanted fields of one JSON object, as text; by position, those of an array."""
     try:
         row = parse_json(line)
     except ValueError as error:
         raise InputError(f"{where}: not a JSON object ({error})") from None
-    return values_of(where, row, columns, optional)
+    return values_of(where, row, columns, optional, lists)
 
 
-def values_of(where: str, row: object, columns: list[str], optional: Sequence[str] = ()) -> list[str]:
+def values_of(
+    where: str, row: object, columns: list[str], optional: Sequence[str] = (), lists: Sequence[str] = ()
+) -> list[str]:
     if isinstance(row, list) and by_position(columns):
         row = {str(place): value for place, value in enumerate(row, 1)}
     if not isinstance(row, dict):
@@ -44,10 +49,17 @@ def values_of(where: str, row: object, columns: list[str], optional: Sequence[st
             continue
         if column not in row:
             raise InputError(f"{where}: no field {column!r}; {fields_of(row, columns)}")
-        if not isinstance(row[column], str | int | float | bool):
-            raise InputError(f"{where}: field {column!r} must be text, found {type(row[column]).__name__}")
-        values.append(check_length(where, row[column]) if isinstance(row[column], str) else json.dumps(row[column]))
+        if column in lists and (row[column] is None or isinstance(row[column], list)):
+            values.append([text_of(where, column, value) for value in row[column] or ()])
+        else:
+            values.append(text_of(where, column, row[column]))
     return values
+
+
+def text_of(where: str, column: str, value: object) -> str:
+    if not isinstance(value, str | int | float | bool):
+        raise InputError(f"{where}: field {column!r} must be text, found {type(value).__name__}")
+    return check_length(where, value) if isinstance(value, str) else json.dumps(value)
 
 
 def fields_of(row: dict, columns: list[str]) -> str:
@@ -57,14 +69,16 @@ def fields_of(row: dict, columns: list[str]) -> str:
     return names
 
 
-def read_json(path: pathlib.Path, columns: list[str], encoding: str, split: str) -> Iterator[tuple[str, list[str]]]:
+def read_json(
+    path: pathlib.Path, columns: list[str], encoding: str, split: str, lists: Sequence[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """A JSON file as a whole: an array of rows, or {"train": [[text, label], …], "val": …, "test": …, "oos_train": …},
     as of CLINC150 (Larson et al., 2019), whose out-of-scope texts are of a class of their own."""
     content = json_content(path, encoding)
     if isinstance(content, list):
         for number, row in enumerate(content, 1):
             where = f"{path}: row {number}"
-            yield where, values_of(where, row, columns)
+            yield where, values_of(where, row, columns, lists=lists)
         return
     name = SPLITS[split]
     if not isinstance(content, dict) or not isinstance(content.get(name), list):

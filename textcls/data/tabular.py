@@ -169,12 +169,12 @@ def check_label(where: str, label: str) -> None:
 
 
 def read_columns(
-    path: pathlib.Path, columns: list[str], encoding: str = UTF8, split: str = "train"
+    path: pathlib.Path, columns: list[str], encoding: str = UTF8, split: str = "train", lists: Sequence[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
-    """(FILE:LINE, the wanted columns) of every row of a file of FORMATS."""
+    """(FILE:LINE, the wanted columns) of every row of a file of FORMATS. Those called `lists` may be lists in JSON."""
     ending = path.suffix.lower()
     if ending in TABLES:
         return read_table(lambda: decoded_lines(path, encoding), str(path), columns, ending == ".tsv")
     if ending == ".jsonl":
-        return json_lines(decoded_lines(path, encoding), str(path), columns)
-    return read_json(path, columns, encoding, split)
+        return json_lines(decoded_lines(path, encoding), str(path), columns, lists=lists)
+    return read_json(path, columns, encoding, split, lists)

@@ -42,4 +42,17 @@ class WeightedEnsemble(nn.Module):
         return torch.einsum("bmc,m->bc", logs, self.weights)
 
 
+class WeightedOdds(WeightedEnsemble):
+    """The same for several labels a text: of each label the members' log-odds, each times a weight of its own, summed;
+    a logarithmic opinion pool of whether it is there. What is added to all is fitted too: a softmax would not see it."""
+
+    def __init__(self, num_models: int = 2, num_labels: int = 20):
+        super().__init__(num_models, num_labels)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
+        odds = probabilities.logit(eps=1e-6).view(len(probabilities), -1, self.num_labels)  # (B, M, C)
+        return torch.einsum("bmc,m->bc", odds, self.weights) + self.bias
+
+
 ENSEMBLES = {"learned": LearnedEnsemble, "weighted": WeightedEnsemble}

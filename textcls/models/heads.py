@@ -1,4 +1,5 @@
-"""Parts that turn a sequence of vectors into one, and the last layer over it. Dimensions: B batch, T tokens, F features.
+"""Parts that turn a sequence of vectors into one, the last layer over it, and thresholds. Dimensions: B batch, T tokens,
+F features.
 """
 
 import torch
@@ -70,3 +71,9 @@ class Float32Linear(nn.Linear):
 def output_layer(features: int, labels: int) -> nn.Linear:
     """(B, F) -> logits (B, labels); one output is the score of a regression, in float32."""
     return (Float32Linear if labels == 1 else nn.Linear)(features, labels)
+
+
+def with_thresholds(model: nn.Module, labels: int) -> nn.Module:
+    """A model of several labels a text keeps the threshold of each label's probability (labels,) beside its weights."""
+    model.register_buffer("thresholds", torch.full((labels,), 0.5, dtype=torch.float64))
+    return model

@@ -21,7 +21,7 @@ ITERATIONS, LOOK = 40, 5  # of L-BFGS at one strength, at most; after so many it
 HISTORY = 5  # updates from which L-BFGS estimates the curvature: each costs two passes over all weights an iteration
 TOLERANCE = 3e-4  # of the mean loss over the documents
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits (N, C), labels (N,)) -> sum over the documents
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits (N, C), labels (N,) or (N, C)) -> sum over the documents
 
 
 class LinearClassifier(nn.Module):
@@ -103,11 +103,32 @@ class LinearClassifier(nn.Module):
         self.bias.copy_(of_regression * bias)
 
 
+class OneVersusRest(LinearClassifier):
+    """The same for several labels a text: a logistic regression of each label against its absence. (Naive Bayes of one
+    against the rest has little to add to it, since most of its documents are the same for all labels.)"""
+
+    def fit(self, x: "Bags", labels: torch.Tensor, dev: "Bags", dev_labels: torch.Tensor, loss: Loss) -> str:
+        """Fit logistic regression to `x` and `labels` (N, C) at each strength, and take that which has the least loss on
+        `dev`. What was taken, in words. idf is there already."""
+        weight, bias, best = torch.zeros_like(self.weight), torch.zeros_like(self.bias), math.inf
+        for strength in STRENGTHS:
+            logistic_regression(x, labels, weight, bias, strength, loss)
+            value = float(loss(dev @ weight + bias, dev_labels))
+            if value > best:
+                break
+            best, chosen = value, strength
+            self.take(torch.zeros_like(weight), weight, bias, 0.0, 1.0)
+        return f"a logistic regression a label (L2 {chosen:g}), chosen on dev among strengths {in_row(STRENGTHS)} of L2"
+
+
+def in_row(grid: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in grid)
+
+
 def in_words(smoothing: float, shares: list[float], strength: float) -> str:
     names = f"complement naive Bayes (smoothing {smoothing:g})", f"logistic regression (L2 {strength:g})"
     taken = [f"{share:.2f} x {name}" for share, name in zip(shares, names, strict=True) if share > 0]
-    smoothings, strengths = ("/".join(f"{value:g}" for value in grid) for grid in (SMOOTHINGS, STRENGTHS))
-    among = f"chosen on dev among smoothings {smoothings} and strengths {strengths} of L2"
+    among = f"chosen on dev among smoothings {in_row(SMOOTHINGS)} and strengths {in_row(STRENGTHS)} of L2"
     return f"{' + '.join(taken) or 'every class alike'}, {among}"
 
 

@@ -42,7 +42,7 @@ from textcls.models.heads import BERT_POOLINGS, POOLINGS
 from textcls.models.recurrent import WordDims
 from textcls.pretrained import ppmi
 from textcls.pretrained.backbone import Backbone, dims_of
-from textcls.recipes import bert, elmo, linear, probe, recurrent, regression, spans
+from textcls.recipes import bert, elmo, linear, multilabel, probe, recurrent, regression, spans
 from textcls.recipes.common import top_layers
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
@@ -51,7 +51,16 @@ from textcls.runtime.memory import check_room
 from textcls.tasks import TASKS
 from textcls.tasks.documents import is_glue
 
-RECIPES = {**linear.ROWS, **bert.ROWS, **recurrent.ROWS, **probe.ROWS, **elmo.ROWS, **regression.ROWS, **spans.ROWS}
+RECIPES = {
+    **linear.ROWS,
+    **bert.ROWS,
+    **recurrent.ROWS,
+    **probe.ROWS,
+    **elmo.ROWS,
+    **multilabel.ROWS,
+    **regression.ROWS,
+    **spans.ROWS,
+}
 DIMS = {"pieces": BertConfig, "characters": ElmoConfig}  # of what a model reads; else WordDims
 Dims = BertConfig | ElmoConfig | WordDims
 REFERENCE = "linear"  # the model that every other must beat, for the tasks that it is there for

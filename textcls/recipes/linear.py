@@ -1,5 +1,7 @@
 """The linear reference: a TF-IDF bag of words and pairs of words."""
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional as F
 
@@ -7,7 +9,7 @@ from textcls.config import TrainConfig
 from textcls.ledger.blocks import LONG
 from textcls.ledger.heads import cross_entropy
 from textcls.ledger.plan import FLOAT, Block, Step
-from textcls.models.linear import LinearClassifier
+from textcls.models.linear import LinearClassifier, Loss
 from textcls.models.recurrent import WordDims
 from textcls.recipes.common import backbone_name, never, share_nothing
 from textcls.runtime import parallel
@@ -36,28 +38,42 @@ def linear_blocks(c: TrainConfig, dims: WordDims, labels: int, step: Step) -> li
 
 
 def begin_linear(c: TrainConfig, model: LinearClassifier, batches: dict[str, Batches], vocabulary: Vocabulary) -> str:
-    """Fit the model to the training documents, and choose on dev. Of several processes the first one fits for all."""
+    """Fit the model to the training documents, and choose on dev."""
+
+    def loss_of(labels: torch.Tensor) -> Loss:
+        weights = balanced_weights(labels.numpy(), model.weight.shape[1]) if c.class_weights == "balanced" else None
+
+        def loss(logits, labels):
+            scale = None if weights is None else weights.to(logits.dtype)
+            return F.cross_entropy(logits, labels, scale, reduction="sum", label_smoothing=c.label_smoothing)
+
+        return loss
+
+    return fitted(model, batches, vocabulary, loss_of)
+
+
+def fitted(
+    model: LinearClassifier,
+    batches: dict[str, Batches],
+    vocabulary: Vocabulary,
+    loss_of: Callable[[torch.Tensor], Loss],
+) -> str:
+    """Fit the model by the loss that `loss_of` makes of the training labels. Of several processes the first one fits for
+    all."""
     words = None
     if parallel.is_first():
         texts, labels = read(batches["train"])
         dev_texts, dev_labels = read(batches["dev"])
         worth = torch.where(torch.from_numpy(vocabulary.is_pair()), PAIR, 1.0)
         model.learn_idf(texts, worth)
-        num_labels = model.weight.shape[1]
-        weights = balanced_weights(labels.numpy(), num_labels) if c.class_weights == "balanced" else None
-
-        def loss(logits, labels):
-            scale = None if weights is None else weights.to(logits.dtype)
-            return F.cross_entropy(logits, labels, scale, reduction="sum", label_smoothing=c.label_smoothing)
-
-        words = model.fit(model.bags(texts), labels, model.bags(dev_texts), dev_labels, loss)
+        words = model.fit(model.bags(texts), labels, model.bags(dev_texts), dev_labels, loss_of(labels))
     words, state = parallel.from_first((words, model.state_dict() if parallel.is_first() else None))
     model.load_state_dict(state)
     return f"linear: {words}"
 
 
 def read(batches: Batches) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """(ids (B, T) of each batch, labels (N,) in their order). A window of a long document counts as a document."""
+    """(ids (B, T) of each batch, labels (N,), or of several a text (N, C), in their order). A window of a long document counts as a document."""
     texts, labels = [], []
     for documents in batches.sorted_order():
         batch = batches.collate(documents)

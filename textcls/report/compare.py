@@ -38,15 +38,13 @@ def compare(results: Sequence[Result]) -> list[str]:
             return [f"not compared document by document: the runs were tested on different {what}"]
     if any(result.items is None for result in results):
         return []
-    names, lines = [result.summary["run"] for result in results], []
-    for items in zip(*(result.compared for result in results), strict=True):
-        lines += in_pairs(names, items)
+    return pairwise([result.summary["run"] for result in results], [result.compared for result in results])
+
+
+def pairwise(names: Sequence[str], items: Sequence[Sequence[Paired]]) -> list[str]:
+    """A sentence for each two of what is called `names`, by each of the metrics that all `items` have."""
+    lines = [line for by_metric in zip(*items, strict=True) for line in in_pairs(names, by_metric)]
     return lines + correction(names)
-
-
-def pairwise(names: Sequence[str], items: Sequence[Paired]) -> list[str]:
-    """A sentence for each two of what is called `names`, by one metric."""
-    return in_pairs(names, items) + correction(names)
 
 
 def correction(names: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ from textcls.metrics.statistics import Interval
 TITLES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "map": "mAP",
     "nll": "NLL",
     "ece": "ECE",
     "f1": "F1 (conlleval)",
@@ -81,10 +83,12 @@ def headline(result: dict) -> list[str]:
 
 
 def details(result: dict) -> list[str]:
-    """What else there is to say of a run: classes and confusions, or types of entities."""
+    """What else there is to say of a run: classes and confusions, labels, or types of entities."""
     parts = []
     if "per_class" in result:
         parts += [per_class(result["per_class"]), confusions(result["confused"])]
+    if "per_label" in result:
+        parts.append(per_label(result["per_label"]))
     for sense, types in result.get("per_type", {}).items():
         parts.append(per_type(sense, types))
     return parts
@@ -96,6 +100,19 @@ def per_class(classes: dict[str, dict]) -> str:
         shares = (f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
         rows.append([label, *shares, str(int(values["support"]))])
     return table(rows)
+
+
+def per_label(labels: dict[str, dict]) -> str:
+    rows = [["label", "threshold", "precision", "recall", "F1", "average precision", "documents"]]
+    for label, values in labels.items():
+        shares = (f"{values[name]:.3f}" for name in ("threshold", "precision", "recall"))
+        intervals = (in_thousandths(Interval(**values[name])) for name in ("f1", "average_precision"))
+        rows.append([label, *shares, *intervals, str(int(values["support"]))])
+    return table(rows)
+
+
+def in_thousandths(value: Interval) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
 def per_type(sense: str, types: dict[str, tuple]) -> str:

@@ -18,10 +18,11 @@ Predictor            what textcls.load gives; by its answer_columns, answers and
 predict_file         (predictor, source, arguments): what evaluate.py --predict prints; "-" is standard input
 """
 
-from textcls.tasks import classification, language, pretraining, regression, spans, tagging
+from textcls.tasks import classification, language, multilabel, pretraining, regression, spans, tagging
 
 TASKS = {
     "classification": classification,
+    "multilabel": multilabel,
     "regression": regression,
     "tagging": tagging,
     "lm": language,

@@ -202,8 +202,10 @@ def example(corpus: Corpus, batches: Batches, vocabulary: Vocabulary | Words | C
     text = f"{' '.join(names)} …"
     if not corpus.labels or "labels" not in batch.targets:
         return f"first words: {text}"
-    numbers = batch.targets["labels"][0].reshape(-1)[:EXAMPLE].tolist()
-    return f"first {unit.removesuffix('s')}: {text} -> {' '.join(corpus.labels[n] for n in numbers if n != IGNORED)}"
+    answer = batch.targets["labels"][0].reshape(-1)
+    numbers = (answer.nonzero()[:, 0] if answer.dtype == torch.bool else answer)[:EXAMPLE].tolist()
+    names = " ".join(corpus.labels[n] for n in numbers if n != IGNORED)
+    return f"first {unit.removesuffix('s')}: {text} -> {names or 'no label'}"
 
 
 # ---- the run folder -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-"""Texts, and pairs of texts, as one row of numbers each: what classification and regression have in common.
+"""Texts, and pairs of texts, as one row of numbers each: what classification, regression and several labels a text
+have in common.
 
-Dimensions: N documents, C outputs of the model (classes, or one score).
+Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from textcls.config import TrainConfig
 from textcls.data import glue, tabular
 from textcls.data.corpus import Corpus, Documents
 from textcls.data.decoding import held
+from textcls.data.multilabel import LabelSets
 from textcls.data.scores import Scored
 from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
 from textcls.pretrained.features import Features
@@ -47,6 +49,7 @@ DEFAULTS = base.DEFAULTS | {
     "max_windows": 8,
 }
 Text = str | tuple[str, ...]
+Split = Documents | LabelSets | Scored
 FORMATS = ("csv", "tsv", "jsonl")  # of files to be predicted, by their ending; others have a text a line
 
 
@@ -85,7 +88,7 @@ def prepare(load: Callable, config: TrainConfig, recipe: dict) -> tuple[Corpus, 
     return corpus, words_of(config, vocabulary)
 
 
-def sequences(split: Documents | Scored, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Sequences:
+def sequences(split: Split, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Sequences:
     """The documents of a split as the model reads them."""
     progress = through(f"tokenising {name}", config.quiet)
     sides = [encode(vocabulary, side, progress) for side in zip(*split.texts, strict=True)]
@@ -99,7 +102,7 @@ def word_dropout(vocabulary: Vocabulary, config: TrainConfig, name: str) -> Word
     return WordDropout.of(config.word_dropout, config.seed, vocabulary)
 
 
-def description(split: Documents | Scored, sequences: Sequences, config: TrainConfig) -> str:
+def description(split: Split, sequences: Sequences, config: TrainConfig) -> str:
     """How many documents there are, and how many of them are cut."""
     what = f"up to {config.max_windows} windows" if sequences.documents is not None else f"{config.max_length} tokens"
     share = sequences.truncated / len(split)
@@ -152,7 +155,7 @@ def collect_logits(
     return restored
 
 
-def cached_logits(predictor: "Predictor", split: Documents | Scored, quiet: bool = True) -> tuple[np.ndarray, float]:
+def cached_logits(predictor: "Predictor", split: Split, quiet: bool = True) -> tuple[np.ndarray, float]:
     """(logits (N, C), seconds they took) of a split, kept in RUN/logits under checkpoint, device and data."""
     digest = hashlib.sha256(f"{predictor.digests()} {predictor.device.type}".encode() + split.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
@@ -194,7 +197,7 @@ class Predictor(base.Predictor):
         batches = self._batches(texts, quiet)
         return collect_logits(self.model, batches, self.device, self.precision, quiet)
 
-    def timed_logits(self, split: Documents | Scored, quiet: bool) -> tuple[np.ndarray, float]:
+    def timed_logits(self, split: Split, quiet: bool) -> tuple[np.ndarray, float]:
         """(logits (N, C), seconds from text to logits). The vectors of a frozen encoder are kept in the cache, where
         other models over it find them; the time they took counts all the same."""
         start, earlier = time.perf_counter(), 0.0

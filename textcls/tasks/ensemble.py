@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from textcls.data.corpus import Corpus, Documents
-from textcls.metrics.classification import log_softmax
-from textcls.models.ensemble import ENSEMBLES, WeightedEnsemble
+from textcls.data.corpus import Corpus
+from textcls.models.ensemble import WeightedEnsemble
 from textcls.runtime import files
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_trainable
+from textcls.tasks import classification, multilabel
 from textcls.tasks.base import parameter_counts
-from textcls.tasks.classification import Predictor
-from textcls.tasks.documents import Text, cached_logits
+from textcls.tasks.combination import Classes, Kind, LabelSets, kind_of
+from textcls.tasks.documents import Predictor, Split, Text, cached_logits
 from textcls.training.run import Run
 
 RIDGE = 1e-3  # of the weighted ensemble
-IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted log-probabilities"}
+IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted {}"}
 
 
 @dataclasses.dataclass
@@ -40,20 +40,22 @@ class Member:
         return logits
 
 
-class EnsemblePredictor(Predictor):
-    """A classifier over classifiers; `config` is its first member's, which says what a document is."""
+class Ensemble(Predictor):
+    """A predictor over predictors; `config` is its first member's, which says what a document is."""
 
-    def __init__(self, run: Run, meta: dict, model: torch.nn.Module, members: list[Member], device: torch.device):
+    def __init__(
+        self, kind: Kind, run: Run, meta: dict, model: torch.nn.Module, members: list[Member], device: torch.device
+    ):
         first = members[0].predictor
         precision = Precision(None, "probabilities are combined in float32")
         meta |= {"metrics": first.meta.get("metrics", [])}  # what its corpus is judged by
         super().__init__(run, meta, first.recipe, first.config, model, first.vocabulary, device, precision)
-        self.members = members
+        self.kind, self.members = kind, members
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         return self.combine([member.logits(texts, quiet) for member in self.members])
 
-    def timed_logits(self, split: Documents, quiet: bool) -> tuple[np.ndarray, float]:
+    def timed_logits(self, split: Split, quiet: bool) -> tuple[np.ndarray, float]:
         """(logits (N, C), seconds) from the members' own cached logits."""
         logits, seconds = [], 0.0
         for member in self.members:
@@ -66,7 +68,7 @@ class EnsemblePredictor(Predictor):
     @torch.no_grad()
     def combine(self, members: list[np.ndarray]) -> np.ndarray:
         """The members' logits (N, C) each -> the ensemble's."""
-        return self.model(member_probabilities(members)).numpy()
+        return self.model(member_probabilities(members, self.kind)).numpy()
 
     def release(self) -> None:
         for member in self.members:
@@ -75,16 +77,27 @@ class EnsemblePredictor(Predictor):
     def properties(self) -> dict[str, str]:
         return parameter_counts(self.meta) | {
             "backbone": ", ".join(member.predictor.config.model for member in self.members),
-            "sequence modelling": IN_WORDS[self.meta["combine"]],
+            "sequence modelling": IN_WORDS[self.meta["combine"]].format(self.kind.POOLED),
             "pooling": "none",
             "precision": "fp32",
             "training": self.meta["training"],
         }
 
 
-def member_probabilities(members: list[np.ndarray]) -> torch.Tensor:
-    """Softmax outputs side by side: M arrays (N, C) -> (N, M * C)."""
-    return torch.from_numpy(np.concatenate([np.exp(log_softmax(logits)) for logits in members], 1)).float()
+class EnsemblePredictor(Ensemble, classification.Predictor):
+    """A classifier over classifiers."""
+
+
+class LabelSetsEnsemble(Ensemble, multilabel.Predictor):
+    """What gives several labels, over such members."""
+
+
+PREDICTORS = {Classes: EnsemblePredictor, LabelSets: LabelSetsEnsemble}
+
+
+def member_probabilities(members: Sequence[np.ndarray], kind: Kind) -> torch.Tensor:
+    """Probabilities side by side: logits in M arrays (N, C) -> (N, M * C)."""
+    return torch.from_numpy(np.concatenate([kind.probabilities(logits) for logits in members], 1)).float()
 
 
 def is_tested_on_dev(corpus: Corpus) -> bool:
@@ -92,7 +105,9 @@ def is_tested_on_dev(corpus: Corpus) -> bool:
     return bool(np.isin(corpus.dev.ids, corpus.test.ids).any())
 
 
-def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
+def fit_weights(
+    model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, loss_fn: Callable = F.cross_entropy
+) -> None:
     """The weights with the lowest loss on all dev documents, by L-BFGS. So few of them cannot overfit, but where the dev
     documents are separable they would grow without end: hence a little L2."""
     if not probabilities.isfinite().all():
@@ -101,14 +116,14 @@ def fit_weights(model: WeightedEnsemble, probabilities: torch.Tensor, labels: to
 
     def closure():
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(probabilities), labels) + RIDGE * model.weights.square().sum()
+        loss = loss_fn(model(probabilities), labels) + RIDGE * model.weights.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
 
 
-def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member: Callable) -> EnsemblePredictor:
+def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member: Callable) -> Ensemble:
     """The ensemble of a run folder; `load_member(folder)` gives a member's predictor."""
     members = []
     for member in meta["members"]:
@@ -121,9 +136,10 @@ def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member:
             )
         predictor = load_member(folder)
         members.append(Member(predictor, label_columns(predictor, meta["labels"], folder)))
-    model = ENSEMBLES[meta["combine"]](len(members), len(meta["labels"]))
+    kind = kind_of(members[0].predictor)
+    model = kind.build(meta["combine"], len(members), len(meta["labels"]))
     load_trainable(model, weights, run.folder / "best.pt")
-    return EnsemblePredictor(run, meta, model, members, device)
+    return PREDICTORS[kind](kind, run, meta, model, members, device)
 
 
 def check_there(run: Run, path: str, folder: pathlib.Path) -> None:

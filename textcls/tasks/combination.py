@@ -1,0 +1,100 @@
+"""What it means to combine classifiers, and what to combine models that give several labels: the same names in both.
+
+Dimensions: N documents, M members, C classes or labels.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from textcls.data.corpus import Corpus
+from textcls.metrics import classification as of_classes
+from textcls.metrics import multilabel as of_labels
+from textcls.metrics.classification import Correct, log_softmax
+from textcls.metrics.statistics import Interval
+from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedOdds
+from textcls.models.heads import with_thresholds
+from textcls.report.compare import Paired
+from textcls.runtime.errors import InputError
+from textcls.tasks import classification, multilabel
+from textcls.tasks.base import Predictor
+
+Judged = tuple[dict[str, Interval], tuple[Paired, ...]]  # metrics; for comparisons, last the documents that are right
+
+
+class Classes:
+    """One class a document: softmax, cross-entropy."""
+
+    MAIN = "accuracy"  # the metric by which members are ranked
+    POOLED = "log-probabilities"  # what a weighted ensemble adds up
+    load = staticmethod(classification.load)
+    loss = staticmethod(F.cross_entropy)
+
+    @staticmethod
+    def build(combine: str, members: int, labels: int) -> torch.nn.Module:
+        return ENSEMBLES[combine](members, labels)
+
+    @staticmethod
+    def probabilities(logits: np.ndarray) -> np.ndarray:
+        return np.exp(log_softmax(logits))
+
+    @staticmethod
+    def logits(probabilities: np.ndarray) -> np.ndarray:
+        """The reverse, but for a constant."""
+        return np.log(probabilities)
+
+    @staticmethod
+    def settle(model: torch.nn.Module, logits: np.ndarray, labels: np.ndarray) -> None:
+        """There is nothing to choose once the model is fitted: its logits (N, C) on the dev documents say all."""
+
+    @staticmethod
+    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus) -> Judged:
+        """How good logits (N, C) of the test documents are."""
+        first = classification.asked_for(corpus.facts)
+        right = Correct(test.argmax(1) == corpus.test.labels)
+        return of_classes.intervals(test, corpus.test.labels, first=first), (right,)
+
+
+class LabelSets:
+    """Several labels a document: a sigmoid and a threshold for each of them."""
+
+    MAIN = "micro_f1"
+    POOLED = "log-odds"
+    load = staticmethod(multilabel.load)
+    probabilities = staticmethod(of_labels.sigmoid)
+    MODELS = {"learned": LearnedEnsemble, "weighted": WeightedOdds}
+
+    @staticmethod
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return multilabel.label_loss(logits, labels) / len(labels)
+
+    @staticmethod
+    def build(combine: str, members: int, labels: int) -> torch.nn.Module:
+        return with_thresholds(LabelSets.MODELS[combine](members, labels), labels)
+
+    @staticmethod
+    def logits(probabilities: np.ndarray) -> np.ndarray:
+        return np.log(probabilities) - np.log1p(-np.minimum(probabilities, 1 - 1e-16))
+
+    @staticmethod
+    def settle(model: torch.nn.Module, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Choose the thresholds by the fitted model's logits on the dev documents."""
+        model.thresholds.copy_(torch.from_numpy(of_labels.choose_thresholds(logits, labels)))
+
+    @staticmethod
+    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus) -> Judged:
+        """How good logits (N, C) of the test documents are, with thresholds chosen by those of the dev documents."""
+        thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
+        scores = of_labels.LabelScores(test, corpus.test.labels, thresholds)
+        return scores.intervals()[0], of_labels.paired(scores)
+
+
+Kind = type[Classes] | type[LabelSets]
+
+
+def kind_of(member: Predictor) -> Kind:
+    """What a member gives. Raises InputError for a run of another task."""
+    for kind, predictor in ((Classes, classification.Predictor), (LabelSets, multilabel.Predictor)):
+        if isinstance(member, predictor):
+            return kind
+    raise InputError(f"{member.run.folder}: a run of --task {member.config.task}; an ensemble combines classifiers")

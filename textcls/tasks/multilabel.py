@@ -1,0 +1,219 @@
+"""Any number of labels for a text, or for a pair of texts. Dimensions: B rows of a batch, C labels, N documents."""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from textcls.config import TrainConfig
+from textcls.data import multilabel as data
+from textcls.data.corpus import Corpus
+from textcls.data.multilabel import Columns, LabelSets
+from textcls.metrics import multilabel as metrics
+from textcls.metrics.multilabel import METRICS, LabelScores, choose_thresholds, sigmoid
+from textcls.pretrained.backbone import Backbone
+from textcls.report.compare import Result
+from textcls.runtime.device import Precision
+from textcls.runtime.progress import say
+from textcls.tasks import base, documents
+from textcls.tasks.classification import in_column
+from textcls.tasks.documents import FORMATS, Text, cached_logits, collect_logits, document_logits, read_texts
+from textcls.text.batches import Batch, Batches
+from textcls.text.vocabulary import Vocabulary
+from textcls.training.run import Run
+
+UNIT = "documents"
+LABELS = "labels"
+SELECT = ("micro_f1", "macro_f1", "subset_accuracy", "map", "loss")
+DEFAULTS = {name: value for name, value in documents.DEFAULTS.items() if name != "label_smoothing"} | {
+    "label_separator": None,
+    "select": "micro_f1",
+}
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
+    splits = config.train, config.dev_split, config.test_split
+    return data.load(*splits, columns(config), config.seed, config.encoding)
+
+
+def columns(config: TrainConfig) -> Columns:
+    return Columns.of(config.text_column, config.label_column, config.label_separator)
+
+
+def count_labels(config: TrainConfig) -> int:
+    rows = data.read(pathlib.Path(config.train), columns(config), config.encoding)
+    return len(data.names_of(rows, columns(config)))
+
+
+def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
+    corpus, backbone = documents.prepare(load, config, recipe)
+    say(*warnings(corpus, config))
+    return corpus, backbone
+
+
+def warnings(corpus: Corpus, config: TrainConfig) -> list[str]:
+    """A sentence where no training document has two labels: most often the separator is another."""
+    if corpus.train.labels.sum(1).max() > 1:
+        return []
+    of = columns(config)
+    divided = f"; labels are divided by {of.separator!r} (--label-separator), and one of them is {corpus.labels[0]!r}"
+    return [f"warning: no training document has more than one label{divided if len(of.labels) == 1 else ''}"]
+
+
+def batches(split: LabelSets, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:
+    sequences = documents.sequences(split, vocabulary, config, name)
+    result = Batches(sequences, split.labels, config.batch_size, config.seed, vocabulary.pad)
+    result.word_dropout = documents.word_dropout(vocabulary, config, name)
+    counts = split.labels.sum(1)
+    of = f"{counts.mean():.2f} labels a document, {(counts == 0).sum()} without any"
+    result.description = f"{documents.description(split, sequences, config)}; {of}"
+    return result
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def loss(config: TrainConfig, corpus: Corpus) -> Callable:
+    weights = positive_weights(corpus.train.labels) if config.class_weights == "balanced" else None
+    return base.penalised(sigmoid_cross_entropy(weights), config.mix_l2)
+
+
+def sigmoid_cross_entropy(weights: torch.Tensor | None = None) -> Callable:
+    """The cross-entropy of each label, there or not, summed over labels and over the batch, to be divided by documents;
+    `weights` (C,) scale it where the label is there."""
+
+    def loss_fn(model, batch: Batch, carry):
+        return {"label": label_loss(document_logits(model, batch).float(), batch.targets["labels"], weights)}, carry
+
+    return loss_fn
+
+
+def label_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Summed: (documents, C), (documents, C) bool, (C,) -> (). In the precision of the logits."""
+    scale = None if weights is None else weights.to(logits)
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits), pos_weight=scale, reduction="sum")
+
+
+def positive_weights(labels: np.ndarray) -> torch.Tensor:
+    """(N - N_c) / N_c for each label c: the documents that have it weigh as much as those that have not."""
+    counts = labels.sum(0)
+    return torch.tensor((len(labels) - counts) / counts, dtype=torch.float32)
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    batches: Batches, corpus: Corpus | None, device: torch.device, precision: Precision, quiet: bool = True
+) -> Callable:
+    """(model) -> {micro_f1, macro_f1, subset_accuracy, map, nll} on these batches, at the thresholds that suit them
+    best. The model keeps these as its buffer `thresholds` (C,): they are part of the epoch's weights."""
+
+    def scores(model) -> dict[str, float]:
+        logits = collect_logits(model, batches, device, precision, quiet)
+        thresholds = choose_thresholds(logits, batches.labels)
+        model.thresholds.copy_(torch.from_numpy(thresholds))
+        scores = LabelScores(logits, batches.labels, thresholds)
+        return {name: metric(scores) for name, metric in METRICS.items()}
+
+    return scores
+
+
+def result(predictor: "Predictor", split: LabelSets, quiet: bool) -> Result:
+    logits, seconds = cached_logits(predictor, split, quiet)
+    scores = LabelScores(logits, split.labels, predictor.thresholds)
+    intervals, of_labels = scores.intervals()
+    numbers = scores.per_label() | {"threshold": predictor.thresholds}
+    summary = {
+        "metrics": {name: vars(value) for name, value in intervals.items()},
+        "per_label": {
+            label: {name: float(values[i]) for name, values in numbers.items()}
+            | {name: vars(values[i]) for name, values in of_labels.items()}
+            for i, label in enumerate(predictor.labels)
+        },
+        "remarks": [in_words(scores)],
+        "documents_per_s": len(split) / seconds,
+    }
+    return Result(summary, metrics.paired(scores))
+
+
+def in_words(scores: LabelScores) -> str:
+    """How many labels documents have, and get."""
+    words = []
+    for what, sets in (("have", scores.labels), ("get", scores.predicted)):
+        words.append(f"{what} {sets.sum(1).mean():.2f} labels, {(~sets.any(1)).sum()} of them none")
+    return f"documents {'; they '.join(words)}"
+
+
+def chance(corpus: Corpus) -> dict:
+    """Of one answer to all: so many of the labels that most training documents have as are best there."""
+    counts = corpus.train.labels.sum(0)
+    order = np.argsort(-counts, kind="stable")
+    right, given = np.cumsum(counts[order]), np.arange(1, len(order) + 1) * len(corpus.train)
+    best = order[: int(np.argmax(2 * right / (given + counts.sum()))) + 1]
+    dev = corpus.dev.labels
+    both, answered = int(dev[:, best].sum()), len(best) * len(dev)
+    return {"metric": "micro_f1", "value": 2 * both / (answered + int(dev.sum())), "lower_is_better": False}
+
+
+# ---- prediction -----------------------------------------------------------------------------------------------------
+
+
+class Predictor(documents.Predictor):
+    """What gives a text any number of labels."""
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Of each label's probability, as chosen on the dev documents: float64 (C,) in the order of `labels`."""
+        return self.model.thresholds.cpu().numpy()
+
+    def predict(self, texts: Sequence[Text]) -> tuple[list[list[str]], np.ndarray]:
+        """(the labels of each text whose probability is at least their threshold, the most probable first, maybe none;
+        probabilities (N, C) in the order of `labels`). Raises InputError for a single text that is in no list, and for
+        what is no text."""
+        texts = self.checked(texts)
+        if not texts:
+            return [], np.zeros((0, len(self.labels)))
+        probabilities = sigmoid(self.logits(texts))
+        return [[self.labels[i] for i in self.chosen(row)] for row in probabilities], probabilities
+
+    def chosen(self, probabilities: np.ndarray) -> np.ndarray:
+        """Which labels a text gets, the most probable first: probabilities (C,) -> numbers of labels."""
+        order = np.argsort(-probabilities, kind="stable")
+        return order[probabilities[order] >= self.thresholds[order]]
+
+    def read(self, path: str) -> LabelSets:
+        rows = data.read(pathlib.Path(path), columns(self.config), self.config.encoding, "test")
+        return data.encode("test", rows, self.labels)
+
+
+def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
+    """Stream the labels of each document with their probabilities, or with --top-k K its K most probable labels:
+    tab-separated, an empty line where there is none, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
+    Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
+    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
+    kind = arguments.format or (ending if ending in FORMATS else "lines")
+    most = arguments.top_k if arguments.ranked else None
+    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
+        emit(predictor, texts, most, kind == "jsonl")
+
+
+def emit(predictor: Predictor, texts: list[tuple[str, ...]], most: int | None, as_json: bool) -> None:
+    """Print an answer for each text; `most` labels, or where it is None those above their thresholds."""
+    for row in predictor.predict(texts)[1]:
+        best = predictor.chosen(row) if most is None else np.argsort(-row, kind="stable")[:most]
+        names, probabilities = [predictor.labels[i] for i in best], row[best].tolist()
+        if as_json:
+            print(json.dumps({"labels": names, "probabilities": probabilities}, ensure_ascii=False))
+        else:
+            pairs = zip(map(in_column, names), probabilities, strict=True)
+            print("\t".join(f"{name}\t{probability:.4f}" for name, probability in pairs))
+    sys.stdout.flush()
