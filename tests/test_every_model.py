@@ -47,6 +47,9 @@ def folder(tmp_path_factory):
         (folder / f"{name}.conll").write_text("\n\n".join(map("\n".join, lines)) + "\n", "utf-8")
         (folder / f"{name}.txt").write_text("\n".join(map(" ".join, sentences)) + "\n", "utf-8")
         (folder / f"{name}.json").write_text(json.dumps(asked(sentences)), "utf-8")
+        sets = [(text, "|".join(sorted({label, *text.split()[:2]} & {label, "the", "a", "of"}))) for text, label in
+                make_rows(count, seed)]  # fmt: skip
+        write_csv(folder / f"{name}.sets.csv", sets)
         (folder / f"{name}.docs").write_text("\n\n".join("\n".join(text.split("a ")) for text, _ in make_rows(count)))
     save_tiny(folder / "tiny", [text for text, _ in rows] + [*NAMES, "the ship saw in"] * 2)
     save_tiny_bilm(folder / "bilm")
@@ -71,7 +74,7 @@ def asked(sentences: list[list[str]]) -> dict:
 
 def command(model: str, task: str, out: str) -> list[str]:
     kinds = {"classification": "csv", "regression": "scores.csv", "tagging": "conll", "lm": "txt", "pretrain": "docs"}
-    kind = (kinds | {"spans": "json"})[task]
+    kind = (kinds | {"spans": "json", "multilabel": "sets.csv"})[task]
     flags = f"--model {model} --task {task} --train train.{kind} --test test.{kind} --dev 0.2".split()
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"] | {"save_every": 0}
     for name, value in SMALL.items():
@@ -127,14 +130,21 @@ def trained(call, printed):
 PAIRS = pytest.mark.parametrize("model, task", recipes.RECIPES)
 
 
-# The other TRANS-BLSTMs are trans-blstm-2 with other layers.
-@pytest.mark.parametrize("model, task", [pair for pair in recipes.RECIPES if pair[0] not in ("trans-blstm-1", "blstm")])
+# The other TRANS-BLSTMs are trans-blstm-2 with other layers, and a model of several labels is a classifier.
+LIKE_OTHERS = {("trans-blstm-1", None), ("blstm", None)} | {
+    (model, "multilabel") for model, task in recipes.RECIPES if task == "multilabel" and model not in ("linear", "bert")
+}
+
+
+@pytest.mark.parametrize("model, task", [
+    pair for pair in recipes.RECIPES if not {pair, (pair[0], None)} & LIKE_OTHERS
+])  # fmt: skip
 def test_resumed_equals_uninterrupted(model, task, call, trained, printed, monkeypatch):
     """Stopped in the middle of an epoch, with whatever the model carries from batch to batch."""
     whole, stopped = trained(model, task), f"runs/{model}-{task}-stopped"
     text = printed[whole]
     assert "predicted  measured" in text and f"next: python evaluate.py {whole}" in text
-    assert ("linear  " in text) == (task == "classification" and model != "linear")
+    assert ("linear  " in text) == (task in ("classification", "multilabel") and model != "linear")
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         text = call("train", *command(model, task, stopped), status=130)
@@ -154,6 +164,9 @@ def test_evaluates_and_predicts(model, task, folder, call, trained):
     before = json.loads((folder / run / "results.json").read_text("utf-8"))
     if task == "classification" and model != "linear":
         assert "accuracy of a bag of words" in call("evaluate", run, "--quiet")
+    elif task == "multilabel":
+        text = call("evaluate", run, "--quiet")
+        assert "label      threshold" in text and ("micro-F1 of a bag of words" in text) == (model != "linear")
     after = json.loads(call("evaluate", run, "--json", "--quiet"), parse_constant=pytest.fail)  # NaN is no JSON
     assert {name: v["value"] for name, v in after["metrics"].items()} == pytest.approx(
         {name: v["value"] for name, v in before["metrics"].items()}
@@ -165,6 +178,14 @@ def test_evaluates_and_predicts(model, task, folder, call, trained):
         labels, probabilities = predictor.predict(["a star and a comet", "flour and butter"])
         assert [line.split("\t")[0] for line in lines] == labels
         assert probabilities.sum(1) == pytest.approx(1.0)
+    elif task == "multilabel":
+        (folder / "in.txt").write_text("a star and a comet\nflour and butter\n", "utf-8")
+        lines = call("evaluate", run, "--predict", "in.txt", "--quiet").split("\n")
+        labels, probabilities = predictor.predict(["a star and a comet", "flour and butter"])
+        assert [line.split("\t")[::2] if line else [] for line in lines] == [*labels, []]
+        assert [[predictor.labels.index(name) for name in names] for names in labels] == [
+            [i for i in np.argsort(-row) if row[i] >= predictor.thresholds[i]] for row in probabilities
+        ]
     elif task == "regression":
         (folder / "in.txt").write_text("a star and a comet\nflour and butter\n", "utf-8")
         lines = call("evaluate", run, "--predict", "in.txt", "--quiet").splitlines()

@@ -35,6 +35,7 @@ from textcls.runtime.memory import peak_memory, resident_memory
 from textcls.tasks import language, pretraining
 from textcls.tasks.classification import cross_entropy
 from textcls.tasks.masking import MASKED
+from textcls.tasks.multilabel import sigmoid_cross_entropy
 from textcls.tasks.regression import squared_error
 from textcls.tasks.spans import span_loss
 from textcls.tasks.tagging import tag_loss
@@ -83,8 +84,9 @@ def blocks_of(model: str, dims: BertConfig, labels: int) -> ledger.Model:
     return recipes.blocks(recipes.complete(TrainConfig(model=model, bert="x")), dims, labels)
 
 
-def forward(model, step: Step, loss_of: Callable = cross_entropy) -> torch.Tensor:
-    """The summed loss of one micro-batch, as training computes it. A word of a tagger is one token."""
+def forward(model, step: Step, loss_of: Callable = cross_entropy, labels=None) -> torch.Tensor:
+    """The summed loss of one micro-batch, as training computes it. A word of a tagger is one token. `labels` (B,): 0,
+    unless others are given."""
     ids = torch.randint(5, 900, (step.batch, step.tokens))
     if isinstance(model, LinearClassifier):
         ids = torch.stack([torch.randperm(895)[: step.tokens] + 5 for _ in range(step.batch)])  # all distinct
@@ -93,7 +95,7 @@ def forward(model, step: Step, loss_of: Callable = cross_entropy) -> torch.Tenso
     inputs = {"ids": ids, "mask": mask if step.padded else None, "segments": None}
     if isinstance(model, BertClassifier) and model.bert.frozen:
         inputs["features"] = torch.randn(step.batch, step.tokens, model.bert.encoded_size)
-    targets, loss_fn = {"labels": torch.zeros(step.batch, dtype=torch.long)}, loss_of()
+    targets, loss_fn = {"labels": torch.zeros(step.batch, dtype=torch.long) if labels is None else labels}, loss_of()
     targets["scores"] = torch.zeros(step.batch)
     if isinstance(model, Tagger):
         starts = torch.arange(1, step.tokens - 1).repeat(step.batch, 1)
@@ -192,6 +194,22 @@ def test_every_model_saves_what_is_predicted(name, settings, dtype, padded):
     for part, size in predicted.activations().items():
         assert size == pytest.approx(saved.parts.get(part, 0), rel=0.01, abs=0.001 * total), part
     assert predicted.copies == saved.copies
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("model", [
+    model for (model, task), row in recipes.RECIPES.items() if task == "multilabel" and row["input"] != "characters"
+])  # fmt: skip
+def test_several_labels_save_what_is_predicted(model, dtype):
+    """So many labels that they are a part of it."""
+    step, labels = Step(6, 50, dtype=dtype), 500
+    model, blocks = build(f"{model}/multilabel", step, labels=labels)
+    predicted = Plan(blocks, step).activations()
+    with SavedTensors(model) as saved:
+        forward(model, step, sigmoid_cross_entropy, torch.zeros(step.batch, labels, dtype=torch.bool))
+    assert set(predicted) == set(saved.parts)
+    for part, size in predicted.items():
+        assert size == pytest.approx(saved.parts[part], rel=0.01), part
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])

@@ -30,6 +30,7 @@ def folder(tmp_path_factory):
     rows = make_rows(75)
     write_csv(folder / "train.csv", rows)
     write_csv(folder / "test.csv", make_rows(31, seed=1))
+    write_csv(folder / "sets.csv", [(text, f"{label}|{text.split()[0]}|the") for text, label in rows])
     write_csv(folder / "scores.csv", [(text, len(text.split()) / 4) for text, _ in rows])
     words = [text.split() for text, _ in rows]
     tagged = [[f"{word} {'B-X' if word.startswith('s') else 'O'}" for word in sentence] for sentence in words]
@@ -77,6 +78,7 @@ SAME = "--bert tiny --dropout 0 --dev 0.3 --epochs 2 --lr 1e-3 --quiet --device 
 TASKS = {
     "classification": "--model bert --train train.csv --test test.csv --max-length 16",
     "regression": "--task regression --model bert --train scores.csv --max-length 16",
+    "multilabel": "--task multilabel --model bert --train sets.csv --max-length 16 --class-weights balanced",
     "tagging": "--task tagging --model bert --train train.conll --crf --max-length 16",
     "lm": "--task lm --model lstm --train train.txt --embedding 12 --max-length 8",
     "pretrain": "--task pretrain --model trans-blstm-2 --small --train train.docs,more.docs --max-length 16",

@@ -168,12 +168,12 @@ def load(
         found = ", ".join(map(repr, labels)) or "none"
         raise InputError(f"{name}: several labels a text need at least 2 labels, the training data has only {found}")
     splits = {split: encode(split, part, labels) for split, part in rows.items()}
-    for split, share in (("test", test), ("dev", dev)):
-        if split not in splits and share is not None:
-            splits["train"], splits[split] = hold_out(splits["train"], share, seed, split)
     missing = [label for label, found in zip(labels, splits["train"].labels.any(0), strict=True) if not found]
     if missing:
         raise InputError(f"{name}: no training document has the label {', '.join(map(repr, missing))}; leave it out")
+    for split, share in (("test", test), ("dev", dev)):
+        if split not in splits and share is not None:
+            splits["train"], splits[split] = hold_out(splits["train"], share, seed, split)
     return Corpus(name, f"{name} ({len(labels)} labels)", labels, splits["train"], splits["dev"], splits.get("test"))
 
 
