@@ -210,7 +210,7 @@ def test_it_learns_which_topics_there_are(folder, run):
         assert values["f1"]["low"] <= values["f1"]["value"] <= values["f1"]["high"]
         assert values.keys() == {"precision", "recall", "support", "threshold", "f1", "average_precision"}
     for part in ("data: train.csv (3 labels); train 288, dev 32, test 90", " labels a document, ", " without any\n",
-                 "first document: ", " by dev micro_f1", "predicted  measured", "\nmicro-F1 ", "\nmAP ", "documents have ",
+                 "first document: ", " by dev micro_f1", "predicted  measured", "\nmicro-F1 ", "\nmAP ", "labels a document: ",
                  "their weighted average: of log-odds, ", "bag of words",
                  "in subset accuracy, by McNemar's test"):  # fmt: skip
         assert part in printed, part

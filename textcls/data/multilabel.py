@@ -191,22 +191,22 @@ def hold_out(pool: LabelSets, share: float, seed: int, name: str = "dev") -> tup
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Which documents are held out, bool (N,), a pure function of what is given: iterative stratification (Sechidis et
-    al., 2011) into two parts.
+    al., 2011) into two parts, in which to have no label counts as one.
 
     The label that fewest of the remaining documents have comes first: each of these, in an order drawn by the seed,
     goes to the part that still wants more of the label, of equals to the one that wants more documents, else to
-    training. At the end come the documents without labels. Every label keeps a document to train on."""
+    training. Every label keeps a document to train on."""
+    labels = np.column_stack([labels, ~labels.any(1)])
     order = np.random.default_rng(seed).permutation(len(labels))
     parts = np.array([1.0 - share, share])  # of training, held out
     left = labels.sum(0)  # documents of each label that have no place yet
     wanted, room = parts[:, None] * left, parts * len(labels)
     held, placed, trained = np.zeros(len(labels), bool), np.zeros(len(labels), bool), np.zeros(labels.shape[1], bool)
-    while not placed.all():
-        label = int(np.argmin(np.where(left > 0, left, len(labels) + 1))) if left.any() else None
-        for document in order[~placed[order] & (True if label is None else labels[order, label])]:
+    while left.any():
+        label = np.argmin(np.where(left > 0, left, len(labels) + 1))
+        for document in order[~placed[order] & labels[order, label]]:
             own = np.flatnonzero(labels[document])
-            wants = (room if label is None else wanted[:, label]).tolist()
-            more = (wants[1], room[1]) > (wants[0], room[0])
+            more = (wanted[1, label], room[1]) > (wanted[0, label], room[0])
             part = int(more and (trained[own] | (left[own] > 1)).all())  # a label's last document trains, if none does
             held[document], placed[document], trained[own] = part, True, trained[own] | (part == 0)
             left[own] -= 1

@@ -147,10 +147,9 @@ def result(predictor: "Predictor", split: LabelSets, quiet: bool) -> Result:
 
 def in_words(scores: LabelScores) -> str:
     """How many labels documents have, and get."""
-    words = []
-    for what, sets in (("have", scores.labels), ("get", scores.predicted)):
-        words.append(f"{what} {sets.sum(1).mean():.2f} labels, {(~sets.any(1)).sum()} of them none")
-    return f"documents {'; they '.join(words)}"
+    true, predicted = scores.labels, scores.predicted
+    counts = f"labels a document: {true.sum(1).mean():.2f} true, {predicted.sum(1).mean():.2f} predicted"
+    return f"{counts}; documents without any: {(~true.any(1)).sum()} true, {(~predicted.any(1)).sum()} predicted"
 
 
 def chance(corpus: Corpus) -> dict:
