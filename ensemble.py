@@ -281,8 +281,8 @@ def save(
 def show(
     kind: Kind, corpus: Corpus, ways: dict[str, tuple[np.ndarray, np.ndarray]], members: list[str], chosen: str
 ) -> None:
-    """Every member and every way to combine them, each by its logits on dev and on test, and the best member against the
-    `chosen` one."""
+    """Every member and every way to combine them, each by its logits on dev and on test, and the best member against
+    the `chosen` one."""
     judged = {name: kind.judge(*logits, corpus) for name, logits in ways.items()}
     rows = {name: intervals for name, (intervals, _) in judged.items()}
     say(f"\ntest: {corpus.description}, {len(corpus.test)} documents, 95 % intervals\n{intervals_table(rows)}")

@@ -5,6 +5,7 @@ python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
 python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
 python train.py --model bert --train mine.csv --seeds 1 2 3     mean and deviation over seeds
 python train.py --model bert --train mine.csv --lr 5e-5 3e-5 --seeds 1 2 3     … at the rate that is best on dev
+python train.py --task multilabel --model bert --train mine.csv --label-column topics     several labels a text
 python train.py --task tagging --model bert --train train.conll --dev dev.conll --test test.conll --crf
 python train.py --task lm --model lstm --train train.txt --dev valid.txt --test test.txt
 python train.py --task pretrain --model bert --bert FOLDER --train a.txt,b.txt.xz    masked words, next sentence

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ensemble import permute_classes
 from textcls.metrics.multilabel import (
     METRICS,
     LabelScores,
@@ -18,7 +19,8 @@ from textcls.metrics.multilabel import (
 )
 from textcls.metrics.statistics import RESAMPLES
 from textcls.models.linear import STRENGTHS, Bags, OneVersusRest, logistic_regression
-from textcls.tasks.combination import LabelSets
+from textcls.tasks.combination import SeveralLabels
+from textcls.tasks.ensemble import fit_weights, member_probabilities
 from textcls.tasks.multilabel import label_loss, positive_weights, sigmoid_cross_entropy
 from textcls.text.batches import Batch
 
@@ -135,7 +137,7 @@ def test_the_ends_of_the_logits():
     assert chances[1] == pytest.approx(math.exp(-100), rel=1e-12) and chances[3] == 0.5 and chances[5] == 1.0
     scores = LabelScores(logits[:, None], np.array([[True], [False]] * 3), HALF[:1])
     assert scores.losses.tolist()[0] == 2000.0 and scores.losses.tolist()[5] == 2000.0
-    assert np.isfinite(LabelSets.logits(chances[1:])).all()
+    assert np.isfinite(SeveralLabels.logits(chances[1:])).all()
 
 
 def test_equal_probabilities_count_together():
@@ -255,6 +257,36 @@ def test_two_micro_batches_are_one_batch():
             (label_loss(linear(inputs[part]), labels[part]) / 6).backward()
         gradients.append([p.grad.clone() for p in linear.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+# ---- ensembles ------------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_renumbered_alike_in_members_and_targets():
+    torch.manual_seed(0)
+    labels = torch.from_numpy(draws(0)[1])
+    members = torch.cat([labels + 0.25, labels + 0.5], 1)
+    permuted, renumbered = permute_classes(members, labels, 4, 0.7)
+    assert torch.equal(permuted, torch.cat([renumbered + 0.25, renumbered + 0.5], 1))
+    assert not torch.equal(renumbered, labels)
+    assert torch.equal(renumbered.sum(1), labels.sum(1))
+
+
+def test_weights_of_log_odds_are_the_best_ones():
+    """Two members whose log-odds are too small and shifted: the loss, but for its little L2, is that of the best line
+    through the mean of both, found by a grid."""
+    logits, labels = draws(4, 400)
+    logits, targets = 3 * logits, torch.from_numpy(labels)
+    model, members = SeveralLabels.build("weighted", 2, 4), [logits / 4 - 1] * 2
+    fit_weights(model, member_probabilities(members, SeveralLabels), targets, SeveralLabels.loss)
+    first, second = model.weights.tolist()
+    assert first == pytest.approx(second, abs=1e-3)
+    grid = [(scale, bias) for scale in np.linspace(0.1, 2, 39) for bias in np.linspace(0, 2, 41)]
+    half = torch.from_numpy(logits / 4 - 1)
+    best = min(float(SeveralLabels.loss(2 * scale * half + bias, targets)) for scale, bias in grid)
+    with torch.no_grad():
+        ours = float(SeveralLabels.loss(2 * first * half + model.bias, targets))
+    assert best - 0.01 < ours < best + 0.01
 
 
 # ---- the linear reference -------------------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ class TrainConfig:
         None, "name, or position from 1, of the text column; two with a comma for pairs, or QUESTION,CONTEXT", "data"
     )
     label_column: str | None = option(
-        None, "name, or position from 1, of the label column (of tags: -1, the last); of multilabel several, of 0 and 1",
-        "data",
+        None, "name, or position from 1, of the label column (of tags: -1, the last); of multilabel several, by "
+        "commas, of 0 and 1 each", "data",
     )  # fmt: skip
     label_separator: str | None = option(
         None, "what stands between the labels of a text in one column, with --task multilabel (default: |)", "data"

@@ -90,7 +90,7 @@ def read(path: pathlib.Path, columns: Columns, encoding: str = UTF8, split: str 
         if len(columns.texts) > 1:
             raise InputError(f"{path}: one text a document, --text-column wants 2")
         if rows and not any(names for _, _, names in rows):
-            raise InputError(f"{path}: expected lines with {labelled.FASTTEXT}LABEL and a text (fastText); there is none")
+            raise InputError(f"{path}: expected {labelled.FASTTEXT}LABEL and a text in its lines (fastText)")
     else:
         rows = list(in_columns(path, columns, encoding, split))
     if not rows:
@@ -121,8 +121,8 @@ def check_no_header(rows: Sequence[Row], columns: Columns) -> None:
     others = {name for _, _, of_row in rows[1:] for name in of_row}
     if by_position(columns.all) and len(names) == 1 and names[0] not in others and tabular.is_header(texts, names[0]):
         raise InputError(
-            f"{where}: this row, {','.join(texts)!r} with the label {names[0]!r}, looks like a header; call the columns "
-            f"by name: --text-column {','.join(texts)} --label-column {names[0]}"
+            f"{where}: this row, {','.join(texts)!r} with the label {names[0]!r}, looks like a header; call the "
+            f"columns by name: --text-column {','.join(texts)} --label-column {names[0]}"
         )
 
 

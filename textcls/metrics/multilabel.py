@@ -1,5 +1,5 @@
-"""Metrics of sets of labels from logits and a threshold for each label, with bootstrap intervals; and how the thresholds
-are chosen. Dimensions: N documents, C labels, P pairs of a document and one of its labels."""
+"""Metrics of sets of labels from logits and a threshold for each label, with bootstrap intervals; and how the
+thresholds are chosen. Dimensions: N documents, C labels, P pairs of a document and one of its labels."""
 
 import dataclasses
 from collections.abc import Callable
@@ -79,7 +79,8 @@ class LabelScores:
 
         def values(weights: np.ndarray | None) -> np.ndarray:
             precisions = self.ranking.average_precisions(self.ones if weights is None else weights)[0]
-            return np.concatenate([[metric(self, weights) for metric in METRICS.values()], self.f1(weights), precisions])
+            of_all = [metric(self, weights) for metric in METRICS.values()]
+            return np.concatenate([of_all, self.f1(weights), precisions])
 
         found = bootstrap(values, len(self.labels), seed)
         whole, labels = found[: len(METRICS)], found[len(METRICS) :]

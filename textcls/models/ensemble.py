@@ -44,7 +44,8 @@ class WeightedEnsemble(nn.Module):
 
 class WeightedOdds(WeightedEnsemble):
     """The same for several labels a text: of each label the members' log-odds, each times a weight of its own, summed;
-    a logarithmic opinion pool of whether it is there. What is added to all is fitted too: a softmax would not see it."""
+    a logarithmic opinion pool of whether it is there. What is added to all, which a softmax would not see, is fitted
+    too."""
 
     def __init__(self, num_models: int = 2, num_labels: int = 20):
         super().__init__(num_models, num_labels)

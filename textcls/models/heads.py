@@ -1,5 +1,5 @@
-"""Parts that turn a sequence of vectors into one, the last layer over it, and thresholds. Dimensions: B batch, T tokens,
-F features.
+"""Parts that turn a sequence of vectors into one, the last layer over it, and thresholds. Dimensions: B batch,
+T tokens, F features.
 """
 
 import torch

@@ -21,7 +21,8 @@ ITERATIONS, LOOK = 40, 5  # of L-BFGS at one strength, at most; after so many it
 HISTORY = 5  # updates from which L-BFGS estimates the curvature: each costs two passes over all weights an iteration
 TOLERANCE = 3e-4  # of the mean loss over the documents
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits (N, C), labels (N,) or (N, C)) -> sum over the documents
+# (logits (N, C), labels (N,), or of several a document (N, C)) -> sum over the documents
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class LinearClassifier(nn.Module):
@@ -108,8 +109,8 @@ class OneVersusRest(LinearClassifier):
     against the rest has little to add to it, since most of its documents are the same for all labels.)"""
 
     def fit(self, x: "Bags", labels: torch.Tensor, dev: "Bags", dev_labels: torch.Tensor, loss: Loss) -> str:
-        """Fit logistic regression to `x` and `labels` (N, C) at each strength, and take that which has the least loss on
-        `dev`. What was taken, in words. idf is there already."""
+        """Fit logistic regression to `x` and `labels` (N, C) at each strength, and take that which has the least loss
+        on `dev`. What was taken, in words. idf is there already."""
         weight, bias, best = torch.zeros_like(self.weight), torch.zeros_like(self.bias), math.inf
         for strength in STRENGTHS:
             logistic_regression(x, labels, weight, bias, strength, loss)

@@ -58,8 +58,8 @@ def fitted(
     vocabulary: Vocabulary,
     loss_of: Callable[[torch.Tensor], Loss],
 ) -> str:
-    """Fit the model by the loss that `loss_of` makes of the training labels. Of several processes the first one fits for
-    all."""
+    """Fit the model by the loss that `loss_of` makes of the training labels. Of several processes the first one fits
+    for all."""
     words = None
     if parallel.is_first():
         texts, labels = read(batches["train"])
@@ -73,7 +73,8 @@ def fitted(
 
 
 def read(batches: Batches) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """(ids (B, T) of each batch, labels (N,), or of several a text (N, C), in their order). A window of a long document counts as a document."""
+    """(ids (B, T) of each batch, labels (N,), or of several a text (N, C), in their order). A window of a long document
+    counts as a document."""
     texts, labels = [], []
     for documents in batches.sorted_order():
         batch = batches.collate(documents)

@@ -1,8 +1,8 @@
 """Several labels a text: the classifiers of the other files with a sigmoid for each output, and the threshold that each
 label's probability must reach.
 
-Builders are the classifiers' own; of their blocks the last keeps other numbers for the backward pass. The thresholds are
-a buffer of the model, and so part of its checkpoints: those of an epoch stand beside its weights.
+Builders are the classifiers' own; of their blocks the last keeps other numbers for the backward pass. The thresholds
+are a buffer of the model, and so part of its checkpoints: those of an epoch stand beside its weights.
 """
 
 import torch

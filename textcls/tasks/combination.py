@@ -55,7 +55,7 @@ class Classes:
         return of_classes.intervals(test, corpus.test.labels, first=first), (right,)
 
 
-class LabelSets:
+class SeveralLabels:
     """Several labels a document: a sigmoid and a threshold for each of them."""
 
     MAIN = "micro_f1"
@@ -70,7 +70,7 @@ class LabelSets:
 
     @staticmethod
     def build(combine: str, members: int, labels: int) -> torch.nn.Module:
-        return with_thresholds(LabelSets.MODELS[combine](members, labels), labels)
+        return with_thresholds(SeveralLabels.MODELS[combine](members, labels), labels)
 
     @staticmethod
     def logits(probabilities: np.ndarray) -> np.ndarray:
@@ -89,12 +89,12 @@ class LabelSets:
         return scores.intervals()[0], of_labels.paired(scores)
 
 
-Kind = type[Classes] | type[LabelSets]
+Kind = type[Classes] | type[SeveralLabels]
 
 
 def kind_of(member: Predictor) -> Kind:
     """What a member gives. Raises InputError for a run of another task."""
-    for kind, predictor in ((Classes, classification.Predictor), (LabelSets, multilabel.Predictor)):
+    for kind, predictor in ((Classes, classification.Predictor), (SeveralLabels, multilabel.Predictor)):
         if isinstance(member, predictor):
             return kind
     raise InputError(f"{member.run.folder}: a run of --task {member.config.task}; an ensemble combines classifiers")

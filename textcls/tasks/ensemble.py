@@ -19,7 +19,7 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks import classification, multilabel
 from textcls.tasks.base import parameter_counts
-from textcls.tasks.combination import Classes, Kind, LabelSets, kind_of
+from textcls.tasks.combination import Classes, Kind, SeveralLabels, kind_of
 from textcls.tasks.documents import Predictor, Split, Text, cached_logits
 from textcls.training.run import Run
 
@@ -88,11 +88,11 @@ class EnsemblePredictor(Ensemble, classification.Predictor):
     """A classifier over classifiers."""
 
 
-class LabelSetsEnsemble(Ensemble, multilabel.Predictor):
+class SeveralLabelsEnsemble(Ensemble, multilabel.Predictor):
     """What gives several labels, over such members."""
 
 
-PREDICTORS = {Classes: EnsemblePredictor, LabelSets: LabelSetsEnsemble}
+PREDICTORS = {Classes: EnsemblePredictor, SeveralLabels: SeveralLabelsEnsemble}
 
 
 def member_probabilities(members: Sequence[np.ndarray], kind: Kind) -> torch.Tensor:

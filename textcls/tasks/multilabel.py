@@ -63,8 +63,8 @@ def warnings(corpus: Corpus, config: TrainConfig) -> list[str]:
     """A sentence where no training document has two labels: most often the separator is another."""
     if corpus.train.labels.sum(1).max() > 1:
         return []
-    of = columns(config)
-    divided = f"; labels are divided by {of.separator!r} (--label-separator), and one of them is {corpus.labels[0]!r}"
+    of, longest = columns(config), max(corpus.labels, key=len)
+    divided = f"; labels are divided by {of.separator!r} (--label-separator), and one of them is {longest!r}"
     return [f"warning: no training document has more than one label{divided if len(of.labels) == 1 else ''}"]
 
 
