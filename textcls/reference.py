@@ -75,5 +75,6 @@ def compared(kind: Kind, logits: dict[str, tuple[np.ndarray, np.ndarray]], corpu
     """A row for each (N, C), of dev and of test, on the test documents, and a sentence for each two, in which the last
     comes first."""
     judged = {name: kind.judge(*both, corpus) for name, both in logits.items()}
-    rows, names = {name: intervals for name, (intervals, _) in judged.items()}, [*judged][-1:] + [*judged][:-1]
+    rows = {name: intervals for name, (intervals, _) in judged.items()}
+    names = [*judged][-1:] + [*judged][:-1]
     return [f"\n{intervals_table(rows)}\n", *pairwise(names, [judged[name][1] for name in names])]

@@ -105,8 +105,8 @@ class LinearClassifier(nn.Module):
 
 
 class OneVersusRest(LinearClassifier):
-    """The same for several labels a text: a logistic regression of each label against its absence. (Naive Bayes of one
-    against the rest has little to add to it, since most of its documents are the same for all labels.)"""
+    """The same for several labels a text: a logistic regression of each label against its absence, without naive
+    Bayes."""
 
     def fit(self, x: "Bags", labels: torch.Tensor, dev: "Bags", dev_labels: torch.Tensor, loss: Loss) -> str:
         """Fit logistic regression to `x` and `labels` (N, C) at each strength, and take that which has the least loss
