@@ -216,7 +216,7 @@ def predict(arguments) -> None:
     parallel.join()
     try:
         predictor = load(arguments.runs[0], arguments)
-        command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities), arguments)
+        command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities, arguments.ranked), arguments)
     except parallel.LostProcess as error:
         go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out != "-")
         raise InputError(f"another process has died, or cannot be reached ({error}){go_on}") from None

@@ -252,6 +252,16 @@ def test_it_predicts_sets_and_rankings(folder, call, run):
     assert [len(cells) for cells in ranked] == [4] * 3 and all(float(c[1]) >= float(c[3]) for c in ranked)
     first = call("evaluate", run, "--predict", "in.txt", "--top-k", "1").splitlines()
     assert first == ["\t".join(cells[:2]) for cells in ranked]
+    call("evaluate", run, *"--predict in.jsonl --out out.jsonl --quiet".split())
+    found = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [row["labels"] for row in found] == ["|".join(names) for names in labels]
+    assert [row["text"] for row in found] == texts and found[1]["probabilities"] == ""
+    call("evaluate", run, *"--predict in.jsonl --out all.jsonl --all-probabilities --quiet".split())
+    every = [json.loads(line) for line in (folder / "all.jsonl").read_text("utf-8").splitlines()]
+    assert [row[f"probability_{NAMES[0]}"] for row in every] == pytest.approx(probabilities[:, 0], abs=1e-5)
+    call("evaluate", run, *"--predict in.jsonl --out two.jsonl --top-k 2 --quiet".split())
+    first = json.loads((folder / "two.jsonl").read_text("utf-8").splitlines()[2])
+    assert list(first) == ["text", "label", "probability", "label_2", "probability_2"] and first["label"] == "sailing"
     rows = [json.loads(line) for line in call("evaluate", run, "--predict", "in.jsonl").splitlines()]
     assert [row["labels"] for row in rows] == labels
     assert rows[0]["probabilities"] == pytest.approx(sorted(probabilities[0], reverse=True)[:2], abs=1e-6)

@@ -65,12 +65,9 @@ class TrainConfig:
         None, "name, or position from 1, of the text column; two with a comma for pairs, or QUESTION,CONTEXT", "data"
     )
     label_column: str | None = option(
-        None, "name, or position from 1, of the label column (of tags: -1, the last); of multilabel several, by "
-        "commas, of 0 and 1 each", "data",
-    )  # fmt: skip
-    label_separator: str | None = option(
-        None, "what stands between the labels of a text in one column, with --task multilabel (default: |)", "data"
+        None, "name, or position from 1, of the label column (of tags: -1, the last; of multilabel, also a,b,c)", "data"
     )
+    label_separator: str | None = option(None, "of labels in one column, with --task multilabel (default: |)", "data")
     lower: bool | None = option(
         None, "lower-case the words of a vocabulary made from the training texts (not to tag)", "data"
     )
@@ -178,9 +175,8 @@ class TrainConfig:
     select: str | None = option(None, "dev metric of the best epoch", "training")
     patience: int | None = option(None, "stop after so many epochs without a better one; 0: never", "training", least=0)
     class_weights: str = option(
-        "none", "balanced: every class weighs the same in the loss; of multilabel, a label's presence as its absence",
-        "training", ("none", "balanced"),
-    )  # fmt: skip
+        "none", "balanced: every class weighs the same in the loss", "training", ("none", "balanced")
+    )
     word_dropout: float | None = option(
         None, "share of the words that an epoch leaves out of each document", "training", least=0, below=1
     )

@@ -12,7 +12,7 @@ from textcls.ledger.plan import FLOAT, Block, Step
 from textcls.models.heads import with_thresholds
 from textcls.models.linear import Loss, OneVersusRest
 from textcls.models.recurrent import WordDims
-from textcls.recipes import bert, elmo, linear, recurrent
+from textcls.recipes import bert, elmo, linear, probe, recurrent
 from textcls.tasks.multilabel import label_loss, positive_weights
 from textcls.text.batches import Batches
 from textcls.text.vocabulary import SPECIAL, Vocabulary
@@ -74,6 +74,7 @@ ROWS = {
     ("bilstm-scratch", "multilabel"): of_labels(recurrent.ROWS["bilstm-scratch", "classification"]),
     ("bert-lstm", "multilabel"): of_labels(recurrent.ROWS["bert-lstm", "classification"]),
     ("bert-bilstm", "multilabel"): of_labels(recurrent.ROWS["bert-bilstm", "classification"]),
+    ("probe", "multilabel"): of_labels(probe.ROWS["probe", "classification"]),
     ("elmo-lstm", "multilabel"): of_labels(elmo.ROWS["elmo-lstm", "classification"]),
     ("elmo-bilstm", "multilabel"): of_labels(elmo.ROWS["elmo-bilstm", "classification"]),
 }

@@ -5,10 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """For each item its `top_k` best answers, best first, or the best one and the probabilities of all labels."""
+    """For each item its `top_k` best answers, best first, or the best one and the probabilities of all labels. `ranked`:
+    the number was said, and is not for a model to choose that gives any number of labels."""
 
     top_k: int = 1
     all_probabilities: bool = False
+    ranked: bool = False
 
 
 def ranked(columns: dict, count: int) -> dict:

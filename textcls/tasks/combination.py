@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from textcls.data.corpus import Corpus
 from textcls.metrics import classification as of_classes
 from textcls.metrics import multilabel as of_labels
-from textcls.metrics.classification import Correct, log_softmax
+from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
 from textcls.metrics.statistics import Interval
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedOdds
 from textcls.models.heads import with_thresholds
@@ -50,9 +50,9 @@ class Classes:
     @staticmethod
     def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus) -> Judged:
         """How good logits (N, C) of the test documents are."""
-        first = classification.asked_for(corpus.facts)
-        right = Correct(test.argmax(1) == corpus.test.labels)
-        return of_classes.intervals(test, corpus.test.labels, first=first), (right,)
+        first, scores = classification.asked_for(corpus.facts), Scores(test, corpus.test.labels)
+        asked = [AskedScores(scores, name) for name in first[:1] if name in ASKED]
+        return of_classes.intervals(test, corpus.test.labels, first=first), (*asked, Correct(scores.correct))
 
 
 class SeveralLabels:

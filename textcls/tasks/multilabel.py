@@ -17,12 +17,13 @@ from textcls.data.multilabel import Columns, LabelSets
 from textcls.metrics import multilabel as metrics
 from textcls.metrics.multilabel import METRICS, LabelScores, choose_thresholds, sigmoid
 from textcls.pretrained.backbone import Backbone
+from textcls.records.record import Value, in_column
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
 from textcls.tasks import base, documents
-from textcls.tasks.classification import in_column
-from textcls.tasks.documents import FORMATS, Text, cached_logits, collect_logits, document_logits, read_texts
+from textcls.tasks.answers import Asked, ranked
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -189,6 +190,30 @@ class Predictor(documents.Predictor):
         order = np.argsort(-probabilities, kind="stable")
         return order[probabilities[order] >= self.thresholds[order]]
 
+    def answer_columns(self, asked: Asked) -> dict[str, Value]:
+        """labels and their probabilities, with the run's separator between; or label and probability of the best ones,
+        where it was said how many; or labels, and then the probability of every label."""
+        if asked.all_probabilities:
+            return {"labels": ""} | {f"probability_{label}": None for label in self.labels}
+        if asked.ranked:
+            return ranked({"label": "", "probability": None}, min(asked.top_k, len(self.labels)))
+        return {"labels": "", "probabilities": ""}
+
+    def answers(self, texts: Sequence[Text], asked: Asked) -> list[list[Value]]:
+        """A value of each of these columns for each text."""
+        separator, answers = columns(self.config).separator, []
+        for row in self.predict(texts)[1]:
+            best = self.chosen(row)
+            names = separator.join(self.labels[i] for i in best)
+            if asked.all_probabilities:
+                answers.append([names, *row.tolist()])
+            elif asked.ranked:
+                best = np.argsort(-row, kind="stable")[: asked.top_k]
+                answers.append([value for i in best for value in (self.labels[i], float(row[i]))])
+            else:
+                answers.append([names, separator.join(f"{probability:.6f}" for probability in row[best])])
+        return answers
+
     def read(self, path: str) -> LabelSets:
         rows = data.read(pathlib.Path(path), columns(self.config), self.config.encoding, "test")
         return data.encode("test", rows, self.labels)
@@ -198,8 +223,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     """Stream the labels of each document with their probabilities, or with --top-k K its K most probable labels:
     tab-separated, an empty line where there is none, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
-    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
-    kind = arguments.format or (ending if ending in FORMATS else "lines")
+    kind = arguments.format or kind_of(source)
     most = arguments.top_k if arguments.ranked else None
     for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
         emit(predictor, texts, most, kind == "jsonl")
