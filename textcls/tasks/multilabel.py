@@ -225,7 +225,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
     kind = arguments.format or kind_of(source)
     most = arguments.top_k if arguments.ranked else None
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source)):
+    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
         emit(predictor, texts, most, kind == "jsonl")
 
 
