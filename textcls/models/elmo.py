@@ -10,6 +10,7 @@ import itertools
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from textcls.models.lstm import reverse_index
 from textcls.models.projected_lstm import ProjectedLSTM, State
@@ -100,7 +101,7 @@ class CharacterEncoder(nn.Module):
         distinct, numbers = torch.unique(ids.flatten(0, -2), dim=0, return_inverse=True)
         # In float32, as the LSTMs above: without cuDNN's shorter mantissas too.
         with torch.autocast(ids.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return self.of(distinct)[numbers].unflatten(0, ids.shape[:-1])
+            return self.of(distinct)[numbers].reshape(*ids.shape[:-1], -1)
 
     def of(self, characters: torch.Tensor) -> torch.Tensor:
         """(U, K) -> (U, P)."""
@@ -114,6 +115,8 @@ class CharacterEncoder(nn.Module):
     def cut(self, characters: torch.Tensor) -> torch.Tensor:
         """Without places at the end at which every filter sees nothing but padding, but for one such place each: the
         maxima are the same."""
+        if torch.jit.is_tracing():  # a graph has the same for whatever it reads
+            return characters
         return characters[:, : places(characters, self.widest)]
 
 
@@ -183,13 +186,12 @@ class BiLM(nn.Module):
 
 def with_ends(ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """A sentence begin before the first word and a sentence end after the last: (B, T, K), (B,) -> (B, T + 2, K)."""
-    B, T, K = ids.shape
-    result = ids.new_zeros(B, T + 2, K)
-    real = torch.arange(T, device=ids.device) < lengths[:, None]
-    result[:, 1:-1] = ids * real[:, :, None]
-    result[:, 0] = end_word(SENTENCE_BEGIN, ids)
-    result[torch.arange(B, device=ids.device), lengths + 1] = end_word(SENTENCE_END, ids)
-    return result
+    steps = torch.arange(ids.shape[1] + 2, device=ids.device)
+    real = (steps <= lengths[:, None])[:, :, None]
+    last = (steps == lengths[:, None] + 1)[:, :, None]
+    result = F.pad(ids, (0, 0, 1, 1)) * real
+    result = torch.where(last, end_word(SENTENCE_END, ids), result)
+    return torch.where((steps == 0)[:, None], end_word(SENTENCE_BEGIN, ids), result)
 
 
 def end_word(character: int, ids: torch.Tensor) -> torch.Tensor:
@@ -235,8 +237,8 @@ class ScalarMix(nn.Module):
         if self.norm:
             layers = normalised(layers, mask, self.EPS)
         with torch.autocast(layers.device.type, enabled=False):
-            shares = torch.stack(list(self.weights)).softmax(0)
-            return self.gamma * (layers.transpose(2, 3) @ shares)
+            shares = torch.stack(list(self.weights)).softmax(0)[:, None]
+            return self.gamma * (layers.transpose(2, 3) @ shares).squeeze(3)
 
     def penalty(self) -> torch.Tensor:
         """The sum of the squares of w."""
@@ -281,7 +283,7 @@ class ElmoVectors(nn.Module):
                 features = self.encode(ids, mask, segments)
         if self.mix is None:
             return features
-        return self.mix(features.unflatten(2, (len(self.mix.weights), -1)), mask)
+        return self.mix(features.reshape(*features.shape[:2], len(self.mix.weights), -1), mask)
 
     def encode(self, ids, mask=None, segments=None) -> torch.Tensor:
         """What does not change while the biLM is frozen: (B, T, encoded_size)."""

@@ -38,7 +38,7 @@ class WeightedEnsemble(nn.Module):
         self.weights = nn.Parameter(torch.full((num_models,), 1.0 / num_models))
 
     def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
-        logs = probabilities.clamp_min(1e-30).log().view(len(probabilities), -1, self.num_labels)  # (B, M, C)
+        logs = probabilities.clamp_min(1e-30).log().view(probabilities.shape[0], -1, self.num_labels)  # (B, M, C)
         return torch.einsum("bmc,m->bc", logs, self.weights)
 
 

@@ -34,7 +34,7 @@ class Pooling(nn.Module):
 
     def _last(self, x, mask):
         last = x.shape[1] - 1 if mask is None else mask.sum(1) - 1
-        final = x[torch.arange(len(x), device=x.device), last]  # (B, F)
+        final = x[torch.arange(x.shape[0], device=x.device), last]  # (B, F)
         if self.directions == 1:
             return final
         half = x.shape[-1] // 2

@@ -42,17 +42,21 @@ class LinearClassifier(nn.Module):
 
     def forward(self, ids: torch.Tensor, mask=None, segments=None) -> torch.Tensor:
         rows, words, values = self.bag(ids)
+        if torch.jit.is_tracing():  # ONNX has neither searchsorted nor embedding_bag, which are quicker
+            terms = values[:, None] * self.weight[words]
+            total = terms.new_zeros(ids.shape[0], terms.shape[1])
+            return total.scatter_add(0, rows[:, None].expand_as(terms), terms) + self.bias
         starts = torch.searchsorted(rows, torch.arange(len(ids), device=ids.device))
         return F.embedding_bag(words, self.weight, starts, mode="sum", per_sample_weights=values) + self.bias
 
     def bag(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(row, word, value) of every distinct word, sorted by row: (B, T) -> three (distinct words,)."""
         V = len(self.idf)
-        keys = ids + V * torch.arange(len(ids), device=ids.device)[:, None]
+        keys = ids + V * torch.arange(ids.shape[0], device=ids.device)[:, None]
         keys, counts = torch.unique(keys[ids >= self.special], return_counts=True)
         rows, words = keys // V, keys % V
         values = (1 + counts.float().log()) * self.idf[words]
-        squares = torch.zeros(len(ids), device=ids.device).index_add_(0, rows, values.square())
+        squares = torch.zeros(ids.shape[0], device=ids.device).scatter_add_(0, rows, values.square())
         return rows, words, values * squares.clamp_min(1e-24).rsqrt()[rows]
 
     @torch.no_grad()

@@ -117,7 +117,9 @@ def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def true_lengths(ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Real steps of each row: (B, T), (B, T) | None -> (B,)."""
-    return torch.full(ids.shape[:1], ids.shape[1], device=ids.device) if mask is None else mask.sum(1)
+    if mask is None:
+        return torch.full(ids.shape[:1], ids.shape[1], dtype=torch.int64, device=ids.device)
+    return mask.sum(1)
 
 
 class FrozenEmbeddings(Embeddings):

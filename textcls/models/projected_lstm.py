@@ -3,6 +3,9 @@
 Dimensions: D = 2 directions, T steps, B rows, I inputs of a step, S cells, P numbers that a step gives.
 """
 
+import functools
+import math
+
 import torch
 from torch import nn
 
@@ -48,6 +51,9 @@ class ProjectedLSTM(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # clipped sums of many steps: not in 16 bits
             x = self.dropout(x.to(self.weight.dtype))
             weights = self.weight, self.full_bias(), self.projection
+            if torch.jit.is_tracing():
+                limits = (math.inf if clip is None else clip for clip in (self.cell_clip, self.proj_clip))
+                return steps_of_a_graph()(x, *self.begin(x, state), *weights, *limits)
             return _Steps.apply(x, *self.begin(x, state), *weights, self.cell_clip, self.proj_clip)
 
     def full_bias(self) -> torch.Tensor:
@@ -73,6 +79,33 @@ class ProjectedLSTM(nn.Module):
             hidden.append(h)
             cells.append(c)
         return torch.stack(hidden, 1), torch.stack(cells, 1)
+
+
+@functools.cache
+def steps_of_a_graph():
+    """What a trace keeps as a loop: it would write out the steps of the text that it was made with."""
+    return torch.jit.script(forward_steps)
+
+
+def forward_steps(
+    x: torch.Tensor,
+    h: torch.Tensor,
+    c: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    projection: torch.Tensor,
+    cell_clip: float,
+    proj_clip: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ProjectedLSTM.step_by_step for TorchScript."""
+    hidden, cells = [], []
+    for t in range(x.shape[1]):
+        i, j, f, o = torch.chunk(torch.cat([x[:, t], h], -1) @ weight + bias[:, None], 4, -1)
+        c = torch.clamp(f.sigmoid() * c + i.sigmoid() * j.tanh(), -cell_clip, cell_clip)
+        h = torch.clamp((o.sigmoid() * c.tanh()) @ projection, -proj_clip, proj_clip)
+        hidden.append(h)
+        cells.append(c)
+    return torch.stack(hidden, 1), torch.stack(cells, 1)
 
 
 def clipped(x: torch.Tensor, limit: float | None) -> torch.Tensor:
