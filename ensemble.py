@@ -32,8 +32,9 @@ from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error
 from textcls.runtime.progress import say, through
 from textcls.runtime.tensors import trainable_state
+from textcls.tasks import probabilities
 from textcls.tasks.base import check_split, stored, test_description
-from textcls.tasks.combination import Kind, kind_of
+from textcls.tasks.combination import Classes, Kind, kind_of
 from textcls.tasks.documents import Predictor, cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training.run import Run, free_folder
@@ -48,17 +49,22 @@ def main(argv=None):
     prepare(choose_device(arguments.device))
     run = Run(arguments.out or free_folder("ensemble", claim=True))
     with run.claimed(new=True):
-        kind, corpus, labels, logits, facts = read_members(arguments, run)
+        kind, corpus, labels, logits, facts, temperatures = read_members(arguments, run)
         models, training = fit_all(kind, corpus, labels, logits["dev"], arguments)
-        save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training)
-        test(kind, corpus, models, logits, arguments)
+        known = {}
+        if kind is Classes and not arguments.in_sample:
+            known = calibrate(corpus, models, logits["dev"], arguments.seed)
+        calibration = known.get(arguments.combine)
+        save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training, calibration)
+        temperatures |= {f"{name} ensemble": values["temperature"] for name, values in known.items()}
+        test(kind, corpus, models, logits, arguments, temperatures)
     say(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
 
-def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str, list[np.ndarray]], list[dict]]:
+def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str, list[np.ndarray]], list[dict], dict]:
     """(what the members give, their corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run
-    notes of each). One member at a time is on the device."""
-    kind, corpus, labels, logits, facts = None, None, [], {"dev": [], "test": []}, []
+    notes of each, {member: the temperature of its own probabilities}). One member at a time is on the device."""
+    kind, corpus, labels, logits, facts, temperatures = None, None, [], {"dev": [], "test": []}, [], {}
     check_distinct(arguments.runs)
     for folder in arguments.runs:
         member = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
@@ -70,19 +76,10 @@ def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str
         for name, of_members in logits.items():
             of_members.append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
         member.release()
-        path, digest = path_from(run, folder), files.sha256(member.run.folder / "best.pt")
+        temperatures[folder] = member.temperature
+        path, digest = files.seen_from(run.folder, folder), files.sha256(member.run.folder / "best.pt")
         facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
-    return kind, corpus, labels, logits, facts
-
-
-def path_from(run: Run, folder: str) -> str:
-    """A member's folder as seen from the ensemble's, so that both can be moved together; of links the ends, since .. is
-    taken there. In full where no way leads to it (another drive of Windows)."""
-    member, start = os.path.realpath(folder), os.path.realpath(run.folder)
-    try:
-        return os.path.relpath(member, start)
-    except ValueError:
-        return member
+    return kind, corpus, labels, logits, facts, temperatures
 
 
 def check_distinct(folders: list[str]) -> None:
@@ -120,6 +117,25 @@ def fit_all(kind: Kind, corpus: Corpus, labels: list[str], dev: list[np.ndarray]
     return models, training
 
 
+def calibrate(corpus: Corpus, models: dict, dev: list[np.ndarray], seed: int) -> dict[str, dict]:
+    """{ensemble: what is kept of its probabilities}. The network's temperature is fitted on the inner fifth, which its
+    weights were not fitted on; the weighted one's is 1: its few weights are fitted to the likelihood, and their size is
+    a temperature."""
+    inner = np.zeros(len(corpus.dev), bool)
+    inner[inner_split(len(corpus.dev), seed)[0]] = True
+    found, inputs = {}, member_probabilities(dev, Classes)
+    for name, rows in (("learned", inner), ("weighted", np.ones_like(inner))):
+        usable = rows & probabilities.unseen(corpus)
+        if not usable.any():
+            continue
+        with torch.no_grad():
+            logits = models[name].eval()(inputs[usable]).numpy()
+        found[name] = probabilities.fit(logits, corpus.dev.labels[usable], fixed=name == "weighted")
+        if name == "learned":
+            say(f"learned ensemble: {probabilities.sentence(found[name])}")
+    return found
+
+
 def size_of(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -129,15 +145,18 @@ def logits_of(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
     return model.eval()(inputs).numpy()
 
 
-def test(kind: Kind, corpus: Corpus, models: dict, logits: dict[str, list[np.ndarray]], arguments) -> None:
-    """Look at the test documents once: every member, their average, both ensembles."""
+def test(
+    kind: Kind, corpus: Corpus, models: dict, logits: dict[str, list[np.ndarray]], arguments,
+    temperatures: dict[str, float],
+) -> None:  # fmt: skip
+    """Look at the test documents once: every member, their average, both ensembles, at their temperatures."""
     ways = {name: [] for name in (*arguments.runs, "average", *(f"{name} ensemble" for name in models))}
     for of_members in (logits["dev"], logits["test"]):
         inputs = member_probabilities(of_members, kind)
         average = kind.logits(np.mean([kind.probabilities(part) for part in of_members], axis=0))
         combined = (logits_of(model, inputs) for model in models.values())
-        for way, values in zip(ways.values(), (*of_members, average, *combined), strict=True):
-            way.append(values)
+        for name, values in zip(ways, (*of_members, average, *combined), strict=True):
+            ways[name].append(values / temperatures.get(name, 1.0))
     show(kind, corpus, ways, arguments.runs, f"{arguments.combine} ensemble")
 
 
@@ -215,9 +234,7 @@ def fit(
     Few dev documents show a rare class, and the network would never learn to name it. What there is to learn, mostly,
     is which member to believe when, and that does not depend on how the classes are numbered: see `permute_classes`.
     """
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
-    held = max(1, round(INNER_SHARE * len(order)))
-    inner, outer = order[:held], order[held:]
+    inner, outer = map(torch.from_numpy, inner_split(len(labels), seed))
     if not len(outer):
         raise InputError(f"{len(labels)} dev document(s) are too few to fit an ensemble on")
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
@@ -237,6 +254,13 @@ def fit(
             break
     model.load_state_dict(best_state)
     return epoch, time.perf_counter() - start
+
+
+def inner_split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(the inner fifth, the others) of so many documents."""
+    order = np.random.default_rng(seed).permutation(count)
+    held = max(1, round(INNER_SHARE * count))
+    return order[:held], order[held:]
 
 
 def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_labels: int, share: float):
@@ -260,6 +284,7 @@ def save(
     members: list[dict],
     combine: str,
     training: str,
+    calibration: dict | None,
 ) -> None:
     size = size_of(model)
     total = size + sum(member["parameters"] for member in members)
@@ -275,6 +300,7 @@ def save(
         },
         stored("train", identity(corpus.dev, labels)) | stored("test", identity(corpus.test, labels)),
         best={"model": trainable_state(model)},
+        calibration=calibration,
     )
 
 

@@ -8,11 +8,13 @@ python evaluate.py runs/bilstm --predict new.csv     … for each row of the run
 python evaluate.py runs/bilstm --predict new.csv --out done.csv     the same file with a label and its probability a row
 python evaluate.py runs/bilstm --predict new.csv --out done.csv --resume     … from where it was stopped on
 cat texts.jsonl | python evaluate.py runs/bilstm --predict - --format jsonl --top-k 3
+python evaluate.py runs/bilstm --predict new.csv --target-accuracy 0.95    an empty label where it is not sure enough
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/bert-spans --predict dev-v1.1.json      answers in SQuAD's form of predictions
 python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its label
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
+python evaluate.py runs/bert --export FOLDER --format hf|onnx  the model as other libraries open it
 python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
 """
 
@@ -26,9 +28,11 @@ from typing import Any
 
 import textcls
 from textcls import explain as explanations
+from textcls import export as exports
 from textcls import predictor as predictors
 from textcls import reference
-from textcls.config import TrainConfig, check_bounds, check_encoding
+from textcls.config import check_bounds, check_encoding
+from textcls.export.size import needed
 from textcls.records import command
 from textcls.report import words
 from textcls.report.compare import compare
@@ -38,11 +42,10 @@ from textcls.runtime import parallel
 from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.runtime.files import file_names, write_text
-from textcls.tasks import TASKS, submission
+from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import FORMATS, kind_of, read_texts
-from textcls.training.run import Run
 
 
 @exit_on_input_error
@@ -59,6 +62,9 @@ def main(argv=None):
         return explain(load(arguments.runs[0], arguments), arguments)
     if arguments.submission is not None:
         print("\n".join(submission.write(load(arguments.runs[0], arguments), arguments.submission, arguments.data_dir)))
+        return
+    if arguments.export is not None:
+        print("\n".join(exports.export(load(arguments.runs[0], arguments), arguments.export, arguments)))
         return
     if arguments.test:
         check_tasks(arguments.runs)
@@ -82,8 +88,9 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--predict", metavar="FILE", help="predict the texts of FILE (- is standard input)")
     parser.add_argument(
         "--format",
-        choices=("lines", *FORMATS),
-        help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines)",
+        choices=("lines", *FORMATS, *exports.FORMATS),
+        help="of --predict: a text a line, or the run's text columns (default: by the file's ending; else lines); of "
+        "--export: Hugging Face's folder, or ONNX",
     )
     parser.add_argument("--encoding", metavar="S", help="of the file to predict or test (default: as in training)")
     parser.add_argument(
@@ -91,6 +98,10 @@ def parse(argv) -> argparse.Namespace:
         type=int,
         metavar="K",
         help="labels (or answers) of each text (default: 1; of multilabel, those above their thresholds)",
+    )
+    parser.add_argument("--threshold", type=float, metavar="P", help="an empty label where none is so probable")
+    parser.add_argument(
+        "--target-accuracy", type=float, metavar="A", help="the threshold from which on dev answers are this accurate"
     )
     out_options(parser)
     parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
@@ -101,6 +112,8 @@ def parse(argv) -> argparse.Namespace:
     )
     parser.add_argument("--html", metavar="FILE", help="of --explain: write a page")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
+    parser.add_argument("--export", metavar="FOLDER", help="write the model into a new folder, as --format says")
+    parser.add_argument("--int8", action="store_true", help="of --format onnx: 8-bit weights too, if faster")
     parser.add_argument("--submission", metavar="FOLDER", help="write GLUE's test predictions, a file a test set, here")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of --sample (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --sample (default: 0)")
@@ -111,13 +124,29 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    check_arguments(parser, arguments)
+    check_out(parser, arguments)
+    return arguments
+
+
+def check_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End with an error for flags that do not go together."""
     check_bounds("seed", arguments.seed)
     for name in ("by", "html"):
         if getattr(arguments, name) is not None and arguments.explain is None:
             parser.error(f"--{name} goes with --explain")
-    for name in ("predict", "sample", "submission", "explain"):
+    for name in ("predict", "sample", "submission", "explain", "export"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
+    if arguments.export is not None and arguments.format not in exports.FORMATS:
+        parser.error(f"--export writes --format {' or '.join(exports.FORMATS)}")
+    for name in ("test", "json", "predict", "sample", "submission"):
+        if arguments.export is not None and getattr(arguments, name) not in (None, False):
+            parser.error(f"--{name} does not go with --export")
+    if arguments.int8 and arguments.format != "onnx":
+        parser.error("--int8 goes with --export FOLDER --format onnx")
+    if arguments.export is None and arguments.format in exports.FORMATS:
+        parser.error(f"--format {arguments.format} goes with --export FOLDER")
     for name in ("test", "json", "predict", "sample"):
         if arguments.submission is not None and getattr(arguments, name) not in (None, False):
             parser.error(f"--{name} does not go with --submission, which answers the published test files")
@@ -127,14 +156,20 @@ def parse(argv) -> argparse.Namespace:
         parser.error("--json does not go with --predict; its output is JSON with --format jsonl")
     arguments.ranked = arguments.top_k is not None  # or each text gets as many labels as reach their thresholds
     arguments.top_k = arguments.top_k if arguments.ranked else 1
+    for name in ("threshold", "target_accuracy"):
+        value, flag = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if value is not None and not 0 < value <= 1:
+            parser.error(f"{flag} {value:g}: must be above 0 and at most 1")
+        if value is not None and (arguments.top_k > 1 or arguments.export or arguments.sample or arguments.submission):
+            parser.error(f"{flag} goes with --predict without --top-k, and with evaluation")
+    if arguments.threshold is not None and arguments.target_accuracy is not None:
+        parser.error("--target-accuracy chooses the threshold; leave out --threshold")
     if arguments.top_k < 1:
         parser.error(f"--top-k {arguments.top_k}: must be at least 1")
     if arguments.sample is not None and arguments.sample < 1:
         parser.error(f"--sample {arguments.sample}: must be at least 1")
     if not arguments.temperature > 0:
         parser.error(f"--temperature {arguments.temperature}: must be above 0")
-    check_out(parser, arguments)
-    return arguments
 
 
 def out_options(parser: argparse.ArgumentParser) -> None:
@@ -164,12 +199,26 @@ def load(folder: str, arguments) -> Predictor:
     return predictor
 
 
+def set_threshold(predictor: Predictor, arguments) -> list[str]:
+    """Give a classifier the threshold that was asked for; how it was chosen, in a sentence."""
+    if arguments.threshold is None and arguments.target_accuracy is None:
+        return []
+    if not isinstance(predictor, classification.Predictor):
+        flag = "--threshold" if arguments.threshold is not None else "--target-accuracy"
+        raise InputError(f"{predictor.run.folder}: {flag} is for classifiers, this is a {predictor.config.task}")
+    if arguments.threshold is not None:
+        predictor.threshold = arguments.threshold
+        return []
+    predictor.threshold, sentence = probabilities.threshold_for(predictor.run, arguments.target_accuracy)
+    return [sentence]
+
+
 # ---- evaluation -----------------------------------------------------------------------------------------------------
 
 
 def check_tasks(folders: list[str]) -> None:
-    """A file is of one task; an ensemble is one of classifiers."""
-    tasks = {Run(folder).meta().get("config", {}).get("task", TrainConfig.task) for folder in folders}
+    """A file is of one task."""
+    tasks = {predictors.task_of(folder) for folder in folders}
     if len(tasks) > 1:
         raise InputError("the runs are of different tasks, and --test FILE of one; leave it out, or the other runs")
 
@@ -177,10 +226,12 @@ def check_tasks(folders: list[str]) -> None:
 def evaluate(folder: str, arguments) -> Entry:
     """Score one run on its test split, and print the result unless it is part of a table or of JSON."""
     predictor = load(folder, arguments)
+    chosen = set_threshold(predictor, arguments)
     description, test = test_split(predictor, arguments)
     result = predictors.evaluate(predictor, description, test, arguments.quiet)
     if not arguments.json and len(arguments.runs) == 1:
         show(folder, predictor, result.summary, own_split=not arguments.test)
+        print("".join(f"{line}\n" for line in chosen), end="")
     config, backbone = predictor.config, result.summary["properties"]["backbone"]
     model = "ensemble" if "members" in predictor.meta else config.model + " small" * bool(config.small)
     return Entry(result, model, backbone, config.train or config.data)
@@ -194,6 +245,7 @@ def show(folder: str, predictor: Predictor, summary: dict, own_split: bool) -> N
         print(line)
     print("".join(f"\n{part}\n" for part in details(summary)))
     print(f"{summary['documents_per_s']:.0f} {unit}/s on {predictor.device}")
+    print(f"to predict: {needed(predictor)}")
 
 
 def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
@@ -212,10 +264,14 @@ def predict(arguments) -> None:
     """Answers alone on standard output, or beside what they answer in a file, by one process or several."""
     if arguments.out is None:
         predictor = load(arguments.runs[0], arguments)
+        for line in set_threshold(predictor, arguments):
+            print(line, file=sys.stderr)
         return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
     parallel.join()
     try:
         predictor = load(arguments.runs[0], arguments)
+        for line in set_threshold(predictor, arguments) if parallel.is_first() else []:
+            print(line, file=sys.stderr)
         command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities, arguments.ranked), arguments)
     except parallel.LostProcess as error:
         go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out != "-")

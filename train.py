@@ -249,12 +249,13 @@ def publish(job: Job, model, dims, vocabulary) -> None:
 
 
 def test(job: Job, corpus: Corpus) -> None:
-    """Look at the test split once, with the best epoch's weights."""
+    """With the best epoch's weights: what is to be learned of dev still, and the test split, looked at once."""
     run, config = job.run, job.config
+    trained = textcls.load(run.folder, config.device, elmo=config.elmo)
+    say(*trained.calibrate(corpus, config.quiet))
     if corpus.test is None:
         say(f"no test split; evaluate one with: python evaluate.py {run.folder} --test FILE")
         return
-    trained = textcls.load(run.folder, config.device, elmo=config.elmo)
     description = base.test_description(config, corpus.description)
     result = predictor.evaluate(trained, description, corpus.test, config.quiet).summary
     run.write_results(result | {"chance": job.task.chance(corpus)})

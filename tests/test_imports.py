@@ -35,7 +35,7 @@ ONLY = {
 NEVER = {"training": {"models", "tasks", "ledger"}}
 FILES = {"__init__", "arguments", "config", "predictor", "reference", "sweep", "export", "explain"}  # that stand in textcls/ itself
 DEPENDENCIES = {"numpy", "tokenizers", "torch", "tqdm"}
-LAZY = {"huggingface_hub", "h5py"}  # slow to import, and an optional extra: only where they are used
+LAZY = {"huggingface_hub", "h5py", "onnxruntime"}  # slow to import, and an optional extra: only where they are used
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
 
 

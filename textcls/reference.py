@@ -47,13 +47,14 @@ def together(folder: pathlib.Path, corpus: Corpus, device: str, quiet: bool) -> 
     if not is_of_the_same_documents(folder) or is_tested_on_dev(corpus):
         return line(folder)
     names = [str(folder), str(folder / recipes.REFERENCE)]
-    kinds, dev, test = zip(*(both_logits(name, corpus, device, quiet) for name in names), strict=True)
+    kinds, dev, test, temperatures = zip(*(both_logits(name, corpus, device, quiet) for name in names), strict=True)
     kind, model = kinds[0], kinds[0].build("weighted", len(names), len(corpus.labels))
     probabilities = [member_probabilities(logits, kind) for logits in (dev, test)]
     fit_weights(model, probabilities[0], torch.from_numpy(corpus.dev.labels), kind.loss)
     with torch.no_grad():
         average = [model(part).numpy() for part in probabilities]
-    logits = dict(zip(names, zip(dev, test, strict=True), strict=True)) | {AVERAGE: average}
+    parts = zip(names, dev, test, temperatures, strict=True)
+    logits = {name: (on_dev / T, on_test / T) for name, on_dev, on_test, T in parts} | {AVERAGE: average}
     weights = " + ".join(f"{weight:.2f} {name}" for weight, name in zip(model.weights.tolist(), names, strict=True))
     return [
         *compared(kind, logits, corpus),
@@ -62,13 +63,14 @@ def together(folder: pathlib.Path, corpus: Corpus, device: str, quiet: bool) -> 
     ]
 
 
-def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[Kind, np.ndarray, np.ndarray]:
-    """(what the run gives, (N, C) of dev, of test, in the order of the corpus' labels)."""
+def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[Kind, np.ndarray, np.ndarray, float]:
+    """(what the run gives, (N, C) of dev, of test, in the order of the corpus' labels, the temperature that they are
+    still to have)."""
     trained = predictor.load(name, device)
     columns = label_columns(trained, corpus.labels, pathlib.Path(name))
     dev, test = (cached_logits(trained, split, quiet)[0][:, columns] for split in (corpus.dev, corpus.test))
     trained.release()
-    return kind_of(trained), dev, test
+    return kind_of(trained), dev, test, trained.temperature
 
 
 def compared(kind: Kind, logits: dict[str, tuple[np.ndarray, np.ndarray]], corpus: Corpus) -> list[str]:

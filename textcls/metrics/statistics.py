@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 RESAMPLES = 1000
+NORMAL = 1.959963984540054  # 97.5 % of a normal distribution is below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,17 @@ def paired_bootstrap(
     values = resampled(lambda weights: [difference(weights)], count, seed)
     p = 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + RESAMPLES)
     return Interval(difference(None), *map(float, np.percentile(values, [2.5, 97.5]))), float(min(1.0, p))
+
+
+def wilson(successes: int, count: int) -> Interval:
+    """A share with its 95 % interval (Wilson, 1927), which holds for few items, and for shares near 0 and 1, too; of no
+    item it is all from 0 to 1."""
+    if not count:
+        return Interval(0.0, 0.0, 1.0)
+    share, z2 = successes / count, NORMAL**2
+    centre, spread = share + z2 / (2 * count), NORMAL * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    low, high = ((centre + sign * spread) / (1 + z2 / count) for sign in (-1, 1))
+    return Interval(share, max(0.0, low), min(1.0, high))
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:

@@ -299,14 +299,7 @@ def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None]
     """The frozen backbone of a run, from where it was or from where `places` says that its kind is; its digest must
     be the one noted."""
     kind = source.get("kind", "bert")
-    override = (places or {}).get(kind)
-    folder = pathlib.Path(override) if override else run_folder / source["path"]
-    if override and kind == "elmo":
-        folder = elmo.find_elmo(override)
-    if source["name"] == "nano" and not override and source["path"] != "backbone":
-        folder = NANO  # wherever this installation has it
-    if not folder.is_dir() and not override and source["path"] != "backbone" and "revision" in source:
-        folder = find_folder(pinned(source["name"], source["revision"]))  # the cache was emptied, or is another
+    folder = place(source, run_folder, (places or {}).get(kind))
     if not folder.is_dir():
         raise InputError(
             f"{run_folder}: its frozen backbone {source['name']} was read from {folder}, which is gone; "
@@ -319,8 +312,26 @@ def reload(source: dict, run_folder: pathlib.Path, places: dict[str, str | None]
             f"{weights}: sha256 {digest[:16]}… is not that of the backbone this run was trained on "
             f"({source['sha256'][:16]}…{of_revision(source)})"
         )
+    there = source | {"path": str(folder)}
     if kind == "elmo":
         bilm = elmo.read_elmo(folder)
-        return Backbone(bilm.config, None, source, source["name"], elmo=bilm)
+        return Backbone(bilm.config, None, there, source["name"], elmo=bilm)
     bert, _ = read_bert(folder)
-    return Backbone(bert.config, None, source, source["name"], bert)
+    return Backbone(bert.config, None, there, source["name"], bert)
+
+
+def place(source: dict, run_folder: pathlib.Path, override: str | None = None) -> pathlib.Path:
+    """Where the frozen backbone of a run is: `override`, or where it was when the run began, or where it is as seen
+    from the run, if both were moved together."""
+    if override:
+        return elmo.find_elmo(override) if source.get("kind") == "elmo" else pathlib.Path(override)
+    if source["name"] == "nano" and source["path"] != "backbone":
+        return NANO  # wherever this installation has it
+    folder = run_folder / source["path"]
+    beside = os.path.join(os.path.realpath(run_folder), source.get("beside", source["path"]))
+    beside = pathlib.Path(os.path.normpath(beside))
+    if not folder.is_dir() and beside.is_dir():
+        return beside
+    if not folder.is_dir() and source["path"] != "backbone" and "revision" in source:
+        return find_folder(pinned(source["name"], source["revision"]))  # the cache was emptied, or is another
+    return folder

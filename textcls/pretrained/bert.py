@@ -27,8 +27,7 @@ from textcls.runtime.tensors import check_fit, load_tensors
 BODY = ("embeddings", "encoder", "pooler")
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 # Of published models; others are left out too, and named.
-HEADS = ("cls", "classifier", "qa_outputs", "dropout", "lm_head", "pre_classifier", "vocab_transform",
-         "vocab_layer_norm", "vocab_projector")  # fmt: skip
+HEADS = ("cls", "dropout", "lm_head", "vocab_transform", "vocab_layer_norm", "vocab_projector")
 # Counters that models keep among their weights: no parameters.
 BUFFERS = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)")
 # What trainers put around a model, and around its state in a .bin file.

@@ -17,6 +17,8 @@ RECIPES (model, task) -> a row, written out in the file of its family:
   begin     (settings, model, {"train", "dev": batches}, vocabulary) -> a sentence: what the model learns of the data
             before the first update (optional)
   publish   (model, settings, dims, vocabulary, run) -> a sentence: what it leaves for other runs (optional)
+  hf        what transformers' config.json calls a model of these weights, where it has one (optional): `architectures`,
+            and `problem_type`
   padded    whether its batches have padding (yes, unless it says no)
   amp       mixed precision on CUDA when --amp is auto
   describe  (settings, name of the backbone) -> what it stands on, in words

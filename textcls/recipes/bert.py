@@ -223,6 +223,7 @@ BERT_CLASSIFIER = {
     "pooler": True,
     "frozen": lower_layers_are_frozen,
     "source": "bert",
+    "hf": {"architectures": ["BertForSequenceClassification"], "problem_type": "single_label_classification"},
     "amp": "fp16",
     "describe": whole_bert,
     "poolings": BERT_POOLINGS,
@@ -259,6 +260,7 @@ BERT_TAGGER = {
     "encoder": "encoder.bert",
     "share": share_bert,
     "frozen": never,
+    "hf": {"architectures": ["BertForTokenClassification"]},
     "amp": "fp16",
     "describe": whole_bert,
     "about": {"sequence modelling": "self-attention", "pooling": "none"},
@@ -285,12 +287,14 @@ BERT_PRETRAINER = {
 TRANS_BLSTM_CLASSIFIER = BERT_CLASSIFIER | {
     "build": trans_blstm_classifier,
     "blocks": trans_blstm_classifier_blocks,
+    "hf": None,
     "about": {"sequence modelling": "self-attention and BLSTM", "pooling": "{pooling}"},
     "defaults": BERT_CLASSIFIER["defaults"] | {"small": False},
 }
 TRANS_BLSTM_TAGGER = BERT_TAGGER | {
     "build": trans_blstm_tagger,
     "blocks": trans_blstm_tagger_blocks,
+    "hf": None,
     "about": {"sequence modelling": "self-attention and BLSTM", "pooling": "none"},
     "defaults": BERT_TAGGER["defaults"] | {"small": False},
 }

@@ -85,7 +85,11 @@ def of_scores(row: dict) -> dict:
 
 
 ROWS = {
-    ("bert", "regression"): of_scores(bert.ROWS["bert", "classification"]) | {"blocks": bert_blocks},
+    ("bert", "regression"): of_scores(bert.ROWS["bert", "classification"])
+    | {
+        "blocks": bert_blocks,
+        "hf": {"architectures": ["BertForSequenceClassification"], "problem_type": "regression"},
+    },
     ("trans-blstm-1", "regression"): of_scores(bert.ROWS["trans-blstm-1", "classification"])
     | {"blocks": trans_blstm_blocks},
     ("trans-blstm-2", "regression"): of_scores(bert.ROWS["trans-blstm-2", "classification"])

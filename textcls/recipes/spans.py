@@ -72,6 +72,7 @@ BERT_SPANS = {
     "encoder": "bert",
     "share": share_bert,
     "frozen": never,
+    "hf": {"architectures": ["BertForQuestionAnswering"]},
     "amp": "fp16",
     "describe": whole_bert,
     "about": {"sequence modelling": "self-attention", "decoder": "{decoder}"},
@@ -92,6 +93,7 @@ BERT_SPANS = {
 TRANS_BLSTM_SPANS = BERT_SPANS | {
     "build": trans_blstm_spans,
     "blocks": trans_blstm_spans_blocks,
+    "hf": None,
     "about": {"sequence modelling": "self-attention and BLSTM", "decoder": "{decoder}"},
     "defaults": BERT_SPANS["defaults"] | {"small": False},
 }

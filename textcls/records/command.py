@@ -85,6 +85,8 @@ def facts_of(predictor, records: Records, size: int) -> dict:
         "columns": list(records.columns),
         "rows a chunk": size,
         "run": predictor.digests(),
+        "temperature": predictor.temperature,
+        "threshold": predictor.threshold,
         "device": predictor.device.type,
         "precision": predictor.precision.name,
     }

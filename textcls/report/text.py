@@ -89,9 +89,40 @@ def details(result: dict) -> list[str]:
         parts += [per_class(result["per_class"]), confusions(result["confused"])]
     if "per_label" in result:
         parts.append(per_label(result["per_label"]))
+    if "probabilities" in result:
+        parts += probabilities(result["probabilities"], result)
     for sense, types in result.get("per_type", {}).items():
         parts.append(per_type(sense, types))
     return parts
+
+
+def probabilities(found: dict, result: dict) -> list[str]:
+    """What a temperature did, how right answers are that are so sure, and how right those are that are left when the
+    others are not given."""
+    rows = [["probability", "documents", "mean", "right [95 % interval]"]]
+    for part in found["reliability"]:
+        at = f"{part['low']:.3f} to {part['high']:.3f}"
+        rows.append([at, str(part["documents"]), f"{part['confidence']:.3f}", share(part["accuracy"])])
+    answered = [["answered", "documents", "from probability", "right [95 % interval]"]]
+    for row in [*found["coverage"], *([found["at_threshold"]] if "at_threshold" in found else [])]:
+        part = f"{row['answered'] / result['documents']:.0%}{', as asked' * (row is found.get('at_threshold'))}"
+        answered.append([part, str(row["answered"]), f"{row['threshold']:.4f}", share(row["accuracy"])])
+    area = f"area under the risk-coverage curve (AURC): {number(found['aurc'])}"
+    return [*temperature(found, result["metrics"]), table(rows), f"{table(answered)}\n{area}"]
+
+
+def temperature(found: dict, metrics: dict) -> list[str]:
+    """A line on what it changed on these documents; none where it is 1."""
+    if found["temperature"] == 1:
+        return []
+    before, difference = found["before"], found["nll_difference"]
+    changes = (f"{title(name)} {number(before[name])} -> {number(metrics[name]['value'])}" for name in before)
+    interval = f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    return [f"temperature {found['temperature']:.3f}: {', '.join(changes)}; NLL {interval}, document by document"]
+
+
+def share(value: dict) -> str:
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def per_class(classes: dict[str, dict]) -> str:

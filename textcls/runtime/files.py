@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 import socket
 import time
 import zipfile
@@ -63,6 +64,24 @@ def in_place_of(path: pathlib.Path):
                 temporary.unlink()
             raise
     flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def folder_in_place_of(folder: pathlib.Path):
+    """A new folder beside `folder`, for the block to fill; it becomes `folder` when the block ends well, and is removed
+    otherwise. Raises InputError where there is something in `folder` already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: is there already; choose another folder, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{PART}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    flush_folder(folder.parent)
 
 
 def new_file(path: pathlib.Path) -> tuple[pathlib.Path, io.FileIO]:
@@ -138,6 +157,16 @@ def paths_of(names: str) -> list[pathlib.Path]:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: neither a file nor a folder, but a pipe or a device")
     return paths
+
+
+def seen_from(start: pathlib.Path, path: str | os.PathLike) -> str:
+    """The path as seen from the folder `start`, so that both can be moved together; of links the ends, since .. is
+    taken there. In full where no way leads to it (another drive of Windows)."""
+    end = os.path.realpath(path)
+    try:
+        return os.path.relpath(end, os.path.realpath(start))
+    except ValueError:
+        return end
 
 
 def file_names(paths: str) -> str:

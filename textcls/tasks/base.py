@@ -52,6 +52,8 @@ class Predictor:
     """A trained model with what it reads and what it answers. `recipe` is the row that its model was built by."""
 
     vocabulary_kind: type[Vocabulary | Words] = Vocabulary
+    temperature = 1.0  # that logits are divided by before they become probabilities
+    threshold = 0.0  # below which an answer is none
 
     def __init__(
         self,
@@ -97,9 +99,13 @@ class Predictor:
         """Words drawn from a language model; other runs raise InputError."""
         raise InputError(f"{self.run.folder}: --sample needs a language model, this run is a {self.config.task}")
 
+    def calibrate(self, corpus: Corpus, quiet: bool) -> list[str]:
+        """What is to be learned of the dev documents once training has ended, and kept in the run; in sentences."""
+        return []
+
     def digests(self) -> list[str]:
         """Of what its answers rest on."""
-        return [files.sha256(self.run.folder / name) for name in ("best.pt", "config.json")]
+        return [files.sha256(path) for path in self.run.rests_on()]
 
     def answer_columns(self, asked: Asked) -> dict:
         """{column: what stands there where there is no answer} of `answers(items, asked)`, which gives a value a column
@@ -115,7 +121,7 @@ class Predictor:
         meta, config = self.meta, self.config
         where = self.run.folder / "metrics.jsonl"
         history = [facts.check_whole(row, facts.Epoch, where) for row in self.run.metrics()]
-        training = f"{len(history)} epochs"  # none where a run was stopped, went on, and was stopped in its first epoch
+        training = meta.get("training", f"{len(history)} epochs")  # 0 of a run that was stopped twice, in the first
         if seconds := sorted(row["seconds"] for row in history):
             training += f", {seconds[len(seconds) // 2]:.1f} s/epoch on {meta['device']}"
         names = history[0]["memory"] if history else ()
@@ -251,6 +257,7 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
     if config.init == "ppmi":
         keep_vectors(backbone, run.folder)
     splits = splits_of(corpus)
+    beside = {"beside": files.seen_from(run.folder, backbone.source["path"])} if frozen and not config.scratch else {}
     meta = {
         "config": config.stored(),
         "labels": corpus.labels,
@@ -258,7 +265,7 @@ def make_run(config: TrainConfig, run: Run, corpus: Corpus, backbone: Backbone, 
         "source": digest(splits),
         "dims": vars(backbone.dims),
         "vocabulary": backbone.vocabulary.digest,
-        "backbone": backbone.source,
+        "backbone": backbone.source | beside,
     } | corpus.facts
     run.create(meta | facts, splits, backbone.vocabulary)
 

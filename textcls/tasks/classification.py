@@ -21,7 +21,7 @@ from textcls.records.record import Value, in_column
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
-from textcls.tasks import base, documents
+from textcls.tasks import base, documents, probabilities
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.text.batches import Batch, Batches
@@ -139,7 +139,8 @@ def asked_for(facts: dict) -> list[str]:
 
 
 def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
-    logits, seconds = cached_logits(predictor, split, quiet)
+    raw, seconds = cached_logits(predictor, split, quiet)
+    logits = raw / predictor.temperature
     intervals = metrics.intervals(logits, split.labels, first=asked_for(predictor.meta))
     intervals = in_order(intervals, {name: accuracy_of(predictor, part, quiet) for name, part in split.beside.items()})
     scores = Scores(logits, split.labels)
@@ -152,6 +153,7 @@ def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
             label: {name: float(values[i]) for name, values in per_class.items()} for i, label in enumerate(labels)
         },
         "confused": [[labels[true], labels[guess], count] for true, guess, count in scores.confused()],
+        "probabilities": probabilities.report(raw, split.labels, predictor.temperature, predictor.threshold),
         "documents_per_s": len(split) / seconds,
     }
     summary |= {"remarks": split.remarks} if split.remarks else {}
@@ -190,7 +192,11 @@ def chance(corpus: Corpus) -> dict:
 
 
 class Predictor(documents.Predictor):
-    """A classifier."""
+    """A classifier. `temperature` divides its logits; an answer less probable than `threshold` is none: ""."""
+
+    def __init__(self, run: Run, meta: dict, *parts):
+        super().__init__(run, meta, *parts)
+        self.temperature = float((run.calibration() or {}).get("temperature", 1.0))
 
     def predict(self, texts: Sequence[Text]) -> tuple[list[str], np.ndarray]:
         """(the most probable label of each text, probabilities (N, C) in the order of `labels`). Raises InputError for
@@ -198,8 +204,28 @@ class Predictor(documents.Predictor):
         texts = self.checked(texts)
         if not texts:
             return [], np.zeros((0, len(self.labels)))
-        probabilities = np.exp(log_softmax(self.logits(texts)))
-        return [self.labels[i] for i in probabilities.argmax(1)], probabilities
+        probabilities = self.probabilities(self.logits(texts))
+        return [self.answer(row) for row in probabilities], probabilities
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Logits (N, C) -> (N, C)."""
+        return np.exp(log_softmax(logits / self.temperature))
+
+    def answer(self, probabilities: np.ndarray) -> str:
+        """The most probable label of one text (C,), or "" where it is less probable than the threshold."""
+        best = int(probabilities.argmax())
+        return self.labels[best] if probabilities[best] >= self.threshold else ""
+
+    def calibrate(self, corpus: Corpus, quiet: bool) -> list[str]:
+        """Fit the temperature on the dev documents that the model was not trained on, and keep it in the run."""
+        usable = probabilities.unseen(corpus)
+        if not usable.any():
+            return ["temperature 1: no dev document that was neither trained on nor is to be tested on"]
+        logits, _ = cached_logits(self, corpus.dev, quiet)
+        values = probabilities.fit(logits[usable], corpus.dev.labels[usable])
+        self.run.write_calibration(values)
+        self.temperature = values["temperature"]
+        return [probabilities.sentence(values)]
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         """label and probability of the best answers, or of the best one and then the probability of every label."""
@@ -210,12 +236,13 @@ class Predictor(documents.Predictor):
 
     def answers(self, texts: Sequence[Text], asked: Asked) -> list[list[Value]]:
         """A value of each of these columns for each text."""
-        _, probabilities = self.predict(texts)
+        labels, probabilities = self.predict(texts)
         count = 1 if asked.all_probabilities else asked.top_k
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]  # (N, K)
         answers = []
-        for row, numbers in zip(probabilities.tolist(), best.tolist(), strict=True):
+        for label, row, numbers in zip(labels, probabilities.tolist(), best.tolist(), strict=True):
             answer = [value for i in numbers for value in (self.labels[i], row[i])]
+            answer[0] = label  # none, where it is below the threshold
             answers.append(answer + row if asked.all_probabilities else answer)
         return answers
 

@@ -21,6 +21,7 @@ class Source(TypedDict):
     vectors: NotRequired[str]
     kind: NotRequired[str]
     revision: NotRequired[str]
+    beside: NotRequired[str]
 
 
 class Trained(TypedDict):
@@ -88,6 +89,16 @@ class Results(TypedDict):
     split: dict[str, str]
     metrics: dict[str, Interval]
     chance: Chance
+
+
+class Calibration(TypedDict):
+    """calibration.json."""
+
+    run: str
+    temperature: float
+    documents: int
+    confidence: list[float]
+    right: list[int]
 
 
 def check(value: dict, kind: type) -> dict:

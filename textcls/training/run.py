@@ -5,6 +5,7 @@ tokenizer.json   the word pieces
 splits.npz       which documents were train, dev and test
 metrics.jsonl    a line an epoch
 results.json     of the test split, once training has ended
+calibration.json of a classifier's probabilities on dev documents, once training has ended
 ledger.json      memory and time of a step, measured after training
 best.pt          weights of the best epoch
 last.pt          weights, optimiser, scaler, position, random states: all that `--resume` needs
@@ -14,6 +15,7 @@ backbone/        the frozen backbone, where the run made it itself
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
 import secrets
@@ -39,6 +41,8 @@ FORMAT = 2  # of the run folder; raise it when an older reader would misread a n
 
 class Run:
     """A run folder. Reading raises InputError, in the user's words, for whatever is missing or damaged."""
+
+    keeps = True  # what is computed of its model may be kept in the folder
 
     def __init__(self, folder: str | pathlib.Path):
         self.folder = pathlib.Path(folder)
@@ -110,9 +114,16 @@ class Run:
         if fcntl is not None:
             os.close(lock)
 
-    def create(self, meta: dict, splits: dict[str, np.ndarray], vocabulary=None, best: dict | None = None) -> None:
-        """Write what does not change during the run, for a run that has ended already `best`.pt too. config.json comes
-        last: with it the run exists; killed before, there is none, and it can be made again."""
+    def create(
+        self,
+        meta: dict,
+        splits: dict[str, np.ndarray],
+        vocabulary=None,
+        best: dict | None = None,
+        calibration: dict | None = None,
+    ) -> None:
+        """Write what does not change during the run, for a run that has ended already `best`.pt and `calibration`.json
+        too. config.json comes last: with it the run exists; killed before, there is none, and it can be made again."""
         name = secrets.token_hex(8)
         files.make_folder(self.folder)
         if vocabulary is not None and parallel.is_first():
@@ -121,6 +132,8 @@ class Run:
             np.savez(file, **splits)
         if best is not None:
             self._write("best.pt", name, best)
+        if calibration is not None:
+            self._write_calibration(name, calibration)
         content = {"format": FORMAT, "run": name, **meta}
         files.write_json(self.folder / "config.json", files.with_checksum(content))
 
@@ -196,6 +209,10 @@ class Run:
             raise InputError(f"{path}: this is the run's {own}")
         return content
 
+    def rests_on(self) -> list[pathlib.Path]:
+        """The files that the logits of its model rest on."""
+        return [self.folder / name for name in ("best.pt", "config.json")]
+
     def write_metrics(self, history: list[dict]) -> None:
         lines = "".join(json.dumps(files.with_checksum(row)) + "\n" for row in history)
         files.write_text(self.folder / "metrics.jsonl", lines)
@@ -224,6 +241,54 @@ class Run:
         except ValueError as error:
             advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
             raise InputError(f"{path}: damaged ({error}); {advice}") from None
+
+
+    def write_calibration(self, values: dict) -> None:
+        self._write_calibration(self._name(), values)
+
+    def _write_calibration(self, run: str | None, values: dict) -> None:
+        files.write_json(self.folder / "calibration.json", files.with_checksum({"run": run, **values}))
+
+    def calibration(self) -> dict | None:
+        """What :meth:`write_calibration` wrote; None where there is none."""
+        path = self.folder / "calibration.json"
+        advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
+        try:
+            values = files.checked(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"{path}: damaged ({error}); {advice}") from None
+        facts.check_whole(values, facts.Calibration, path)
+        counts = {values["documents"], len(values["confidence"]), len(values["right"])}
+        if values["run"] != self._name() or not 0 < values["temperature"] < math.inf or len(counts) > 1:
+            raise InputError(f"{path}: that of another run, or damaged; {advice}")
+        return values
+
+
+class Foreign(Run):
+    """A folder that holds a model, but no run: `meta` is what a run's config.json would say of it."""
+
+    keeps = False
+
+    def __init__(self, folder: str | pathlib.Path, meta: dict):
+        super().__init__(folder)
+        self._meta = meta
+
+    def meta(self) -> dict:
+        return dict(self._meta)
+
+    def splits(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def metrics(self) -> list[dict]:
+        return []
+
+    def rests_on(self) -> list[pathlib.Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+    def calibration(self) -> None:
+        return None
 
 
 def free_folder(name: str, claim: bool = False) -> pathlib.Path:

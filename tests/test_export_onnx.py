@@ -1,0 +1,280 @@
+"""ONNX folders, held to the models that they come from: what ONNX Runtime and predict.py answer is what we answer."""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import TOPICS, make_rows, save_tiny, write_csv
+from textcls import recipes
+from textcls.config import TrainConfig
+from textcls.export import examples, int8, onnx_folder
+from textcls.models.bert import BertConfig
+from textcls.models.crf import CRF
+from textcls.models.elmo import ElmoConfig
+from textcls.models.ensemble import ENSEMBLES
+from textcls.models.recurrent import WordDims
+from textcls.runtime.device import Precision
+from textcls.runtime.errors import InputError
+from textcls.tasks import TASKS
+from textcls.tasks.ensemble import EnsemblePredictor, Member
+from textcls.text.characters import TOKENS, Characters
+from textcls.text.division import UNBROKEN, WORD
+from textcls.text.vocabulary import Vocabulary
+from textcls.training.run import Foreign
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+ROWS = [text for text, _ in make_rows(60)]
+TEXTS = ["a star and a comet", "Flour!", " ".join(ROWS[:4]), "an unknownword, and [SEP] a star star star", ""]
+PAIRS = [("a star", "and a comet"), (TEXTS[2], "flour"), (TEXTS[2], TEXTS[2] + " sail"), ("wind", "")]
+LABELS = {"classification": sorted(TOPICS), "regression": ["score"], "tagging": ["O", "B-X", "I-X"]}
+CPU = torch.device("cpu"), Precision(None, "")
+
+
+def vocabulary_of(kind: str, task: str):
+    if kind == "characters":
+        return Characters.make(TOKENS["words"], 20)
+    if kind == "pieces":
+        return Vocabulary.learn(ROWS, 120)
+    words = Vocabulary.learn_words(ROWS, 60, 1, UNBROKEN if task == "tagging" else WORD)
+    return words.with_pairs(ROWS, 40) if kind == "bag" else words
+
+
+def dims_of(kind: str, vocabulary):
+    if kind == "characters":
+        return ElmoConfig(filters=((1, 4), (2, 6), (3, 8)), projection=6, cells=10, characters=5, word_length=20)
+    if kind == "pieces":
+        sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 10}
+        return BertConfig(len(vocabulary), max_position_embeddings=64, **sizes)
+    return WordDims(vocabulary.largest_id + 1, 10)
+
+
+def predictor_of(model: str, task: str = "classification", seed: int = 0, **settings):
+    """A predictor whose weights are random, and large enough for every part of it to matter."""
+    known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"]
+    small = {"hidden": 6, "layers": 2, "max_length": 24, "elmo": "bilm"}
+    small = {name: value for name, value in small.items() if name in known}
+    config = recipes.complete(TrainConfig(model=model, task=task, train="x.csv", **small | settings))
+    recipe = recipes.choose(config)
+    vocabulary = vocabulary_of(recipe["input"], task)
+    dims = dims_of(recipe["input"], vocabulary)
+    torch.manual_seed(seed)
+    network = recipes.build(config, dims, len(LABELS[task]))
+    for name, tensor in network.state_dict().items():
+        tensor.normal_(std=0.4).abs_() if name == "idf" else tensor.normal_(std=0.4)
+    meta = {"labels": LABELS[task], "config": config.stored(), "dims": vars(dims), "range": [-0.2, 0.3]}
+    return TASKS[task].Predictor(Foreign("run", meta), meta, recipe, config, network, vocabulary, *CPU)
+
+
+def module_of(folder: pathlib.Path):
+    """predict.py of a folder."""
+    spec = importlib.util.spec_from_file_location("predict", folder / "predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def written(predictor, folder: pathlib.Path):
+    lines = onnx_folder.write(predictor, folder)
+    assert all("model.onnx: logits within" in line for line in lines)
+    return module_of(folder)
+
+
+# ---- every model ----------------------------------------------------------------------------------------------------
+
+CLASSIFIERS = [model for model, task in recipes.RECIPES if task == "classification"]
+SETTINGS = [
+    ("bert", {"pooling": "attention+max"}),
+    ("bert", {"long_documents": "window", "max_length": 10, "stride": 3, "max_windows": 4}),
+    ("bilstm", {"pooling": "last"}),
+    ("bilstm-scratch", {"truncate": "tail", "max_length": 9}),
+    ("lstm", {"truncate": "headtail", "max_length": 10, "pooling": "last"}),
+    ("bert-bilstm", {"features": "cls"}),
+    ("elmo-bilstm", {"elmo_layers": "concatenate", "long_documents": "window", "max_length": 8}),
+    ("elmo-lstm", {"mix_norm": True}),
+]
+
+
+@pytest.mark.parametrize("model, settings", [*((model, {}) for model in CLASSIFIERS), *SETTINGS])
+def test_classifiers(tmp_path, model, settings):
+    predictor = predictor_of(model, **settings)
+    predictor.temperature = 1.7
+    labels, probabilities = written(predictor, tmp_path).predict(TEXTS)
+    expected = torch.from_numpy(predictor.logits(TEXTS)) / 1.7
+    assert labels == [LABELS["classification"][i] for i in expected.argmax(1)]
+    assert probabilities == pytest.approx(expected.softmax(1).numpy(), abs=1e-5)
+    assert np.ptp(expected.numpy(), 0).max() > 1e-3, np.ptp(expected.numpy(), 0)  # the texts are told apart
+
+
+@pytest.mark.parametrize("model, settings", [
+    ("bert", {"max_length": 17}),  # an odd number of tokens for both texts
+    ("bert", {"max_length": 16, "truncate": "headtail"}),
+    ("bilstm", {"truncate": "tail"}),
+    ("lstm", {}),
+])  # fmt: skip
+def test_pairs(tmp_path, model, settings):
+    predictor = predictor_of(model, text_column="a,b", **settings)
+    _, probabilities = written(predictor, tmp_path).predict(PAIRS)
+    assert probabilities == pytest.approx(torch.from_numpy(predictor.logits(PAIRS)).softmax(1).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["bert", "bilstm", "lstm"])
+def test_scores(tmp_path, model):
+    predictor = predictor_of(model, "regression")
+    assert written(predictor, tmp_path).predict(TEXTS) == pytest.approx(predictor.predict(TEXTS), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "tagging"])
+@pytest.mark.parametrize("crf", [False, True])
+def test_taggers(tmp_path, model, crf):
+    if crf and model not in ("bert", "bilstm-scratch", "elmo-bilstm"):
+        pytest.skip("one model of each kind of input")
+    predictor = predictor_of(model, "tagging", crf=crf, max_length=12)
+    sentences = [TEXTS[0].split(), ["Flour!"], (" ".join(ROWS[:5])).split(), ["no\u00a0break", "\u200b", "x" * 300]]
+    tag = written(predictor, tmp_path).predict
+    assert [tag(words) for words in sentences] == predictor.predict(sentences)
+
+
+@pytest.mark.parametrize("combine", ENSEMBLES)
+def test_ensembles(tmp_path, combine):
+    members = [predictor_of("bilstm"), predictor_of("linear", seed=1)]
+    members[1].labels = ["sailing", "astronomy", "cooking"]
+    torch.manual_seed(2)
+    model = ENSEMBLES[combine](2, 3)
+    meta = {"labels": LABELS["classification"], "members": [], "combine": combine}
+    columns = [[0, 1, 2], [1, 2, 0]]
+    predictor = EnsemblePredictor(
+        Foreign("run", {}), meta, model, [Member(m, c) for m, c in zip(members, columns, strict=True)], CPU[0]
+    )
+    predictor.temperature = 0.6
+    labels, probabilities = written(predictor, tmp_path).predict(TEXTS)
+    expected = torch.from_numpy(predictor.logits(TEXTS)) / 0.6
+    assert probabilities == pytest.approx(expected.softmax(1).numpy(), abs=1e-5)
+    assert labels == [LABELS["classification"][i] for i in expected.argmax(1)]
+
+
+# ---- what it rests on -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["bert", "bilstm"])
+@pytest.mark.parametrize("rows, tokens", [(1, 5), (7, 64)])
+def test_logits_at_sizes_that_were_not_traced(tmp_path, model, rows, tokens):
+    predictor = predictor_of(model)
+    onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
+    inputs = onnx_folder.example_of(predictor, rows, tokens, np.random.default_rng(5))
+    assert rows == 1 or "mask" not in inputs or 0 < inputs["mask"].sum() < rows * tokens  # rows with padding
+    run = onnx_folder.Session(tmp_path / "model.onnx")
+    with torch.no_grad():
+        assert (run(**inputs) - predictor.model(**inputs)).abs().max() < 1e-4
+
+
+def test_a_graph_that_holds_the_size_it_was_made_with_is_not_written(tmp_path):
+    class Baked(torch.nn.Module):
+        def forward(self, ids, mask):
+            return ids.float().sum(1, keepdim=True) / int(mask.sum(1).max())
+
+    predictor = predictor_of("lstm")
+    predictor.model = Baked()
+    with pytest.raises(InputError, match="the ONNX model's logits differ by"):
+        onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
+
+
+def test_viterbi_of_the_example_is_the_best_of_all_ways():
+    torch.manual_seed(0)
+    crf, scores = CRF(3), torch.randn(5, 3)
+    for part in crf.parameters():
+        torch.nn.init.normal_(part)
+    names = {"CONFIG": {"crf": {name: part.tolist() for name, part in crf.named_parameters()}}, "np": np}
+    exec(examples.VITERBI, names)
+    ways = torch.cartesian_prod(*[torch.arange(3)] * 5)
+    values = crf.score(scores.expand(len(ways), 5, 3), ways, torch.full((len(ways),), 5))
+    assert names["best"](scores.numpy()) == ways[values.argmax()].tolist()
+
+
+@pytest.mark.parametrize("model, task", [("bert", "tagging"), ("bilstm", "classification")])
+def test_8_bits_of_any_model(tmp_path, model, task):
+    predictor = predictor_of(model, task)
+    onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
+    int8.quantise(tmp_path / "model.onnx", tmp_path / "model.int8.onnx")
+    inputs = onnx_folder.example_of(predictor, 7, 20, np.random.default_rng(5))
+    with torch.no_grad():
+        exact, rounded = predictor.model(**inputs), onnx_folder.Session(tmp_path / "model.int8.onnx")(**inputs)
+    assert 0 < (rounded - exact).abs().max() < 0.25 * exact.std() + 0.05
+
+
+# ---- through the command --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    write_csv(folder / "train.csv", make_rows(60))
+    save_tiny(folder / "tiny", ROWS)
+    return folder
+
+
+@pytest.fixture
+def run(call, folder):
+    if not (folder / "run").exists():
+        flags = "--train train.csv --dev 0.3 --test 0.2 --epochs 1 --quiet --max-length 16".split()
+        call("train", *"--model bilstm --bert tiny --hidden 4 --out run".split(), *flags)
+    return "run"
+
+
+def test_the_folder_needs_nothing_of_this_library(call, run, folder):
+    text = call("evaluate", run, *"--export out --format onnx".split())
+    assert "logits within" in text and "all that is needed to predict" in text
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "config.json", "model.onnx", "predict.py", "tokenizer.json"
+    ]  # fmt: skip
+    (folder / "in.txt").write_text("a star\nflour and butter\n", "utf-8")
+    ours = call("evaluate", run, "--predict", "in.txt")
+    blocked = "import sys; sys.modules['torch'] = sys.modules['textcls'] = None; sys.argv.pop(0); import runpy; "
+    blocked += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-c", blocked, "out/predict.py", "a star", "flour and butter"]
+    theirs = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
+    for one, other in zip(ours.splitlines(), theirs.splitlines(), strict=True):
+        assert one.split("\t")[0] == other.split("\t")[0]
+        assert float(one.split("\t")[1]) == pytest.approx(float(other.split("\t")[1]), abs=2e-3)  # bf16, where there is
+
+
+@pytest.mark.parametrize("clock, kept", [((0, 9, 0, 1) * 3, True), ((0, 1, 0, 9) * 3, False)])
+def test_8_bits_are_kept_where_they_are_faster(call, run, folder, monkeypatch, clock, kept):
+    """fp32 and int8 take these seconds, in turn."""
+    ticks = iter(clock)
+    monkeypatch.setattr("textcls.export.int8.time.perf_counter", lambda: next(ticks))
+    text = call("evaluate", run, "--export", f"int8-{kept}", *"--format onnx --int8 --quiet".split())
+    assert "int8 on 15 dev documents: accuracy" in text and ("not written" in text) != kept
+    assert (folder / f"int8-{kept}" / "model.int8.onnx").exists() == kept
+
+
+def test_what_is_refused(call, run, folder):
+    assert "--int8 goes with" in call("evaluate", run, *"--export x --format hf --int8".split(), status=2)
+    call("ensemble", run, "run/linear", *"--out both --quiet".split())
+    error = call("evaluate", "both", *"--export x --format onnx --int8".split(), status=2)
+    assert "export the members" in error and not (folder / "x").exists()
+    lines = (folder / "train.csv").read_text("utf-8").replace("star", "stars")
+    (folder / "train.csv").write_text(lines, "utf-8")
+    error = call("evaluate", run, *"--export x --format onnx --int8".split(), status=2)
+    assert "the dev documents are not those the run began with" in error and not (folder / "x").exists()
+
+
+def test_what_is_missing_is_named(call, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = call("evaluate", run, *"--export x --format onnx".split(), status=2)
+    assert "needs ONNX and its runtime: pip install onnx onnxruntime" in error
+
+
+def test_config_of_a_folder(tmp_path):
+    predictor = predictor_of("bert", long_documents="window", max_length=12)
+    onnx_folder.write(predictor, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert config["labels"] == LABELS["classification"] and config["temperature"] == 1
+    assert (config["max_length"], config["stride"], config["max_windows"]) == (12, 5, 8)

@@ -1,0 +1,193 @@
+"""A run as a folder with its model in ONNX, for batches and texts of any size, and what is needed to use it without
+this library: tokenizer.json, config.json, predict.py.
+
+model.onnx computes logits in float32 of a row of tokens each; how texts become rows, and logits answers, is in
+predict.py (examples.py) and config.json. Dimensions: B rows, T tokens, W words, K characters of a word, C outputs.
+"""
+
+import pathlib
+import warnings
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from textcls.export import examples
+from textcls.models.crf import CRF
+from textcls.models.recurrent import Tagger
+from textcls.runtime import files
+from textcls.runtime.errors import InputError
+from textcls.tasks import classification, regression, tagging
+from textcls.tasks.base import Predictor
+from textcls.tasks.documents import text_columns
+from textcls.tasks.ensemble import EnsemblePredictor
+from textcls.text.characters import Characters, batch_of
+from textcls.text.sequences import ends
+
+OPSET = 17
+NAMES = {"ids": "input_ids", "mask": "attention_mask", "segments": "token_type_ids", "starts": "word_starts"}
+TOLERANCE = 1e-4  # of logits
+TRACED = 2, 9  # rows and tokens that the graph is made with
+OTHERS = (1, 5), (7, 64), (3, 1)  # and that it is compared with the model at, as far as the model reads so many
+EXTRA = "pip install onnx onnxruntime"
+
+
+def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
+    if isinstance(predictor, EnsemblePredictor):
+        return write_ensemble(predictor, folder)
+    check_kind(predictor)
+    difference = write_graph(predictor, folder / "model.onnx")
+    tokenizer = Tokenizer.from_str(predictor.vocabulary.tokenizer.to_str())
+    if isinstance(predictor, tagging.Predictor) and getattr(predictor.vocabulary, "of_bytes", False):
+        tokenizer.pre_tokenizer.add_prefix_space = True  # a word of bytes is spelled as behind a blank
+    files.write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
+    files.write_json(folder / "config.json", config_json(predictor))
+    files.write_text(folder / "predict.py", examples.text(predictor))
+    return [f"model.onnx: logits within {difference:.0e} of this library's at other sizes than it was made with"]
+
+
+def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[str]:
+    """The members in folders of their own, and the model over their probabilities."""
+    lines, names = [], []
+    for number, member in enumerate(predictor.members, 1):
+        names.append(f"member-{number}")
+        (folder / names[-1]).mkdir()
+        alone = member.predictor
+        alone.temperature = 1.0  # what is combined are its probabilities as they are
+        lines += [f"{names[-1]}, {alone.run.folder}: {line}" for line in write(alone, folder / names[-1])]
+    C, M = len(predictor.labels), len(predictor.members)
+    model, example = predictor.model.eval(), torch.full((2, M * C), 1 / C)
+    save(model, {"probabilities": example}, {"probabilities": {0: "rows"}}, folder / "combine.onnx")
+    values = {"labels": predictor.labels, "temperature": predictor.temperature, "members": names}
+    files.write_json(folder / "config.json", values)
+    files.write_text(folder / "predict.py", examples.ENSEMBLE)
+    return lines
+
+
+def check_kind(predictor: Predictor) -> None:
+    if not isinstance(predictor, classification.Predictor | regression.Predictor | tagging.Predictor):
+        hf = ", or --format hf" if predictor.recipe.get("hf") else ""
+        raise InputError(
+            f"{predictor.run.folder}: --format onnx is for classifiers, regressors and taggers, this is a run of "
+            f"--task {predictor.config.task}{hf}"
+        )
+
+
+def config_json(predictor: Predictor) -> dict:
+    """What predict.py reads."""
+    config, vocabulary = predictor.config, predictor.vocabulary
+    values = {
+        "labels": predictor.labels,
+        "max_length": config.max_length,
+        "temperature": predictor.temperature,
+        "begin": list(vocabulary.begin),
+        "between": list(vocabulary.between),
+        "end": list(vocabulary.end),
+        "pad": vocabulary.pad,
+    }
+    if isinstance(vocabulary, Characters):
+        values["word_length"] = vocabulary.word_length
+    if config.long_documents == "window":
+        half = (config.max_length - ends(vocabulary)) // 2
+        values |= {"stride": config.stride or half, "max_windows": config.max_windows}
+    if isinstance(predictor, regression.Predictor):
+        values["range"] = predictor.meta["range"]
+    if isinstance(predictor, tagging.Predictor):
+        values["unknown"] = getattr(vocabulary, "unk", None)
+        crf = predictor.model.crf
+        values |= {"crf": {name: part.tolist() for name, part in crf.named_parameters()}} if crf else {}
+    return values
+
+
+# ---- the graph ------------------------------------------------------------------------------------------------------
+
+
+class Graph(torch.nn.Module):
+    """A model that is called with its inputs in the order of their `names`: -> logits in float32."""
+
+    def __init__(self, model: torch.nn.Module, names: list[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.model(**dict(zip(self.names, inputs, strict=True))).float()
+
+
+def write_graph(predictor: Predictor, path: pathlib.Path) -> float:
+    """Write the model, and compare what ONNX Runtime computes with it: the largest difference of a logit. Raises
+    InputError where that is more than TOLERANCE."""
+    random, model = np.random.default_rng(0), predictor.model.cpu()
+    example = example_of(predictor, *TRACED, random)
+    axes = {NAMES[name]: {0: "rows", 1: "words" if name == "starts" else "tokens"} for name in example}
+    graph = Graph(model, list(example)).eval()
+    save(graph, {NAMES[name]: tensor for name, tensor in example.items()}, axes, path)
+    run, worst = Session(path), 0.0
+    for rows, tokens in OTHERS:
+        inputs = example_of(predictor, rows, min(tokens, predictor.config.max_length), random)
+        with torch.no_grad():
+            worst = max(worst, float((run(**inputs) - graph(*inputs.values())).abs().max()))
+    if not worst <= TOLERANCE:
+        raise InputError(f"{predictor.run.folder}: the ONNX model's logits differ by {worst:.2g} (--format onnx)")
+    return worst
+
+
+@torch.no_grad()
+def save(model: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict, path: pathlib.Path) -> None:
+    """By the exporter that traces: torch.export cannot have an LSTM over texts of any length."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this exporter is the older one, and what a trace cannot see
+        torch.onnx.export(
+            model,
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_axes=axes | {"logits": {0: "rows"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def example_of(predictor: Predictor, B: int, T: int, random: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Rows of random tokens as the model reads them, the first of T, the others shorter: {name: (B, T)}."""
+    lengths = random.integers(1, T + 1, B)
+    lengths[0] = T
+    real = np.arange(T) < lengths[:, None]
+    if isinstance(predictor.vocabulary, Characters):
+        words = [["x" * random.integers(1, 20) + chr(random.integers(33, 0x2FF))] * n for n in lengths]
+        ids, mask = batch_of(words, predictor.vocabulary.word_length)
+        inputs = {"ids": ids, "mask": mask}
+    else:
+        ids = np.where(real, random.integers(0, predictor.vocabulary.largest_id + 1, (B, T)), predictor.vocabulary.pad)
+        inputs = {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(real.astype(np.int64))}
+    if predictor.recipe["input"] == "bag":
+        del inputs["mask"]  # padding is no word
+    if predictor.recipe["input"] == "pieces" and len(text_columns(predictor.config)) > 1:
+        inputs["segments"] = torch.from_numpy((np.arange(T) >= lengths[:, None] // 2).astype(np.int64) * real)
+    if isinstance(predictor.model, Tagger):
+        inputs["starts"] = torch.from_numpy(random.integers(0, lengths[:, None], (B, max(1, T // 2))))
+    return inputs
+
+
+class Session(torch.nn.Module):
+    """An ONNX file in a model's place: inputs as of a model -> logits. `crf` is the tagger's, where there is one."""
+
+    def __init__(self, path: pathlib.Path, crf: CRF | None = None):
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError(f"--format onnx needs ONNX and its runtime: {EXTRA}") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.wanted = {given.name for given in self.session.get_inputs()}
+        self.crf = crf
+        self.eval()
+
+    def forward(self, ids, mask=None, segments=None, starts=None) -> torch.Tensor:
+        mask = torch.ones(ids.shape[:2], dtype=torch.int64) if mask is None else mask
+        segments = torch.zeros(ids.shape[:2], dtype=torch.int64) if segments is None else segments
+        given = {"ids": ids, "mask": mask, "segments": segments, "starts": starts}
+        inputs = {NAMES[name]: tensor.numpy() for name, tensor in given.items() if NAMES[name] in self.wanted}
+        return torch.from_numpy(self.session.run(None, inputs)[0])
