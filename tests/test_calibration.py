@@ -10,6 +10,7 @@ import torch
 import textcls
 from tests.conftest import make_rows, write_csv
 from textcls.data.corpus import Corpus, documents
+from textcls.explain import explain
 from textcls.metrics.calibration import Selective, fit_temperature, nll, reliability
 from textcls.metrics.classification import Scores
 from textcls.metrics.statistics import wilson
@@ -242,6 +243,24 @@ def test_what_is_not_sure_enough_has_an_empty_label(call, run, folder, kind):
     predictor = textcls.load(run)
     predictor.threshold = threshold
     assert predictor.predict(texts)[0] == expected
+
+
+def test_rows_of_a_file_have_an_empty_label_too(call, run, folder):
+    (folder / "rows.csv").write_text("id,text\n1,star planet orbit moon\n2,the of a\n", "utf-8")
+    _, shares = textcls.load(run).predict(["star planet orbit moon", "the of a"])
+    threshold = float(shares.max(1).mean())
+    call("evaluate", run, "--predict", "rows.csv", "--out", "done.csv", "--threshold", threshold, "--quiet")
+    rows = [line.split(",") for line in (folder / "done.csv").read_text("utf-8").splitlines()[1:]]
+    assert [bool(row[2]) for row in rows] == [value >= threshold for value in shares.max(1)]
+    assert [float(row[3]) for row in rows] == pytest.approx(shares.max(1), abs=1e-5)
+
+
+@pytest.mark.parametrize("by", ["leave-one-out", "gradients"])
+def test_explanations_tell_the_same_probability(run, by):
+    predictor = textcls.load(run)
+    predictor.temperature = 2.5
+    found = next(iter(explain(predictor, ["star planet orbit moon"], by)))
+    assert found.probability == pytest.approx(predictor.predict(["star planet orbit moon"])[1].max(), abs=1e-6)
 
 
 def test_a_threshold_for_an_accuracy(call, run, folder):

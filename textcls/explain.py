@@ -83,10 +83,10 @@ def gradients(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
     empty[:, first : first + len(pieces)] = vocabulary.pad
     with torch.no_grad():
         here, there = table(row), table(empty)  # (1, T, H)
-        reached = model(row).float().softmax(1)[0]
-        left = model(empty).float().softmax(1)[0]
+        reached = (model(row).float() / predictor.temperature).softmax(1)[0]
+        left = (model(empty).float() / predictor.temperature).softmax(1)[0]
     label = int(reached.argmax())
-    slopes = mean_slope(model, table, row, label, here, there)
+    slopes = mean_slope(model, table, row, label, here, there, predictor.temperature)
     values = (slopes * (here - there)).sum(-1)[0, first : first + len(pieces)].tolist()
     missing = float(reached[label] - left[label]) - sum(values)
     note = f"integrated gradients of the probability, from {left[label]:.4f} without words; {missing:+.4f} is missing"
@@ -121,14 +121,17 @@ def table_of(model: torch.nn.Module, predictor: Predictor) -> torch.nn.Module:
     raise InputError(f"{predictor.run.folder} reads no word vectors: --by gradients is not there; take leave-one-out")
 
 
-def mean_slope(model, table, row: torch.Tensor, label: int, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+def mean_slope(
+    model, table, row: torch.Tensor, label: int, here: torch.Tensor, there: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
     """(1, T, H): the mean gradient of the probability of `label` by the vectors, at S points on the way from those of
     `there` to those of `here`, by the midpoint rule."""
     total = torch.zeros_like(here)
     for shares in ((torch.arange(STEPS, device=row.device) + 0.5) / STEPS).split(ROWS):
         vectors = (there + shares[:, None, None] * (here - there)).requires_grad_()
         with replaced(table, vectors), unfrozen(model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            probabilities = model(row.expand(len(shares), -1)).float().softmax(1)[:, label]
+            logits = model(row.expand(len(shares), -1)).float() / temperature
+            probabilities = logits.softmax(1)[:, label]
             total += torch.autograd.grad(probabilities.sum(), vectors)[0].sum(0, keepdim=True)
     return total / STEPS
 
@@ -191,4 +194,5 @@ def weights(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
         values[first : first + 2] += term[pair] / counts[pair] / 2
     found = [Word(0, start, end, float(v)) for start, end, v in zip(starts, stops, values, strict=True)]
     note = "the word's terms of the logit, less their mean over the classes"
-    return Explanation(texts, predictor.labels[label], float(logits.softmax(0)[label]), found, note)
+    probability = float((logits / predictor.temperature).softmax(0)[label])
+    return Explanation(texts, predictor.labels[label], probability, found, note)
