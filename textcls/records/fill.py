@@ -4,7 +4,7 @@ Where a chunk ends is a function of the file alone, and a chunk is answered toge
 or another one, before a kill or after it), the answers are the same to the last bit, as long as device and threads are.
 Inside a chunk the batches are of texts of like length.
 
-Of several processes each reads the file and answers every so-manieth chunk; the first one writes.
+Of N processes each reads the file and answers one chunk in N; the first one writes.
 """
 
 import dataclasses
