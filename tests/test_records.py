@@ -319,6 +319,14 @@ def balanced(text: str) -> bool:
     return True
 
 
+def test_a_document_may_be_one_long_line(monkeypatch):
+    monkeypatch.setattr("textcls.records.lines.LONGEST", 10)
+    data = b'[{"text": "a"}]'
+    assert not filled(document(data), data)[1]
+    with pytest.raises(InputError, match="a line of more than 10 bytes"):
+        list(objects(data))
+
+
 @pytest.mark.parametrize("text, message", [
     ('{"data": 1}', "expected an array of objects"), ("[1]", "expected an array of objects"), ("[", "mine:1: not JSON"),
     ('[{"text": "a", "probability": 0}]', "there is a column 'probability' already"),
@@ -335,7 +343,7 @@ def test_documents_that_are_refused(text, message):
 def test_random_lines_are_those_of_the_text(encoding):
     """Lines of wide encodings, by their bytes, against str.split; Ċ has the byte of a line feed."""
     rng = random.Random(encoding)
-    letters = ["a", "\n", "\r\n", "x" * 40000] + ([] if encoding in ("cp037", "latin1") else ["Ċ", "ਊ", "日\n"])
+    letters = ["a", "\n", "\r\n", "x" * 40001] + ([] if encoding in ("cp037", "latin1") else ["Ċ", "ਊ", "日\n"])
     for _ in range(30):
         text = "".join(rng.choices(letters, k=rng.randint(0, 12)))
         data = text.encode(encoding)

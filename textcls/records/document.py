@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from textcls.data.decoding import LARGEST, held
 from textcls.data.objects import parsed, values_of
 from textcls.records.lines import LineReader
 from textcls.records.objects import fields
@@ -25,21 +26,25 @@ class JsonDocument(Records):
 
     def __init__(self, lines: LineReader, make_items: Callable, columns: dict[str, Value]):
         self.lines, self.make_items, self.columns = lines, make_items, columns
+        self.mark = b""  # of the byte order
+        lines.longest = LARGEST  # all of it is one line, often
 
-    def __iter__(self) -> Iterator[Record]:
-        name, parts, mark = self.lines.name, [], b""
+    def _texts(self) -> Iterator[str]:
         for line in self.lines:
             if line.fault:
                 raise InputError(line.fault)
             if line.number == 1:
-                mark = line.raw[: len(line.raw) - len(line.text.encode(self.lines.codec))]  # of the byte order
-            parts.append(line.text)
-        text = "".join(parts)
-        place, items = self.make_items(parsed(iter(parts), name), name)
+                self.mark = line.raw[: len(line.raw) - len(line.text.encode(self.lines.codec))]
+            yield line.text
+
+    def __iter__(self) -> Iterator[Record]:
+        name = self.lines.name
+        text = "".join(held(self._texts(), name))
+        place, items = self.make_items(parsed(iter([text]), name), name)
         ends = list(ends_of(text, place))
         if len(ends) != len(items):
             raise InputError(f"{name}: its objects cannot be told apart (does one of them have a name twice?)")
-        start = 0
+        start, mark = 0, self.mark
         for (where, members, item), end in zip(items, ends, strict=True):
             self.check_names(where, members)
             body = len(text[start:end].rstrip()) + start

@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from textcls.data.decoding import LONGEST, check_beginning, too_long
@@ -30,11 +30,13 @@ class Line(NamedTuple):
 
 class LineReader(Iterator[Line]):
     """The lines of an open file, one after the other. `name` is what messages call it; `path` where it can be opened
-    again, if it can (a pipe cannot); `codec` is the encoding with its byte order, and without a byte-order mark."""
+    again, if it can (a pipe cannot); `codec` is the encoding with its byte order, and without a byte-order mark;
+    `longest` are the bytes of a line at most, which may be set before the first one is read."""
 
     def __init__(self, file: BinaryIO, name: str, encoding: str, path: pathlib.Path | None = None):
         self.name, self.encoding, self.path = name, encoding, path
-        self.codec, raws = raw_lines(file, encoding)
+        self.longest = LONGEST
+        self.codec, raws = raw_lines(file, encoding, lambda: self.longest)
         self.newline = "\n".encode(self.codec)
         self._raws, self._waiting, self._number = raws, deque(), 0
 
@@ -84,8 +86,8 @@ class LineReader(Iterator[Line]):
         except Damaged as error:
             raise InputError(f"{self.name}: damaged after line {self._number} ({error})") from None
         self._number += 1
-        if len(raw) > LONGEST:
-            raise too_long(f"{self.name}:{self._number}", f"more than {LONGEST:,} bytes", LONGEST)
+        if len(raw) > self.longest:
+            raise too_long(f"{self.name}:{self._number}", f"more than {self.longest:,} bytes", self.longest)
         first = self._number == 1
         if first and self.newline == b"\n":
             check_beginning(raw, self.name, self.encoding)
@@ -137,35 +139,36 @@ class Progress:
 # ---- bytes ----------------------------------------------------------------------------------------------------------
 
 
-def raw_lines(file: BinaryIO, encoding: str) -> tuple[str, Iterator[bytes]]:
-    """(the encoding with its byte order, the lines). A line of more than LONGEST bytes comes in pieces."""
+def raw_lines(file: BinaryIO, encoding: str, longest: Callable[[], int]) -> tuple[str, Iterator[bytes]]:
+    """(the encoding with its byte order, the lines). A line of more than `longest` bytes comes in pieces."""
     name = codecs.lookup(encoding).name
     name = "utf-8" if name == "utf-8-sig" else name
     if "\n".encode(name) == b"\n":
-        return name, iter(lambda: file.readline(LONGEST + 1), b"")
+        return name, iter(lambda: file.readline(longest() + 1), b"")
     beginning = file.read(4)
     if name in ("utf-16", "utf-32"):
         marks = {"be": f"BOM_UTF{name[-2:]}_BE", "le": f"BOM_UTF{name[-2:]}_LE"}
         native = sys.byteorder[0] + "e"
         order = next((order for order, mark in marks.items() if beginning.startswith(getattr(codecs, mark))), native)
         name = f"{name}-{order}"
-    return name, wide_lines(file, beginning, "\n".encode(name))
+    return name, wide_lines(file, beginning, "\n".encode(name), longest)
 
 
-def wide_lines(file: BinaryIO, beginning: bytes, newline: bytes) -> Iterator[bytes]:
+def wide_lines(file: BinaryIO, beginning: bytes, newline: bytes, longest: Callable[[], int]) -> Iterator[bytes]:
     """Lines of characters of `len(newline)` bytes: its bytes may also stand across two of them."""
-    rest, width = b"", len(newline)
+    rest, width = bytearray(), len(newline)
     for block in itertools.chain([beginning], iter(lambda: file.read(BLOCK), b"")):
-        rest, start, place = rest + block, 0, 0
+        start, place = 0, max(0, len(rest) - width + 1)  # what was there before has been looked at
+        rest += block
         while (place := rest.find(newline, place)) >= 0:
             if place % width:
                 place += 1
                 continue
             place += width
-            yield rest[start:place]
+            yield bytes(rest[start:place])
             start = place
-        rest = rest[start:]
-        if len(rest) > LONGEST:
+        del rest[:start]
+        if len(rest) > longest():
             break
     if rest:
-        yield rest
+        yield bytes(rest)
