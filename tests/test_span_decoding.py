@@ -15,7 +15,7 @@ from textcls.text.spans import BEST, LONGEST_ANSWER, Answer, Candidates, candida
 class Marks:
     """The tokens around a text, as a vocabulary has them."""
 
-    begin, end = (1,), (2,)
+    begin, between, end = (1,), (2,), (2,)
 
 
 def passage(rng: random.Random, count: int) -> tuple[str, list[int], list[int]]:
