@@ -293,7 +293,7 @@ def test_long_documents_in_windows(call):
 
 
 def test_word_vectors_are_begun_with(folder, call):
-    (folder / "vectors.txt").write_text("2 3\nstar 1.5 2.5 -3\nunseenword 1 2 3\nthe 0 0 1\n", "utf-8")
+    (folder / "vectors.txt").write_text("3 3\nstar 1.5 2.5 -3\nunseenword 1 2 3\nthe 0 0 1\n", "utf-8")
     base = command("lstm", "classification", "runs/vectors")
     at = base.index("--embedding")
     text = call("train", *base[:at], *base[at + 2 :], "--vectors", "vectors.txt", "--lr", "1e-9")

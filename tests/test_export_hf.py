@@ -18,7 +18,7 @@ from textcls.runtime.errors import InputError
 from textcls.training.run import Run
 
 TEXTS = ["a star and a comet", "flour, butter and the very old onion of a small oven near the wind", "Sail"]
-KINDS = ("one", "pair", "score", "tags", "spans")
+KINDS = ("one", "several", "pair", "score", "tags", "spans")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,8 @@ def folder(tmp_path_factory):
     rows = make_rows(40)
     write_csv(folder / "one.csv", rows)
     write_csv(folder / "score.csv", [(text, len(text.split()) / 4) for text, _ in rows])
+    several = [f'"{text} {rows[-i][0]}",{"|".join(sorted({label, rows[-i][1]}))}' for i, (text, label) in enumerate(rows)]
+    (folder / "several.csv").write_text("\n".join(["text,label", *several]) + "\n", "utf-8")
     pairs = [f'"{text}","{rows[-i][0]}",{label}' for i, (text, label) in enumerate(rows)]
     (folder / "pair.csv").write_text("\n".join(["first,second,label", *pairs]) + "\n", "utf-8")
     sentences = [text.split() for text, _ in rows]
@@ -45,7 +47,8 @@ def trained(call, folder, monkeypatch):
     def run(kind: str, *flags: str) -> str:
         out = f"runs/{'-'.join([kind, *flags]).replace('--', '')}"
         if not (folder / out).exists():
-            task = {"score": "regression", "tags": "tagging", "spans": "spans"}.get(kind, "classification")
+            tasks = {"score": "regression", "tags": "tagging", "spans": "spans", "several": "multilabel"}
+            task = tasks.get(kind, "classification")
             path = next(folder.glob(f"{kind}.*")).name
             common = f"--model bert --task {task} --bert tiny --train {path} --test {path} --dev 0.2 --amp off"
             common += " --epochs 3 --batch-size 8 --lr 5e-3 --dropout 0"
@@ -102,6 +105,13 @@ def test_logits_of_pairs(exported, trained):
     folder, pairs = exported("pair"), [(TEXTS[0], "star"), ("oven", "the moon"), ("the wind of a sail", "keel")]
     logits = textcls.load(trained("pair")).logits(pairs)
     assert np.abs(theirs(folder, *map(list, zip(*pairs, strict=True))) - logits).max() < 2e-5
+
+
+def test_logits_of_several_labels(exported, trained):
+    folder, predictor = exported("several"), textcls.load(trained("several"))
+    assert np.abs(theirs(folder, TEXTS) - predictor.logits(TEXTS)).max() < 2e-5
+    assert opened(folder)[0].config.problem_type == "multi_label_classification"
+    assert textcls.load(folder).thresholds.tolist() == predictor.thresholds.tolist()
 
 
 def test_scores(exported, trained):
@@ -186,6 +196,7 @@ def test_an_export_predicts_as_its_run(exported, trained, kind):
     run, again = textcls.load(trained(kind)), textcls.load(exported(kind))
     asked_for = {
         "one": [TEXTS],
+        "several": [TEXTS],
         "pair": [[(TEXTS[0], "star"), ("oven", TEXTS[1])]],
         "score": [TEXTS],
         "tags": [[text.split() for text in TEXTS]],

@@ -22,6 +22,7 @@ from textcls.models.recurrent import WordDims
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
+from textcls.tasks.combination import Classes
 from textcls.tasks.ensemble import EnsemblePredictor, Member
 from textcls.text.characters import TOKENS, Characters
 from textcls.text.division import UNBROKEN, WORD
@@ -34,7 +35,7 @@ pytest.importorskip("onnxruntime")
 ROWS = [text for text, _ in make_rows(60)]
 TEXTS = ["a star and a comet", "Flour!", " ".join(ROWS[:4]), "an unknownword, and [SEP] a star star star", ""]
 PAIRS = [("a star", "and a comet"), (TEXTS[2], "flour"), (TEXTS[2], TEXTS[2] + " sail"), ("wind", "")]
-LABELS = {"classification": sorted(TOPICS), "regression": ["score"], "tagging": ["O", "B-X", "I-X"]}
+LABELS = {"classification": sorted(TOPICS), "multilabel": sorted(TOPICS), "regression": ["score"], "tagging": ["O", "B-X", "I-X"]}
 CPU = torch.device("cpu"), Precision(None, "")
 
 
@@ -125,6 +126,16 @@ def test_pairs(tmp_path, model, settings):
     assert probabilities == pytest.approx(torch.from_numpy(predictor.logits(PAIRS)).softmax(1).numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize("model", ["bert", "bilstm", "linear", "probe"])
+def test_several_labels(tmp_path, model):
+    predictor = predictor_of(model, "multilabel")
+    probabilities = 1 / (1 + np.exp(-predictor.logits(TEXTS).astype(np.float64)))
+    predictor.model.thresholds.copy_(torch.from_numpy(np.sort(probabilities, 0)[1:3].mean(0)))  # between two texts
+    labels, found = written(predictor, tmp_path).predict(TEXTS)
+    assert found == pytest.approx(probabilities, abs=1e-5)
+    assert labels == predictor.predict(TEXTS)[0] and len({len(of) for of in labels}) > 1
+
+
 @pytest.mark.parametrize("model", ["bert", "bilstm", "lstm"])
 def test_scores(tmp_path, model):
     predictor = predictor_of(model, "regression")
@@ -151,7 +162,7 @@ def test_ensembles(tmp_path, combine):
     meta = {"labels": LABELS["classification"], "members": [], "combine": combine}
     columns = [[0, 1, 2], [1, 2, 0]]
     predictor = EnsemblePredictor(
-        Foreign("run", {}), meta, model, [Member(m, c) for m, c in zip(members, columns, strict=True)], CPU[0]
+        Classes, Foreign("run", {}), meta, model, [Member(m, c) for m, c in zip(members, columns, strict=True)], CPU[0]
     )
     predictor.temperature = 0.6
     labels, probabilities = written(predictor, tmp_path).predict(TEXTS)

@@ -84,8 +84,11 @@ def load_fine_tuned(folder: pathlib.Path, device: torch.device) -> Predictor:
         model = recipes.build(config, found.dims, len(found.labels))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: does not make a model ({error})") from None
-    recipe = recipes.choose(config)
-    give(model, recipe["encoder"], found.tensors, weights_file(folder))
+    recipe, tensors = recipes.choose(config), found.tensors
+    if "thresholds" in model.state_dict():
+        thresholds = found.ours["thresholds"] or [0.5] * len(found.labels)
+        tensors = tensors | {"thresholds": torch.tensor(thresholds, dtype=torch.float64)}
+    give(model, recipe["encoder"], tensors, weights_file(folder))
     vocabulary = Vocabulary.from_folder(folder)
     vocabulary.check_ids(found.dims.vocab_size, folder)
     precision = choose_precision(config.amp, device, recipe["amp"])

@@ -1,7 +1,7 @@
 """predict.py of an ONNX folder: what textcls does around the model, in a page that needs numpy, onnxruntime and
 tokenizers alone. It is put together from the parts below, so that a reader sees what his model needs and no more."""
 
-from textcls.tasks import regression, tagging
+from textcls.tasks import multilabel, regression, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
 from textcls.text.characters import Characters
@@ -163,6 +163,19 @@ if __name__ == "__main__":
         print(f"{{label}}\\t{{row_of.max():.4f}}")
 '''
 
+SEVERAL_LABELS = '''
+def predict(texts):
+    """(the labels of each text, the most probable first; probabilities (N, labels))"""
+    probabilities = 1 / (1 + np.exp(-logits(texts).astype(np.float64)))
+    order = np.argsort(-probabilities, 1, kind="stable")
+    found = [[i for i in of if row[i] >= CONFIG["thresholds"][i]] for of, row in zip(order, probabilities)]
+    return [[CONFIG["labels"][i] for i in of] for of in found], probabilities
+
+
+if __name__ == "__main__":
+    print(*("\\t".join(labels) for labels in predict({arguments})[0]), sep="\\n")
+'''
+
 SCORES = '''
 def predict(texts):
     """Scores, within the range of those that the model was trained on."""
@@ -264,6 +277,8 @@ def text(predictor: Predictor) -> str:
             answer[1] = LOGITS_OF_WINDOWS
         if isinstance(predictor, regression.Predictor):
             answer.append(SCORES.format(arguments=arguments))
+        elif isinstance(predictor, multilabel.Predictor):
+            answer.append(SEVERAL_LABELS.replace("{arguments}", arguments))
         else:
             answer += [SOFTMAX, LABELS, PRINT_LABELS.format(arguments=arguments)]
     head = HEAD.format(usage=usage, between=' - len(CONFIG["between"])' * pairs)

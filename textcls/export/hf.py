@@ -11,11 +11,13 @@ from textcls.pretrained.finetuned import FACTS, OURS
 from textcls.pretrained.safetensors import write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
+from textcls.tasks import multilabel
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
 from textcls.text.vocabulary import Vocabulary
 
 FITTING = {"pooling": "cls", "crf": False, "decoder": "none", "long_documents": "cut"}  # where a model has them
+KEPT_APART = ("thresholds",)  # of several labels: in config.json
 SETTINGS = ("label_column", "encoding", "max_length", "truncate", "amp")
 
 
@@ -25,6 +27,7 @@ def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
     tensors = {
         f"bert{name.removeprefix(encoder)}" if name.startswith(f"{encoder}.") else name: tensor
         for name, tensor in predictor.model.state_dict().items()
+        if name not in KEPT_APART
     }
     write_safetensors(tensors, folder / "model.safetensors")
     write_tokenizer(predictor, folder)
@@ -70,6 +73,7 @@ def config_json(predictor: Predictor) -> dict:
         "settings": settings,
         "temperature": predictor.temperature,
         **{name: predictor.meta[name] for name in FACTS if name in predictor.meta},
+        **({"thresholds": predictor.thresholds.tolist()} if isinstance(predictor, multilabel.Predictor) else {}),
     }
     return {
         "model_type": "bert",

@@ -17,10 +17,10 @@ from textcls.models.crf import CRF
 from textcls.models.recurrent import Tagger
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
-from textcls.tasks import classification, regression, tagging
+from textcls.tasks import classification, multilabel, regression, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
-from textcls.tasks.ensemble import EnsemblePredictor
+from textcls.tasks.ensemble import Ensemble, EnsemblePredictor
 from textcls.text.characters import Characters, batch_of
 from textcls.text.sequences import ends
 
@@ -29,12 +29,15 @@ NAMES = {"ids": "input_ids", "mask": "attention_mask", "segments": "token_type_i
 TOLERANCE = 1e-4  # of logits
 TRACED = 2, 9  # rows and tokens that the graph is made with
 OTHERS = (1, 5), (7, 64), (3, 1)  # and that it is compared with the model at, as far as the model reads so many
+KINDS = classification.Predictor | multilabel.Predictor | regression.Predictor | tagging.Predictor
 EXTRA = "pip install onnx onnxruntime"
 
 
 def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
     if isinstance(predictor, EnsemblePredictor):
         return write_ensemble(predictor, folder)
+    if isinstance(predictor, Ensemble):
+        raise InputError(f"{predictor.run.folder}: an ensemble of several labels a text; export its members")
     check_kind(predictor)
     difference = write_graph(predictor, folder / "model.onnx")
     tokenizer = Tokenizer.from_str(predictor.vocabulary.tokenizer.to_str())
@@ -65,7 +68,7 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
 
 
 def check_kind(predictor: Predictor) -> None:
-    if not isinstance(predictor, classification.Predictor | regression.Predictor | tagging.Predictor):
+    if not isinstance(predictor, KINDS):
         hf = ", or --format hf" if predictor.recipe.get("hf") else ""
         raise InputError(
             f"{predictor.run.folder}: --format onnx is for classifiers, regressors and taggers, this is a run of "
@@ -92,6 +95,8 @@ def config_json(predictor: Predictor) -> dict:
         values |= {"stride": config.stride or half, "max_windows": config.max_windows}
     if isinstance(predictor, regression.Predictor):
         values["range"] = predictor.meta["range"]
+    if isinstance(predictor, multilabel.Predictor):
+        values["thresholds"] = predictor.thresholds.tolist()
     if isinstance(predictor, tagging.Predictor):
         values["unknown"] = getattr(vocabulary, "unk", None)
         crf = predictor.model.crf

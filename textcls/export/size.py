@@ -5,7 +5,7 @@ import pathlib
 from textcls.pretrained import elmo
 from textcls.pretrained.hub import INDEX, weights_file
 from textcls.tasks.base import Predictor
-from textcls.tasks.ensemble import EnsemblePredictor
+from textcls.tasks.ensemble import Ensemble
 
 OF_A_RUN = ("best.pt", "config.json", "tokenizer.json", "calibration.json")
 
@@ -15,7 +15,7 @@ def needed(predictor: Predictor) -> str:
     folder = predictor.run.folder
     files = [folder / name for name in OF_A_RUN if (folder / name).is_file()] or [folder]
     total, parts = sum(map(size_of, files)), []
-    if isinstance(predictor, EnsemblePredictor):
+    if isinstance(predictor, Ensemble):
         for member in predictor.members:
             parts.append(f"; member {needed(member.predictor)}")
     elif "sha256" in (source := predictor.meta["backbone"]) and predictor.recipe["frozen"](predictor.config):

@@ -32,6 +32,7 @@ class Ours(TypedDict):
     range: tuple[float, float]
     scheme: Literal["BIO", "IOB1", "BIOES", "BILOU", "BMEWO", "BMES", "BIEWO"]
     metrics: list[Literal["matthews", "positive_f1", "accuracy", "spearman", "pearson"]]
+    thresholds: list[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,8 @@ def read_fine_tuned(folder: pathlib.Path) -> FineTuned:
 
 def read_ours(path: pathlib.Path, ours: dict) -> dict:
     """What only this library says, as far as it can be what it wrote."""
-    usual = {"settings": {}, "temperature": 1.0, "range": [-math.inf, math.inf], "scheme": "BIO", "metrics": []}
+    usual = {"settings": {}, "temperature": 1.0, "range": [-math.inf, math.inf], "scheme": "BIO", "metrics": [],
+             "thresholds": []}  # fmt: skip
     if not isinstance(ours, dict) or not ours.keys() <= usual.keys():
         raise InputError(f"{path}: {OURS} is {ours!r:.60}, expected an object of {', '.join(usual)}")
     ours = usual | ours

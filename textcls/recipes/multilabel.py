@@ -37,7 +37,8 @@ def of_labels(row: dict) -> dict:
         return independent(blocks_of_classifier(c, dims, labels, step), labels, step)
 
     nano = {name: value for name, value in row["nano"].items() if name not in ("select", "label_smoothing")}
-    return row | {"build": build, "blocks": blocks, "nano": nano}
+    hf = row.get("hf") and row["hf"] | {"problem_type": "multi_label_classification"}
+    return row | {"build": build, "blocks": blocks, "nano": nano, "hf": hf}
 
 
 def one_versus_rest(c: TrainConfig, dims: WordDims, labels: int) -> OneVersusRest:

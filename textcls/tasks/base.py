@@ -307,14 +307,9 @@ def check_strings(parts: Sequence, where: str) -> None:
             raise InputError(f"{where}: expected a str, got {type(part).__name__}: {part!r:.60}")
 
 
-@contextlib.contextmanager
-def opened(source: str | os.PathLike) -> Iterator[BinaryIO]:
+def opened(source: str | os.PathLike) -> contextlib.AbstractContextManager[BinaryIO]:
     """The file, or standard input for "-"."""
-    if str(source) == "-":
-        yield standard_input()
-    else:
-        with open(source, "rb") as file:
-            yield file
+    return contextlib.nullcontext(standard_input()) if str(source) == "-" else open(source, "rb")
 
 
 def name_of(source: str | os.PathLike) -> str:
