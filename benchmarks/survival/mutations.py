@@ -7,12 +7,15 @@ one line and exit status 2. In no case a traceback, a hang, an abort, or a file 
 
 import dataclasses
 import fnmatch
+import hashlib
+import json
 import os
 import pathlib
 import random
 
 import digests
 
+from survival.kills import dying_at_save
 from survival.processes import Ended, Place, require
 from survival.world import OUT, Worlds, difference, fill, flags, state
 
@@ -253,7 +256,7 @@ def undamaged(target: Target, worlds: Worlds) -> tuple[Place, dict]:
         fill(place, source)
         return result(read(target, place).done(), place)
 
-    command = digests.hashlib.md5(target.command.encode()).hexdigest()
+    command = hashlib.md5(target.command.encode()).hexdigest()
     return source, worlds.once(f"reading {target.case} {command}", make)[1]
 
 
@@ -264,8 +267,6 @@ def source_of(case: str, worlds: Worlds) -> Place:
 
 def stopped(worlds: Worlds) -> Place:
     """A run in the middle of its second epoch."""
-    from survival.kills import dying_at_save
-
     def make(place: Place) -> None:
         fill(place, worlds.data())
         ended = place.call("train", *flags("bert classification"), before=dying_at_save)
@@ -292,8 +293,6 @@ def result(ended: Ended, place: Place) -> dict:
     """What a command has answered, and what it has left below runs/."""
     left = state(place.work) if ended.command.startswith("train") else {}
     if "--json" in ended.command:
-        import json
-
         return {"answer": digests.timeless(json.loads(ended.out))}
     answers = ended.command.startswith("evaluate") or "--plan" in ended.command
     return left | ({"answer": digests.masked(ended.out)} if answers else {})

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 SCRIPTS = ("train", "evaluate", "ensemble")
 LIMIT = 120.0  # seconds that a command may take on a quiet machine; longer is a hang
 MEMORY = 3 << 30  # bytes of address space that a command may take, beyond those of its libraries
@@ -210,7 +211,6 @@ def prepare() -> None:
     variables = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ.update(variables | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"})
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.path.insert(0, str(ROOT))
     for name in (*SCRIPTS, "torch._dynamo", "huggingface_hub"):  # torch imports _dynamo when it makes an optimiser
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)

@@ -2,8 +2,11 @@
 once when a trial first asks for it."""
 
 import fcntl
+import gzip
 import hashlib
 import json
+import lzma
+import os
 import pathlib
 import pickle
 import random
@@ -13,14 +16,20 @@ import time
 from collections.abc import Callable
 
 import digests
+import torch
 
 from survival.processes import Place, Process, counting, require, watch
+from textcls.models.bert import Bert, BertConfig
+from textcls.models.elmo import BiLM, ElmoConfig
+from textcls.pretrained.bert import save_bert
+from textcls.pretrained.elmo import save_elmo
+from textcls.pretrained.safetensors import read_safetensors, write_safetensors
+from textcls.recipes import RECIPES
+from textcls.runtime.digests import SUMS, note_digests
+from textcls.runtime.files import CHECKSUM, with_checksum
+from textcls.text.vocabulary import Vocabulary
 
 OUT = "runs/x"
-MODELS = digests.MODELS | {
-    "regression": ("bert", "trans-blstm-2", "bilstm", "lstm", "bilstm-scratch", "bert-lstm", "bert-bilstm"),
-    "spans": ("bert", "trans-blstm-1", "trans-blstm-2", "blstm", "bilstm"),
-}
 ENDING = digests.ENDING | {"regression": "tsv", "spans": "json"}
 SCRATCH = ("linear", "lstm", "bilstm-scratch", "elmo-lstm", "elmo-bilstm", "elmo")  # models without --bert
 ELMO = "--elmo bilm"
@@ -30,6 +39,7 @@ VARIANTS = {  # name -> (model, task, further flags)
     "elmo tuned": ("elmo-lstm", "classification", f"{ELMO} --encoder tune"),
     "elmo tagger": ("elmo-bilstm", "tagging", f"{ELMO} --crf"),
     "crf": ("bert", "tagging", "--crf"),
+    "frozen layers": ("bert", "classification", "--freeze 1"),
     "tuned": ("bert-bilstm", "classification", "--encoder tune --encoder-lr 1e-4"),
     "scratch": ("bilstm", "classification", "--scratch"),
     "new vocabulary": ("trans-blstm-1", "pretrain", "--scratch --vocab-size 200 --small"),
@@ -43,7 +53,8 @@ VARIANTS = {  # name -> (model, task, further flags)
     "seeds of a bilstm": ("bilstm", "classification", "--seeds 1 2"),
     "search": ("lstm", "classification", "--lr 1e-3 1e-2"),
 }
-CASES = {f"{model} {task}": (model, task, "") for task, models in MODELS.items() for model in models} | VARIANTS
+# Every model of every task; those over a biLM need one, and stand among the variants.
+CASES = {f"{model} {task}": (model, task, "") for model, task in RECIPES if "elmo" not in model} | VARIANTS
 # What the other two scripts stand on: case -> (script, its arguments, the case that has trained the runs).
 AFTER = {
     "evaluate": ("evaluate", f"{OUT} --json --quiet", "bert classification"),
@@ -88,9 +99,6 @@ def command(name: str) -> tuple[str, list[str]]:
 
 def write_data(folder: pathlib.Path) -> None:
     """One text in every format that is read."""
-    import gzip
-    import lzma
-
     digests.write_data(folder)
     for name, count, seed in (("train", 72, 0), ("test", 30, 1)):
         rows = digests.make_rows(count, seed)
@@ -141,16 +149,6 @@ def write_folders(folder: pathlib.Path) -> None:
 def write_backbones(folder: pathlib.Path) -> None:
     """A BERT of one layer with random weights as a folder with SHA256SUMS (tiny), as one without (plain), in PyTorch's
     own format (pickled), in two files with an index (parts), with vocab.txt alone (words); and a biLM."""
-    import torch
-
-    from textcls.models.bert import Bert, BertConfig
-    from textcls.models.elmo import BiLM, ElmoConfig
-    from textcls.pretrained.bert import save_bert
-    from textcls.pretrained.elmo import save_elmo
-    from textcls.pretrained.safetensors import read_safetensors, write_safetensors
-    from textcls.runtime.digests import SUMS, note_digests
-    from textcls.text.vocabulary import Vocabulary
-
     texts = [text for text, _ in digests.make_rows(72, 0)] + ["ada grace alan edsger barbara lives in turin milan ? ."]
     vocabulary = Vocabulary.learn(texts * 2, 200)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
@@ -239,8 +237,6 @@ def in_process(place: Place, function: Callable) -> int:
     """The exit status of a function in a process of its own: this one stays without threads."""
 
     def work() -> None:
-        import os
-
         function()
         os._exit(0)
 
@@ -255,14 +251,8 @@ def fill(place: Place, source: Place) -> None:
         text = path.read_text("utf-8")
         if str(source.work) in text:
             meta = json.loads(text.replace(str(source.work), str(place.work)))
-            meta.pop("checksum", None)
+            meta.pop(CHECKSUM, None)
             write(path, json.dumps(with_checksum(meta), indent=2, ensure_ascii=False) + "\n")
-
-
-def with_checksum(meta: dict) -> dict:
-    from textcls.runtime.files import with_checksum
-
-    return with_checksum(meta)
 
 
 # ---- what came of it ------------------------------------------------------------------------------------------------
