@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from survival.kills import finish, going_on, prepare
 from survival.processes import Ended, Place, address_space, require
-from survival.world import AFTER, OUT, Worlds, command, difference, fill, flags, state
+from survival.world import AFTER, OUT, Worlds, command, difference, fill, flags, result, state
 
 TRAINED = ("linear classification", "bert classification", "bert-bilstm classification", "bert pretrain", "lstm lm",
            "crf")  # fmt: skip
@@ -42,7 +42,7 @@ def during(name: str, place: Place, worlds: Worlds, **how) -> str:
 
 def after(ended: Ended, name: str, place: Place, reference: dict) -> str:
     """The fault has gone: where the command had ended well, with the right result; and going on gives it."""
-    change = ended.status == 0 and difference(reference["state"], state(place.work))
+    change = ended.status == 0 and difference(reference["result"], result(ended, place))
     require(not change, f"{change}; {ended}")
     finish(name, place, reference)
     return "done" if ended.status == 0 else f"ended with {ended.status}: {ended.err.strip()[-200:]}"
@@ -182,7 +182,8 @@ def obstacle(name, draw, place, worlds) -> str:
     ended = place.call(script, *arguments).check()
     require((place.work / "victim").read_bytes() == b"whole", f"a link was followed: {what} {path}; {ended}")
     if ended.status == 0:
-        require(not (change := difference(reference["state"], state(place.work))), f"{what} {path}: {change}; {ended}")
+        change = difference(reference["result"], result(ended, place))
+        require(not change, f"{what} {path}: {change}; {ended}")
     return f"{what} at {path.name}, ended with {ended.status}"
 
 
@@ -197,7 +198,7 @@ def missing(name, draw, place, worlds) -> str:
         script, *arguments = words.split()
         ended = place.call(script, *arguments).check()
         if script == "train" and ended.status == 0:
-            change = difference(reference["state"], state(place.work))
+            change = difference(reference["result"], result(ended, place))
             require(not change, f"without {path.name}: {change}; {ended}")
     return path.name
 
@@ -249,8 +250,8 @@ def streams(name, draw, place, worlds) -> str:
     script, arguments = command(name)
     ended = place.call(script, *arguments, fresh=True, streams=kind)
     require(ended.status in (0, 2) and "Traceback" not in ended.err, f"{kind}: {ended}")
-    if ended.status == 0:
-        require(not (change := difference(reference["state"], state(place.work))), f"{kind}: {change}; {ended}")
+    if ended.status == 0 and 1 not in kind:
+        require(not (change := difference(reference["result"], result(ended, place))), f"{kind}: {change}; {ended}")
     finish(name, place, reference)
     return f"{kind}, ended with {ended.status}"
 
@@ -296,7 +297,7 @@ def same(place: Place, reference: dict, folders: list[str]) -> str:
     require(len(folders) == 2, f"expected two runs, there are {folders}")
     for folder in folders:
         own = {OUT + name.removeprefix(folder): value for name, value in found.items() if name.startswith(folder + "/")}
-        require(not (change := difference(reference["state"], own)), f"{folder}: {change}")
+        require(not (change := difference(reference["result"], own | {"answer": None})), f"{folder}: {change}")
     require(not place.parts() and not place.strays(), f"left over: {place.parts()}, {place.strays()}")
     return " and ".join(folders)
 

@@ -8,11 +8,11 @@ import signal
 from collections.abc import Callable
 
 from survival.processes import Ended, Place, require, watch
-from survival.world import AFTER, CASES, OUT, Worlds, command, difference, fill, state
+from survival.world import AFTER, CASES, OUT, Worlds, command, difference, fill, result
 
 NAMES = [*CASES, *AFTER]
 WRITERS = [name for name in NAMES if name != "evaluate tagger"]  # which changes no folder
-MOST = 4  # kills of one run
+MOST = 3  # kills of one run
 
 
 def kill(number: int, draw: random.Random, place: Place, worlds: Worlds) -> str:
@@ -20,7 +20,7 @@ def kill(number: int, draw: random.Random, place: Place, worlds: Worlds) -> str:
     name = NAMES[number % len(NAMES)]
     reference = prepare(name, place, worlds)
     kills = 0
-    for _ in range(draw.randint(1, MOST - 1)):
+    for _ in range(draw.randint(1, MOST)):
         script, arguments = going_on(name, place)
         process = place.start(script, *arguments)
         if process.ends_within(draw.uniform(0, reference["seconds"] * (1 if kills else 0.7))):
@@ -99,7 +99,7 @@ def finish(name: str, place: Place, reference: dict) -> Ended:
     ended = place.call(script, *arguments)
     whole = script == "ensemble" and ended.refused and "already holds a run" in ended.err  # killed after all was done
     require(whole or ended.check().status == 0, str(ended))
-    require(not (change := difference(reference["state"], state(place.work))), f"{change}; {ended}")
+    require(not (change := difference(reference["result"], result(ended, place))), f"{change}; {ended}")
     require(not place.parts(), f"left over: {place.parts()}")
     require(not place.strays(), f"written outside: {place.strays()}")
     return ended

@@ -8,16 +8,13 @@ one line and exit status 2. In no case a traceback, a hang, an abort, or a file 
 import dataclasses
 import fnmatch
 import hashlib
-import json
 import os
 import pathlib
 import random
 
-import digests
-
 from survival.kills import dying_at_save
 from survival.processes import Ended, Place, require
-from survival.world import OUT, Worlds, difference, fill, flags, state
+from survival.world import OUT, Worlds, difference, fill, flags, result
 
 EVALUATE, SHOW, RESUME = f"evaluate {OUT} --json --quiet", f"evaluate {OUT} --quiet", f"train --resume {OUT} --quiet"
 ENSEMBLE = "evaluate runs/e --json --quiet"
@@ -287,12 +284,3 @@ def read(target: Target, place: Place) -> Ended:
         return place.call("train", *flags(target.case), "--out", "runs/y")
     script, *arguments = target.command.split()
     return place.call(script, *arguments)
-
-
-def result(ended: Ended, place: Place) -> dict:
-    """What a command has answered, and what it has left below runs/."""
-    left = state(place.work) if ended.command.startswith("train") else {}
-    if "--json" in ended.command:
-        return {"answer": digests.timeless(json.loads(ended.out))}
-    answers = ended.command.startswith("evaluate") or "--plan" in ended.command
-    return left | ({"answer": digests.masked(ended.out)} if answers else {})

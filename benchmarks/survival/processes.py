@@ -114,17 +114,15 @@ class Process:
         arguments: list[str],
         before: Callable | None = None,
         streams: dict[int, int | None] | None = None,
-        stdin: bytes = b"",
         fresh: bool = False,
         limits: dict[int, int] | None = None,
-        cwd: pathlib.Path | None = None,
         **variables: str | None,
     ):
         self.place, self.command = place, f"{script}.py {' '.join(arguments)}"
         number = len(list((place.root / "streams").iterdir()))
         self.files = [place.root / "streams" / f"{number}.{name}" for name in ("in", "out", "err")]
         for path in self.files:
-            path.write_bytes(stdin if path.suffix == ".in" else b"")
+            path.touch()
         self.status, self.peak, self.ended = None, 0, False
         ready, begun = os.pipe()
         self.pid = os.fork()
@@ -132,7 +130,7 @@ class Process:
             status = 70
             try:
                 os.close(ready)
-                self._enter(cwd or place.work, streams or {}, limits or {}, variables)
+                self._enter(streams or {}, limits or {}, variables)
                 if not fresh:
                     sys.stdin, sys.stdout, sys.stderr = (open(n, "rw"[n > 0], encoding="utf-8") for n in range(3))
                 os.set_inheritable(begun, False)
@@ -149,12 +147,12 @@ class Process:
         os.read(ready, 1)  # until the script itself runs
         os.close(ready)
 
-    def _enter(self, cwd, streams: dict, limits: dict, variables: dict) -> None:
+    def _enter(self, streams: dict, limits: dict, variables: dict) -> None:
         root = self.place.root
         own = {"TEXTCLS_CACHE": str(self.place.cache), "HOME": str(root / "home"), "TMPDIR": str(root / "tmp")}
         for name, value in (own | variables).items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        os.chdir(cwd)
+        os.chdir(self.place.work)
         for number, path in enumerate(self.files):
             file = os.open(path, os.O_RDWR | (os.O_APPEND if number else 0))
             os.dup2(streams.get(number) if streams.get(number) is not None else file, number)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import digests
 import torch
 
-from survival.processes import Place, Process, counting, require, watch
+from survival.processes import Ended, Place, Process, counting, require, watch
 from textcls.models.bert import Bert, BertConfig
 from textcls.models.elmo import BiLM, ElmoConfig
 from textcls.pretrained.bert import save_bert
@@ -218,7 +218,7 @@ class Worlds:
         return self.once("data", make)[0]
 
     def trained(self, name: str) -> tuple[Place, dict]:
-        """(the folder in which a case has ended, never stopped, what came of it: :func:`state`, "seconds", "calls"
+        """(the folder in which a case has ended, never stopped, what came of it: :func:`result`, "seconds", "calls"
         that change a folder)."""
 
         def make(place: Place) -> dict:
@@ -226,9 +226,9 @@ class Worlds:
             script, arguments = command(name)
             start, calls = time.monotonic(), place.root / "calls"
             calls.touch()
-            place.call(script, *arguments, before=lambda: watch(counting(calls))).done()
-            seconds = time.monotonic() - start
-            return {"state": state(place.work), "seconds": seconds, "calls": calls.stat().st_size}
+            ended = place.call(script, *arguments, before=lambda: watch(counting(calls))).done()
+            facts = {"seconds": time.monotonic() - start, "calls": calls.stat().st_size}
+            return facts | {"result": result(ended, place)}
 
         return self.once(name, make)
 
@@ -274,6 +274,18 @@ def state(work: pathlib.Path) -> dict:
             if path.name != "SHA256SUMS":
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return json.loads(json.dumps(found))
+
+
+def result(ended: Ended, place: Place) -> dict:
+    """What a command has left, and what it has answered, without what a clock gave."""
+    if "--json" in ended.command:
+        answers = json.loads(ended.out)
+        answer = [digests.timeless(part) for part in (answers if isinstance(answers, list) else [answers])]
+    elif ended.command.startswith("evaluate") or "--plan" in ended.command:
+        answer = digests.masked(ended.out)
+    else:
+        answer = None
+    return state(place.work) | {"answer": answer}
 
 
 def without_place(result: dict) -> dict:
