@@ -91,13 +91,14 @@ def going_on(name: str, place: Place) -> tuple[str, list[str]]:
     several = "--seeds" in arguments or name == "search"
     if script == "train" and not several and (place.work / OUT / "config.json").exists():
         return script, ["--resume", OUT, "--quiet"]
-    return script, arguments
+    return script, [*arguments, *["--resume"] * ("--predict" in arguments)]
 
 
 def finish(name: str, place: Place, reference: dict) -> Ended:
     script, arguments = going_on(name, place)
     ended = place.call(script, *arguments)
-    whole = script == "ensemble" and ended.refused and "already holds a run" in ended.err  # killed after all was done
+    done = ("already holds a run", "whole: nothing to go on with")  # stopped when all was done
+    whole = script != "train" and ended.refused and any(words in ended.err for words in done)
     require(whole or ended.check().status == 0, str(ended))
     require(not (change := difference(reference["result"], result(ended, place))), f"{change}; {ended}")
     require(not place.parts(), f"left over: {place.parts()}")

@@ -33,6 +33,7 @@ OUT = "runs/x"
 ENDING = digests.ENDING | {"regression": "tsv", "spans": "json"}
 SCRATCH = ("linear", "lstm", "bilstm-scratch", "elmo-lstm", "elmo-bilstm", "elmo")  # models without --bert
 ELMO = "--elmo bilm"
+WHOLE = ("tokenizer.json", "splits.npz", "done.csv", "done.conll")  # files that are the same in every byte
 VARIANTS = {  # name -> (model, task, further flags)
     "elmo bilm": ("elmo", "lm", "--elmo-options options.json"),
     "elmo frozen": ("elmo-bilstm", "classification", ELMO),
@@ -60,6 +61,8 @@ AFTER = {
     "evaluate": ("evaluate", f"{OUT} --json --quiet", "bert classification"),
     "evaluate tagger": ("evaluate", f"{OUT} --json --quiet", "crf"),
     "evaluate linear beside": ("evaluate", f"{OUT} {OUT}/linear --json --quiet", "bilstm classification"),
+    "predict": ("evaluate", f"{OUT} --predict many.csv --out runs/done.csv --quiet", "bert classification"),
+    "predict words": ("evaluate", f"{OUT} --predict in.conll --out runs/done.conll --quiet", "crf"),
     "ensemble": ("ensemble", f"{OUT} {OUT}/linear --out runs/e --quiet", "bert classification"),
     "ensemble weighted": ("ensemble", f"{OUT} {OUT}/linear --out runs/e --combine weighted", "lstm classification"),
 }
@@ -110,6 +113,7 @@ def write_data(folder: pathlib.Path) -> None:
         docs = (folder / f"{name}.docs").read_bytes()
         (folder / f"{name}.docs.gz").write_bytes(gzip.compress(docs, mtime=0))
         (folder / f"{name}.docs.xz").write_bytes(lzma.compress(docs))
+    write(folder / "many.csv", "text\n" + "".join(f"{text}\n" for text, _ in digests.make_rows(2000, 5)))
     for split, count, seed in (("train", 60, 0), ("dev", 20, 1)):
         cola = "".join(f"gj04\t{int(c < 'b')}\t\t{t}\n" for t, c in digests.make_rows(count, seed))
         write(folder / f"glue/CoLA/{split}.tsv", cola)
@@ -270,8 +274,8 @@ def state(work: pathlib.Path) -> dict:
             found[name] = [digests.timeless(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
         elif path.name in ("results.json", "seeds.json", "search.json"):
             found[name] = without_place(digests.timeless(json.loads(path.read_text("utf-8"))))
-        elif path.name in ("tokenizer.json", "splits.npz") or path.parent.name in ("published", "backbone"):
-            if path.name != "SHA256SUMS":
+        elif path.parent.name in ("published", "backbone") or path.name in WHOLE:
+            if path.name != SUMS:
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return json.loads(json.dumps(found))
 
