@@ -17,6 +17,7 @@ import dataclasses
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -31,12 +32,12 @@ from survival.world import Worlds  # noqa: E402
 
 # kind -> (what is tried, trials in the whole, in --quick)
 KINDS = {
-    "kill": (kills.kill, 240, 12),
-    "crash": (kills.crash, 240, 12),
-    "flip": (mutations.flip, 900, 60),
-    "mutation": (mutations.mutate, 2200, 100),
-    "hostile": (hostile.hostile, len(hostile.FILES), 40),
-    "fault": (environment.fault, 168, 24),
+    "kill": (kills.kill, 240, 30),
+    "crash": (kills.crash, 240, 30),
+    "flip": (mutations.flip, 900, 120),
+    "mutation": (mutations.mutate, 2200, 220),
+    "hostile": (hostile.hostile, len(hostile.FILES), 60),
+    "fault": (environment.fault, 168, 48),
 }
 LONGEST = 600  # seconds of a trial on a quiet machine
 Trial = tuple[str, int]  # its kind and its number
@@ -94,6 +95,8 @@ def table(campaign: "Campaign", seed: int) -> str:
     lines = ["", "| kind | tried | survived |", "|---|---|---|"]
     for kind, count in campaign.tried.items():
         lines.append(f"| {kind} | {count} | {count - sum(trial[0] == kind for trial in campaign.failed)} |")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    lines.append(f"{spent.ru_utime + spent.ru_stime:.0f} s of processor time, what is compared with included")
     lines += [f"again: python benchmarks/campaign.py --seed {seed} --only {k}:{n}" for k, n in campaign.failed]
     return "\n".join(lines)
 
