@@ -267,17 +267,27 @@ def state(work: pathlib.Path) -> dict:
     metrics and results, its vocabulary and splits, what it published, what seeds came to."""
     found = {}
     for path in sorted((work / "runs").rglob("*")):
-        name = str(path.relative_to(work))
-        if path.name == "best.pt":
-            found[name] = digests.weights(path)
-        elif path.name == "metrics.jsonl":
-            found[name] = [digests.timeless(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-        elif path.name in ("results.json", "seeds.json", "search.json"):
-            found[name] = without_place(digests.timeless(json.loads(path.read_text("utf-8"))))
-        elif path.parent.name in ("published", "backbone") or path.name in WHOLE:
-            if path.name != SUMS:
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            content = content_of(path)
+        except Exception:  # damaged, in whichever of many ways, and nobody had to read it
+            content = "damaged"
+        if content is not None:
+            found[str(path.relative_to(work))] = content
     return json.loads(json.dumps(found))
+
+
+def content_of(path: pathlib.Path) -> object:
+    """What two runs have to have alike in a file; None where it is none of these."""
+    if path.name == "best.pt":
+        return digests.weights(path)
+    if path.name == "metrics.jsonl":
+        return [digests.timeless(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    if path.name in ("results.json", "seeds.json", "search.json"):
+        result = digests.timeless(json.loads(path.read_text("utf-8")))
+        return {name: value for name, value in result.items() if name != "run"}
+    if path.name in WHOLE or (path.parent.name in ("published", "backbone") and path.name != SUMS):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
 
 
 def result(ended: Ended, place: Place) -> dict:
@@ -290,10 +300,6 @@ def result(ended: Ended, place: Place) -> dict:
     else:
         answer = None
     return state(place.work) | {"answer": answer}
-
-
-def without_place(result: dict) -> dict:
-    return {name: value for name, value in result.items() if name != "run"}
 
 
 def difference(before: dict, after: dict) -> str:
