@@ -1,7 +1,7 @@
 """What a run survives: kill -9, damaged and hostile files, and faults of what is around it.
 
-python benchmarks/campaign.py                     the whole, about an hour on two cores
-python benchmarks/campaign.py --quick             a part of each kind, five minutes
+python benchmarks/campaign.py                     the whole, some 4,000 trials
+python benchmarks/campaign.py --quick             a part of each kind, some 500
 python benchmarks/campaign.py --kinds kill flip   these alone
 python benchmarks/campaign.py --only flip:17      one trial again; its folder is kept
 
