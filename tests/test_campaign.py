@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from textcls.tasks import TASKS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the campaign is Linux's")
 
@@ -57,6 +58,10 @@ def test_what_is_survived(survival, status, error, survived):
     else:
         with pytest.raises(processes.Failed, match="train.py"):
             ended.check()
+
+
+def test_every_task_has_data(survival):
+    assert survival["world"].ENDING.keys() == TASKS.keys()
 
 
 def test_another_result_is_seen(survival):

@@ -30,7 +30,7 @@ from textcls.runtime.files import CHECKSUM, with_checksum
 from textcls.text.vocabulary import Vocabulary
 
 OUT = "runs/x"
-ENDING = digests.ENDING | {"regression": "tsv", "spans": "json"}
+ENDING = digests.ENDING | {"regression": "tsv", "multilabel": "csv", "spans": "json"}
 SCRATCH = ("linear", "lstm", "bilstm-scratch", "elmo-lstm", "elmo-bilstm", "elmo")  # models without --bert
 ELMO = "--elmo bilm"
 WHOLE = ("tokenizer.json", "splits.npz", "done.csv", "done.conll")  # files that are the same in every byte
