@@ -43,7 +43,9 @@ def compare(results: Sequence[Result]) -> list[str]:
 
 def pairwise(names: Sequence[str], items: Sequence[Sequence[Paired]]) -> list[str]:
     """A sentence for each two of what is called `names`, by each of the metrics that all `items` have."""
-    lines = [line for by_metric in zip(*items, strict=True) for line in in_pairs(names, by_metric)]
+    by_metric = [{item.metric: item for item in of_run} for of_run in items]
+    shared = [metric for metric in by_metric[0] if all(metric in of_run for of_run in by_metric)]
+    lines = [line for metric in shared for line in in_pairs(names, [of_run[metric] for of_run in by_metric])]
     return lines + correction(names)
 
 
