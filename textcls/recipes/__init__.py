@@ -89,8 +89,8 @@ def defaults(config: TrainConfig) -> dict:
     recipe = choose(config)
     pieces = {"scratch": False} if recipe["input"] == "pieces" else {}
     nano = recipe["nano"] if config.bert == "nano" else {}
-    if config.freeze:  # frozen layers are not drawn anew, and read every text once, with all its words
-        nano = {name: value for name, value in nano.items() if name not in ("fresh_layers", "word_dropout")}
+    if config.freeze:  # frozen layers read every text once, with all its words
+        nano = {name: value for name, value in nano.items() if name != "word_dropout"}
     values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano | of_glue(config, recipe)
     return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
 
