@@ -532,8 +532,8 @@ def test_a_damaged_run_folder(folder, tmp_path, call):
         ("config.json", b"{}", "config.json: damaged, or not written by textcls"),
         ("config.json", b'{"format": 1}', "a run folder of another version of textcls (format 1, this one reads 2)"),
         ("config.json", b'{"format": 7}', "a run folder of another version of textcls (format 7, this one reads 2)"),
-        ("config.json", b'{"format": 2}', "best.pt: the checkpoint of another run"),
-        ("config.json", json.dumps({"format": 2, "run": name_of_run}).encode(), "best.pt do not make a model"),
+        ("config.json", b'{"format": 2}', "config.json: damaged, or not written by textcls (config is not there)"),
+        ("config.json", json.dumps({"format": 2, "run": name_of_run}).encode(), "(config is not there)"),
         ("best.pt", (folder / "runs" / "bert" / "best.pt").read_bytes(), "best.pt: the checkpoint of another run"),
         ("best.pt", (tmp_path / "run" / "last.pt").read_bytes(), "best.pt: this is the run's last.pt"),
     ):

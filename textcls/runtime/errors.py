@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -34,7 +34,12 @@ UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u
 
 
 class InputError(Exception):
-    """Something the user gave (a flag, a file, a folder) is not usable. The message says what, where, what to do."""
+    """Something the user gave (a flag, a file, a folder) is not usable. The message says what, where, what to do;
+    `details` are further lines, as of a table of ways out."""
+
+    def __init__(self, message: str, details: Sequence[str] = ()):
+        super().__init__(message)
+        self.details = details
 
 
 def known(kind: str, value: object, names) -> InputError:
@@ -57,7 +62,7 @@ def exit_on_input_error(main):
             lead_nowhere(sys.stdout)
             return 0
         except InputError as error:
-            print_error(str(error))
+            print_error(str(error), error.details)
         except OSError as error:
             print_error(explain_os_error(error, of_output=output_fails()))
         except (RuntimeError, MemoryError) as error:
@@ -72,10 +77,10 @@ def exit_on_input_error(main):
     return entry
 
 
-def print_error(error: str) -> None:
+def print_error(error: str, details: Sequence[str] = ()) -> None:
     """An error on standard error, which may be gone."""
     with contextlib.suppress(OSError):
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(error)}", *map(one_line, details), sep="\n  ", file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:

@@ -84,7 +84,8 @@ def explained(device: torch.device | str, advice: Callable[[], str]) -> Iterator
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(f"out of memory on {device}; {advice()}") from None
+        first, *details = advice().split("\n  ")
+        raise InputError(f"out of memory on {device}; {first}", details) from None
 
 
 def cap_memory(device: torch.device, memory: int) -> None:
