@@ -31,7 +31,7 @@ from textcls import explain as explanations
 from textcls import export as exports
 from textcls import predictor as predictors
 from textcls import reference
-from textcls.config import check_bounds, check_encoding
+from textcls.config import check_bounds
 from textcls.export.size import needed
 from textcls.records import command
 from textcls.report import words
@@ -40,6 +40,7 @@ from textcls.report.corpora import Entry, columns, corpora_table
 from textcls.report.text import details, headline, side_by_side
 from textcls.runtime import parallel
 from textcls.runtime.device import choose_device, prepare
+from textcls.runtime.encodings import check_encoding
 from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
 from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission

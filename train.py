@@ -5,6 +5,7 @@ python train.py --model bilstm --data 20newsgroups --bert bert-base-uncased
 python train.py --model bert --train mine.csv --dev 0.1 --test held.csv
 python train.py --model bert --train mine.csv --seeds 1 2 3     mean and deviation over seeds
 python train.py --model bert --train mine.csv --lr 5e-5 3e-5 --seeds 1 2 3     … at the rate that is best on dev
+python train.py --model bert --train mine.csv --folds 5     test every document once, find suspicious labels
 python train.py --task multilabel --model bert --train mine.csv --label-column topics     several labels a text
 python train.py --task tagging --model bert --train train.conll --dev dev.conll --test test.conll --crf
 python train.py --task lm --model lstm --train train.txt --dev valid.txt --test test.txt
@@ -15,21 +16,20 @@ python train.py --model bert --bert bert-base-uncased --device cuda --plan --mem
 
 import dataclasses
 import pathlib
-import sys
 from types import ModuleType
 
 import torch
 
 import textcls
-from textcls import predictor, recipes, reference, sweep
+from textcls import out_of_fold, predictor, recipes, reference, sweep
 from textcls.arguments import parser
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus
 from textcls.ledger import history, tables
-from textcls.ledger.cluster import Cluster
 from textcls.ledger.measure import Measured, measure
 from textcls.ledger.plan import Model, Step, plan
-from textcls.pretrained.backbone import Backbone, short
+from textcls.planning import plan_of
+from textcls.pretrained.backbone import Backbone
 from textcls.pretrained.features import Features
 from textcls.recipes.command import absolute, better, next_command, settings, told
 from textcls.report.text import headline
@@ -66,11 +66,11 @@ def arguments():
 
 
 def command(flags: dict) -> None:
-    if "seeds" in flags or isinstance(flags.get("lr"), list):
+    if flags.keys() & {"seeds", "folds"} or isinstance(flags.get("lr"), list):
         return many(flags)
     config, run, last = settings(flags)
     if config.plan:
-        return show_plan(config)
+        return say(*plan_of(config))
     with run.claimed(new=not config.resume):
         corpus = one(config, run, last)
         say(*ending(config, run, corpus), f"\nrun folder {run.folder}; next: {next_command(flags, config, run)}")
@@ -263,54 +263,45 @@ def test(job: Job, corpus: Corpus) -> None:
     parallel.wait()  # until the result is written
 
 
-# ---- several seeds and learning rates -------------------------------------------------------------------------------
+# ---- several seeds, learning rates, folds ---------------------------------------------------------------------------
 
 
 def many(flags: dict) -> None:
-    """A run for each learning rate and each seed, and what came out together. Given again, it goes on where it was
-    stopped."""
+    """A run for each learning rate and each seed, or each fold, and what came out together. Given again, it goes on
+    where it was stopped."""
     flags, rates, seeds = sweep.asked(flags)
     config = recipes.complete(absolute(told(flags)))
     folder = parallel.from_first(pathlib.Path(flags.pop("out", None) or sweep.find_folder(config, rates)))
-    members = sweep.members(folder, rates, seeds)
+    members = sweep.members(folder, config, rates, seeds)
     with sweep.claimed(folder, members):
         sweep.check_settings(folder, config, rates, seeds)
         sweep.check_data(members)
+        if config.folds is not None:
+            with parallel.first_process_first():
+                out_of_fold.check_pool(config, members)
         for member in members:
             say(f"---- {member.name}: {member.folder}")
             if member.ended:
                 continue
-            config, run, last = settings(member.flags(flags))
-            with run.claimed(new=not config.resume), sweep.noted_if_diverged(member):
-                one(config, run, last)
+            own, run, last = settings(member.flags(flags))
+            with run.claimed(new=not own.resume), sweep.noted_if_diverged(member):
+                one(own, run, last)
             say("")
+        if config.folds is not None:
+            return folded(config, folder, members)
         say(sweep.summary([*members, *sweep.earlier(folder, members)], config.select))
         beside = sweep.with_reference(members, recipes.REFERENCE)
         say(*ending(dataclasses.replace(config, seed=beside.seed), Run(beside.folder)))
 
 
-# ---- the plan -------------------------------------------------------------------------------------------------------
-
-
-def show_plan(config: TrainConfig) -> None:
-    """Where memory and arithmetic of the largest step go. Needs no weights, no data, and no such device."""
-    task, dims = TASKS[config.task], recipes.dims(config)
-    device = choose_device(config.device, must_exist=False)
-    precision = choose_precision(config.amp, device, recipes.choose(config)["amp"])
-    step, labels = recipes.step(config, device.type, precision.dtype), task.count_labels(config)
-    blocks = recipes.blocks(config, dims, labels)
-    predicted, memory = plan(blocks, step), config.memory or "6GB"
-    classes = f"; {labels} {task.LABELS}" if labels else ""
-    say(f"{config.model} on {device}, {precision.name} ({precision.why})")
-    say(f"{tables.dims_in_words(dims, short(config.bert))}{classes}; {tables.step_in_words(step)}\n")
-    say(tables.plan_table(predicted), *recipes.beforehand(config, dims))
-    if config.nodes or config.gpus or config.updates:
-        cluster = Cluster(config.nodes or 1, config.gpus or 1, config.updates or 1_000_000)
-        say(f"\n{tables.cluster_tables(predicted, cluster)}")
-    longest = getattr(dims, "max_position_embeddings", sys.maxsize)
-    say(f"\nwithin {memory}:", tables.micro_batch_table(blocks, step, parse_memory(memory), longest))
-    if runs := history.last_runs(pathlib.Path("runs"), step.device):
-        say(f"\n{tables.last_runs(runs)}")
+def folded(config: TrainConfig, folder: pathlib.Path, members: list[sweep.Member]) -> None:
+    """What all folds came to, and the reference by the same folds."""
+    if recipes.has_reference(config):
+        say(f"---- {recipes.REFERENCE}, by the same folds\n")
+    for member in members:
+        ending(dataclasses.replace(config, fold=member.fold), Run(member.folder))
+    with parallel.alone() as first:
+        say(*(out_of_fold.summary(config, folder, members) if first else ()))
 
 
 # ---- the reference --------------------------------------------------------------------------------------------------
@@ -342,7 +333,7 @@ def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
 
 
 SAME_DATA = (  # what it is told
-    "task data protocol keep train dev test encoding text_column label_column label_separator seed select".split()
+    "task data protocol keep fold train dev test encoding text_column label_column label_separator seed select".split()
 )
 
 

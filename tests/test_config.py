@@ -147,7 +147,7 @@ def belonging(to: str) -> set[str]:
 
 
 def test_what_belongs_to_the_command():
-    assert belonging(COMMAND) == {"seeds", "plan", "nodes", "gpus", "updates", "resume", "quiet"}
+    assert belonging(COMMAND) == {"seeds", "folds", "plan", "nodes", "gpus", "updates", "resume", "quiet"}
     assert belonging(EITHER) == {"data_dir", "elmo", "memory", "checkpoint_activations", "device"}
     assert belonging(RUN) == OPTIONS.keys() - belonging(COMMAND) - belonging(EITHER)
 
@@ -220,7 +220,7 @@ def test_the_table_fills_every_gap(model, task, bert):
     config = recipes.complete(TrainConfig(model=model, task=task, bert=bert, train=None if task[0] == "c" else "x"))
     gaps = {name for name, value in vars(config).items() if value is None}
     assert gaps <= {
-        "data_dir", "train", "test", "out", "resume", "memory", "seeds", "nodes", "gpus", "updates",
+        "data_dir", "train", "test", "fold", "out", "resume", "memory", "seeds", "folds", "nodes", "gpus", "updates",
     } | recipes.settings()  # fmt: skip
     assert not {name for name, value in recipes.defaults(config).items() if value is not None} & gaps
 

@@ -4,6 +4,7 @@ the run or to the command; the command line (arguments.py) is derived from it.""
 import dataclasses
 import typing
 
+from textcls.runtime.encodings import check_encoding
 from textcls.runtime.errors import InputError, known
 from textcls.runtime.kinds import fits
 from textcls.runtime.memory import parse_memory
@@ -59,6 +60,9 @@ class TrainConfig:
     dev: str = option("0.1", "a dev file, or the share of the training data to hold out", "data")
     test: str | None = option(
         None, "your own test file, or the share of the training data to hold out, before dev", "data"
+    )
+    fold: str | None = option(
+        None, "test on a part of the training documents, NUMBER/FOLDS: 2/5 is the second of five", "data"
     )
     encoding: str = option("utf-8", "of your own files: utf-8, latin1, cp1252, utf-16, …", "data")
     text_column: str | None = option(
@@ -187,6 +191,10 @@ class TrainConfig:
     seeds: list[int] | None = option(
         None, "train once with each of these seeds, and report mean and deviation", "training", belongs=COMMAND
     )
+    folds: int | None = option(
+        None, "train once for each of so many parts of the training documents, and test there", "training", least=2,
+        below=1001, belongs=COMMAND,
+    )  # fmt: skip
     save_every: int = option(
         500, "optimiser steps between saves inside an epoch; 0: only at its end", "training", least=0
     )
@@ -300,15 +308,6 @@ def share_or_file(value: str) -> str | float:
         return float(value)
     except ValueError:
         return value
-
-
-def check_encoding(encoding: str) -> None:
-    """Raise InputError for what is no encoding of text."""
-    try:
-        "".encode(encoding)
-        b"".decode(encoding)
-    except (LookupError, ValueError):
-        raise InputError(f"--encoding {encoding}: unknown; known are utf-8, latin1, cp1252, utf-16, …") from None
 
 
 OPTIONS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}

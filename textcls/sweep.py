@@ -1,9 +1,12 @@
-"""Several runs as one result: they differ in nothing but their seed, or in their learning rate and their seed.
+"""Several runs as one result: they differ in nothing but their seed, or in their learning rate and their seed, or in
+the part of the training documents that they are tested on.
 
 RUN/seed-N          a run for each of --seeds, where there is one learning rate (or the recipe's)
 RUN/lr-X/seed-N     a run for each of several --lr and each seed: a search, in which the dev metric selects the rate
+RUN/fold-N          a run for each of --folds
 RUN/seeds.json      what came out of the first kind
 RUN/search.json     what came out of the second
+RUN/folds.json      what came out of the third (out_of_fold.py)
 """
 
 import contextlib
@@ -23,19 +26,25 @@ from textcls.training.facts import Results, check_whole
 from textcls.training.run import Run, free_folder
 from textcls.training.tally import Diverged, is_better, selected
 
+SEEDS, SEARCH, FOLDS = "seeds", "search", "folds"
+FORMS = ("seed-*", "lr-*/seed-*", "fold-*")  # of the folders of their runs
+IN_WORDS = {SEEDS: "seeds at one learning rate", SEARCH: "a search over learning rates", FOLDS: "folds"}
 DIVERGED = "diverged.txt"  # in a run's folder: it is not trained on, and why
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One of the runs. `lr` is None where all have the same."""
+    """One of the runs. `lr` is None where all have the same, `fold` where they are not of folds."""
 
     folder: pathlib.Path
     seed: int
     lr: float | None
+    fold: str | None = None
 
     @property
     def name(self) -> str:
+        if self.fold is not None:
+            return f"fold {self.fold}"
         return f"seed {self.seed}" if self.lr is None else f"learning rate {self.lr}, seed {self.seed}"
 
     @property
@@ -57,10 +66,12 @@ class Member:
     def flags(self, given: dict) -> dict:
         """What `given` for all of them means for this one: a new run, or going on with the one that has begun, which
         keeps its own settings."""
+        given = {name: value for name, value in given.items() if name != "folds"}
         if Run(self.folder).exists():
             again = {name: value for name, value in given.items() if OPTIONS[name]["belongs"] != RUN}
             return again | {"resume": str(self.folder)}
-        own = {} if self.lr is None else {"lr": self.lr}
+        own = {"lr": self.lr, "fold": self.fold}
+        own = {name: value for name, value in own.items() if value is not None}
         return given | {"seed": self.seed, "out": str(self.folder)} | own
 
 
@@ -68,9 +79,15 @@ class Member:
 
 
 def asked(flags: dict) -> tuple[dict, list[float], list[int]]:
-    """(what all runs are told, learning rates to search, seeds) of a command with --seeds or several --lr; no rates
-    where there is no search. Raises InputError for flags that do not go with it."""
+    """(what all runs are told, learning rates to search, seeds) of a command with --seeds, --folds or several --lr; no
+    rates where there is no search. Raises InputError for flags that do not go with it."""
     rates = flags["lr"] if isinstance(flags.get("lr"), list) else []
+    others = flags.keys() & {"resume", "seeds", "fold", "plan"}
+    if "folds" in flags and (others or rates):
+        raise InputError(
+            f"--folds stands alone: leave out {' and '.join(map(flag, sorted(others)))} (the same command goes on)"
+            if others else f"--folds stands alone: give one --lr, not {words(rates)}"
+        )  # fmt: skip
     if "seeds" in flags and flags.keys() & {"resume", "seed", "plan"}:
         raise InputError("--seeds stands alone: leave out --seed, --resume and --plan (the same command goes on)")
     if flags.keys() & {"resume", "plan"}:
@@ -94,8 +111,15 @@ def words(values: Sequence) -> str:
     return " ".join(map(str, values))
 
 
-def members(folder: pathlib.Path, rates: list[float], seeds: list[int]) -> list[Member]:
+def kind_of(config: TrainConfig, rates: list[float]) -> str:
+    return FOLDS if config.folds is not None else SEARCH if rates else SEEDS
+
+
+def members(folder: pathlib.Path, config: TrainConfig, rates: list[float], seeds: list[int]) -> list[Member]:
     """In the order in which they are trained: all seeds of a learning rate, then the next one."""
+    if config.folds is not None:
+        numbers = range(1, config.folds + 1)
+        return [Member(folder / f"fold-{n}", config.seed, None, f"{n}/{config.folds}") for n in numbers]
     if not rates:
         return [Member(folder / f"seed-{seed}", seed, None) for seed in seeds]
     return [Member(folder / rate_folder(rate) / f"seed-{seed}", seed, rate) for rate in rates for seed in seeds]
@@ -106,14 +130,14 @@ def rate_folder(rate: float | None) -> str:
 
 
 def begun(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The runs of either kind that `folder` holds."""
-    return [path.parent for form in ("seed-*", "lr-*/seed-*") for path in sorted(folder.glob(f"{form}/config.json"))]
+    """The runs of any kind that `folder` holds."""
+    return [path.parent for form in FORMS for path in sorted(folder.glob(f"{form}/config.json"))]
 
 
 def find_folder(config: TrainConfig, rates: list[float]) -> pathlib.Path:
     """The folder in runs/ in which runs of these settings were begun, so that the same command goes on; else the first
     free one."""
-    name = f"{config.model}-{'search' if rates else 'seeds'}"
+    name = f"{config.model}-{kind_of(config, rates)}"
     free, count = free_folder(name), 1
     folder = free.with_name(name)
     while folder != free:
@@ -153,8 +177,9 @@ def noted_if_diverged(member: Member) -> Iterator[None]:
 def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float], seeds: list[int]) -> None:
     """Seeds, and learning rates, are one experiment: raise InputError where a run in `folder` has other settings than
     these, or where each would be tested on other documents (all rates at one seed draw the same)."""
-    if isinstance(config.test_split, float) and not (rates and len(seeds) == 1):
-        raise InputError(f"--test {config.test}: each seed would draw other test documents; give --seeds a --test FILE")
+    drawn = f"--fold {config.fold}" if config.fold else f"--test {config.test}"
+    if (config.fold or isinstance(config.test_split, float)) and not (rates and len(seeds) == 1):
+        raise InputError(f"{drawn}: each seed would draw other test documents; give --seeds a --test FILE")
     if Run(folder).exists():
         raise InputError(f"--out {folder} holds a single run; choose another folder")
     for difference in differences(folder, config, rates):
@@ -162,19 +187,23 @@ def check_settings(folder: pathlib.Path, config: TrainConfig, rates: list[float]
 
 
 def differences(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -> list[str]:
-    """In words: every setting of a run in `folder` that is not the same in `config`, but for its seed, its folder, in a
-    search its learning rate, and for what may change when a run goes on."""
-    fixed = {name for name, option in OPTIONS.items() if option["belongs"] == RUN} - {"seed", "out"}
-    settings, found = config.stored(), []
+    """In words: every setting of a run in `folder` that is not the same in `config`, but for its folder, its seed or
+    fold, in a search its learning rate, and for what may change when a run goes on."""
+    fixed = {name for name, option in OPTIONS.items() if option["belongs"] == RUN} - {"out"}
+    settings, found, kind = config.stored(), [], kind_of(config, rates)
+    fixed -= {"seed"} if kind != FOLDS else set()
     for run in begun(folder):
-        if (run.parent != folder) != bool(rates):
-            found.append(f"{run} is of {'seeds at one learning rate' if rates else 'a search over learning rates'}")
+        own = FOLDS if run.name.startswith("fold-") else SEARCH if run.parent != folder else SEEDS
+        if own != kind:
+            found.append(f"{run} is of {IN_WORDS[own]}")
             continue
         # A setting that is new since then is at its default there.
         before, now = vars(TrainConfig()) | Run(run).meta().get("config", {}), settings
         if rates:
             agrees = run.parent.name == rate_folder(before.get("lr"))
             now = settings | {"lr": before.get("lr") if agrees else run.parent.name.removeprefix("lr-")}
+        elif kind == FOLDS:
+            now = settings | {"fold": f"{run.name.removeprefix('fold-')}/{config.folds}"}
         found += [
             f"{run} was trained with {flag(name)} {before.get(name)}, not {now[name]}"
             for name in sorted(fixed)
@@ -204,7 +233,7 @@ def check_data(runs: list[Member]) -> None:
     ):
         for folder, fact in zip(folders, facts, strict=True):
             if fact != facts[0]:
-                raise InputError(f"{folder} was trained {what} than {folders[0]}: seeds are one experiment")
+                raise InputError(f"{folder} was trained {what} than {folders[0]}: they are one experiment")
 
 
 def weights(source: dict) -> tuple[str | None, str | None]:

@@ -37,6 +37,7 @@ import torch
 
 from textcls.config import OPTIONS, TrainConfig, flag
 from textcls.data import glue
+from textcls.data.folds import Fold
 from textcls.ledger.plan import Model, Step, plan
 from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
@@ -129,6 +130,7 @@ def complete(config: TrainConfig) -> TrainConfig:
 def check_together(config: TrainConfig) -> None:
     """Raise InputError for settings that the model has, and does not take together."""
     recipe = choose(config)
+    check_fold(config)
     for name in ("mix_norm", "mix_l2"):
         if getattr(config, name) and config.elmo_layers != "mix":
             raise InputError(f"{flag(name)} goes with --elmo-layers mix")
@@ -140,6 +142,21 @@ def check_together(config: TrainConfig) -> None:
         raise InputError(
             f"--word-dropout leaves out words that the encoder reads, but a frozen one reads every text once: add {way}"
         )
+
+
+def check_fold(config: TrainConfig) -> None:
+    """Raise InputError for settings that do not go with --fold, or --folds."""
+    asked = "--fold" if config.fold is not None else "--folds" if config.folds is not None else None
+    if asked is None:
+        return
+    if config.fold is not None:
+        Fold.of(config.fold)
+    if config.task != "classification":
+        raise InputError(f"{asked} goes with --task classification")
+    if config.test is not None:
+        raise InputError(f"{asked} tests on documents of the training data: leave out --test {config.test}")
+    if config.protocol != "honest":
+        raise InputError(f"{asked} goes with --protocol honest: dev is drawn from what a fold is trained on")
 
 
 def of_task(config: TrainConfig) -> str:

@@ -137,8 +137,8 @@ class Predictor:
 
 def test_description(config: TrainConfig, data: str) -> str:
     """What results call the test split: its own file, or the share of the training file that it is; `data` describes
-    the corpus, which is what it is called where the corpus is built in."""
-    if config.train is None:
+    the corpus, which is what it is called where the corpus is built in, or a fold the test split."""
+    if config.train is None or config.fold:
         return data
     train, test = file_names(config.train), config.test_split
     name = f"{train}, its test split" if test is None else f"{train}, {test} of it held out"

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
-from textcls.data import glue, newsgroups, pydocs, tabular
+from textcls.data import folds, glue, newsgroups, pydocs, tabular
 from textcls.data.corpus import Corpus, Documents
 from textcls.metrics import classification as metrics
 from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
@@ -43,19 +43,29 @@ DATA = {  # the built-in corpora, and how many classes they have
 
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
-    """Your own files where --train is given, else a built-in corpus. Its `facts` name the metrics that it is judged by,
-    where these are not the usual ones."""
-    dev, columns = config.dev_split, (config.text_column, config.label_column)
-    share = dev if isinstance(dev, float) else 0.1
-    if config.train is not None:
-        corpus = tabular.load(config.train, dev, config.test_split, *columns, config.seed, config.encoding)
-    elif is_glue(config):
-        corpus = glue.load(config.data, config.data_dir, config.protocol, share, config.seed, progress)
-    elif config.data == "pydocs":
-        corpus = pydocs.load(config.seed, share, progress=progress)
-    else:
-        corpus = newsgroups.load(config.data_dir, config.keep_parts, config.seed, share, progress, config.quiet)
+    """Your own files where --train is given, else a built-in corpus; of a fold that part as the test split. Its `facts`
+    name the metrics that it is judged by, where these are not the usual ones."""
+    corpus = load_whole(config, progress)
+    if config.fold is not None:
+        corpus = folds.cut(corpus, folds.Fold.of(config.fold), dev_share(config), config.seed)
     return with_metric(corpus, config.select)
+
+
+def dev_share(config: TrainConfig) -> float:
+    """What is held out of the training documents, where dev is no file."""
+    return config.dev_split if isinstance(config.dev_split, float) else 0.1
+
+
+def load_whole(config: TrainConfig, progress: Callable = iter) -> Corpus:
+    """The corpus as it is, whatever fold is asked for."""
+    dev, columns, share = config.dev_split, (config.text_column, config.label_column), dev_share(config)
+    if config.train is not None:
+        return tabular.load(config.train, dev, config.test_split, *columns, config.seed, config.encoding)
+    if is_glue(config):
+        return glue.load(config.data, config.data_dir, config.protocol, share, config.seed, progress)
+    if config.data == "pydocs":
+        return pydocs.load(config.seed, share, progress=progress)
+    return newsgroups.load(config.data_dir, config.keep_parts, config.seed, share, progress, config.quiet)
 
 
 def with_metric(corpus: Corpus, name: str | None) -> Corpus:

@@ -80,6 +80,16 @@ class Chance(TypedDict):
     lower_is_better: bool
 
 
+class Folds(TypedDict):
+    """folds.json."""
+
+    folds: int
+    settings: dict
+    labels: list[str]
+    documents: int
+    sha256: str
+
+
 class Results(TypedDict):
     """results.json."""
 
