@@ -2,9 +2,11 @@
 
     python ensemble.py runs/bert runs/bilstm
     python ensemble.py runs/bert runs/bilstm runs/linear --combine learned
+    python ensemble.py runs/bert runs/linear --out-of-fold runs/bert-folds runs/bert-folds/linear
 
 The members' logits are computed one member at a time and kept in RUN/logits. What combines them is fitted on the dev
-documents, which no member was trained on; the test documents are looked at once, at the end.
+documents, which no member was trained on, or with --out-of-fold on all training documents, of each by the logits of a
+run that was not trained on it; the test documents are looked at once, at the end.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 import textcls
+from textcls import out_of_fold
 from textcls.config import check_bounds
 from textcls.data.corpus import Corpus, identity
 from textcls.metrics.statistics import mcnemar
@@ -66,19 +69,25 @@ def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str
     notes of each, {member: the temperature of its own probabilities}). One member at a time is on the device."""
     kind, corpus, labels, logits, facts, temperatures = None, None, [], {"dev": [], "test": []}, [], {}
     check_distinct(arguments.runs)
-    for folder in arguments.runs:
+    folds = [out_of_fold.read(folder) for folder in arguments.out_of_fold]
+    for number, folder in enumerate(arguments.runs):
         member = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
         kind = check_kind(member, folder, kind)
         if corpus is None:
             corpus, labels = load_corpus(member, kind.load, arguments.data_dir, arguments.quiet), member.labels
         columns = label_columns(member, labels, pathlib.Path(folder))
-        check_out_of_sample(member, corpus, arguments.in_sample)
-        for name, of_members in logits.items():
-            of_members.append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
+        check_out_of_sample(member, corpus, arguments.in_sample or bool(folds))
+        if folds:
+            out_of_fold.check_member(member, folds[number])
+        for name in ("test",) if folds else ("dev", "test"):
+            logits[name].append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
         member.release()
         temperatures[folder] = member.temperature
         path, digest = files.seen_from(run.folder, folder), files.sha256(member.run.folder / "best.pt")
         facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
+    if folds:
+        documents, logits["dev"] = out_of_fold.to_fit_on(corpus, folds)
+        corpus = dataclasses.replace(corpus, dev=documents, train=documents.take(np.arange(0)))
     return kind, corpus, labels, logits, facts, temperatures
 
 
@@ -100,7 +109,8 @@ def check_kind(member: Predictor, folder: str, first: Kind | None) -> Kind:
 
 
 def fit_all(kind: Kind, corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments) -> tuple[dict, str]:
-    """({name: ensemble fitted on the dev documents}, a phrase on the training)."""
+    """({name: ensemble fitted on the dev documents, which are all training documents out of fold where the command has
+    them}, a phrase on the training)."""
     torch.manual_seed(arguments.seed)
     models = {name: kind.build(name, len(dev), len(labels)) for name in ENSEMBLES}
     inputs, targets = member_probabilities(dev, kind), torch.from_numpy(corpus.dev.labels)
@@ -109,9 +119,9 @@ def fit_all(kind: Kind, corpus: Corpus, labels: list[str], dev: list[np.ndarray]
     for model in models.values():
         kind.settle(model, logits_of(model, inputs), corpus.dev.labels)
     training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
-    say(
-        f"learned ensemble: {size_of(models['learned']):,} parameters; {training}, on {len(corpus.dev)} dev documents"
-    )
+    what = "training documents out of fold" if arguments.out_of_fold else "dev documents"
+    training += f", on {len(corpus.dev)} {what}"
+    say(f"learned ensemble: {size_of(models['learned']):,} parameters; {training}")
     weights = zip(models["weighted"].weights.tolist(), arguments.runs, strict=True)
     say("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
     return models, training
@@ -175,6 +185,13 @@ def parse(argv) -> argparse.Namespace:
         action="store_true",
         help="fit even on documents that a member was trained on (its logits are too good there) or that are tested on",
     )
+    parser.add_argument(
+        "--out-of-fold",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="fit on all training documents: a folder of train.py --folds for each RUN, of the same settings",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, dropout and the inner split")
     parser.add_argument("--data-dir", metavar="S", help="where the members' corpus is now")
     for kind in ("bert", "elmo"):
@@ -185,6 +202,8 @@ def parse(argv) -> argparse.Namespace:
     check_bounds("seed", arguments.seed)
     if len(arguments.runs) < 2:
         parser.error("give two or more runs")
+    if arguments.out_of_fold and len(arguments.out_of_fold) != len(arguments.runs):
+        parser.error(f"--out-of-fold: {len(arguments.out_of_fold)} folders for {len(arguments.runs)} runs")
     return arguments
 
 
