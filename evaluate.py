@@ -2,6 +2,7 @@
 
 python evaluate.py runs/bilstm                       metrics with 95 % intervals on the test split
 python evaluate.py runs/bert runs/bilstm             side by side, and how far apart they are, document by document
+python evaluate.py runs/bert runs/bilstm --html report.html   the same as a page, with data, curves, confusions, errors
 python evaluate.py runs/*/bert runs/*/bilstm         of several corpora: a row a model, a column a corpus, the average
 python evaluate.py runs/bilstm --predict texts.txt   a label and its probability for each line
 python evaluate.py runs/bilstm --predict new.csv     … for each row of the run's text column
@@ -29,6 +30,7 @@ from typing import Any
 import textcls
 from textcls import explain as explanations
 from textcls import export as exports
+from textcls import page as pages
 from textcls import predictor as predictors
 from textcls import reference
 from textcls.config import check_bounds
@@ -69,17 +71,21 @@ def main(argv=None):
         return
     if arguments.test:
         check_tasks(arguments.runs)
-    entries = [evaluate(folder, arguments) for folder in arguments.runs]
+    entries, found = zip(*(evaluate(folder, arguments) for folder in arguments.runs), strict=True)
     results = [entry.result for entry in entries]
+    corpora = corpora_table(entries) if not arguments.test and len(columns(entries)) > 1 else ""
     if arguments.json:
         summaries = [result.summary for result in results]
         json.dump(summaries if len(results) > 1 else summaries[0], sys.stdout, indent=2)
         print()
-    elif not arguments.test and len(columns(entries)) > 1:
-        print(corpora_table(entries))
+    elif corpora:
+        print(corpora)
     elif len(results) > 1:
         print(side_by_side([result.summary for result in results]))
         print("\n" + "\n".join(compare(results)))
+    if arguments.html:
+        pages.write(arguments, found, results, corpora)
+        print(f"page: {arguments.html}", file=sys.stderr if arguments.json else sys.stdout)
 
 
 def parse(argv) -> argparse.Namespace:
@@ -111,7 +117,7 @@ def parse(argv) -> argparse.Namespace:
         choices=explanations.WAYS,
         help="of --explain (default: weights for a linear model, leave-one-out for others)",
     )
-    parser.add_argument("--html", metavar="FILE", help="of --explain: write a page")
+    parser.add_argument("--html", metavar="FILE", help="write a page on the runs; or with --explain on the texts")
     parser.add_argument("--sample", type=int, metavar="N", help="write N words with a language model")
     parser.add_argument("--export", metavar="FOLDER", help="write the model into a new folder, as --format says")
     parser.add_argument("--int8", action="store_true", help="of --format onnx: 8-bit weights too, if faster")
@@ -125,6 +131,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    arguments.typed = sys.argv[1:] if argv is None else argv
     check_arguments(parser, arguments)
     check_out(parser, arguments)
     return arguments
@@ -133,9 +140,13 @@ def parse(argv) -> argparse.Namespace:
 def check_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End with an error for flags that do not go together."""
     check_bounds("seed", arguments.seed)
-    for name in ("by", "html"):
-        if getattr(arguments, name) is not None and arguments.explain is None:
-            parser.error(f"--{name} goes with --explain")
+    if arguments.by is not None and arguments.explain is None:
+        parser.error("--by goes with --explain")
+    if arguments.html is not None:
+        for name in ("predict", "sample", "submission", "export"):
+            if getattr(arguments, name) is not None:
+                parser.error(f"--html goes with evaluation and with --explain, not with --{name}")
+        pages.check_path(arguments.html)
     for name in ("predict", "sample", "submission", "explain", "export"):
         if getattr(arguments, name) is not None and len(arguments.runs) > 1:
             parser.error(f"--{name} takes one run")
@@ -224,8 +235,9 @@ def check_tasks(folders: list[str]) -> None:
         raise InputError("the runs are of different tasks, and --test FILE of one; leave it out, or the other runs")
 
 
-def evaluate(folder: str, arguments) -> Entry:
-    """Score one run on its test split, and print the result unless it is part of a table or of JSON."""
+def evaluate(folder: str, arguments) -> tuple[Entry, dict]:
+    """Score one run on its test split, and print the result unless it is part of a table or of JSON; what a page says of
+    the run besides, where there is to be one."""
     predictor = load(folder, arguments)
     chosen = set_threshold(predictor, arguments)
     description, test = test_split(predictor, arguments)
@@ -235,7 +247,8 @@ def evaluate(folder: str, arguments) -> Entry:
         print("".join(f"{line}\n" for line in chosen), end="")
     config, backbone = predictor.config, result.summary["properties"]["backbone"]
     model = "ensemble" if "members" in predictor.meta else config.model + " small" * bool(config.small)
-    return Entry(result, model, backbone, config.train or config.data)
+    found = pages.of_run(predictor, test, chosen, arguments) if arguments.html else {}
+    return Entry(result, model, backbone, config.train or config.data), found
 
 
 def show(folder: str, predictor: Predictor, summary: dict, own_split: bool) -> None:

@@ -144,4 +144,4 @@ def evaluate(predictor: Predictor, description: str, split: Any, quiet: bool) ->
     }
     digest = {kind: fingerprint(numbers.tobytes().hex()).hex() for kind, numbers in
               identity(split, predictor.labels).items()}  # fmt: skip
-    return Result(common | {"split": digest} | result.summary, result.items)
+    return Result(common | {"split": digest} | result.summary, result.items, result.further)

@@ -10,6 +10,7 @@ from torch import nn
 
 from textcls.ledger.measure import Measured
 from textcls.ledger.plan import Plan
+from textcls.ledger.tables import measured_rows, memory_rows, timed
 from textcls.runtime.files import checked, with_checksum, write_json
 from textcls.runtime.memory import reset_peak, resident_memory, size_of
 from textcls.training.run import Run
@@ -36,8 +37,25 @@ def keep(run: Run, predicted: Plan, measured: Measured, growth: int) -> None:
     """Of a run that was stopped and resumed the larger growth, since each process has seen a part of it."""
     before = read(run.folder / "ledger.json")
     growth = max(growth, int(before.get("growth", 0)))
-    facts = {"device": predicted.step.device, "growth": growth, "predicted": predicted.footprint()}
+    facts = {
+        "device": predicted.step.device,
+        "growth": growth,
+        "predicted": predicted.footprint(),
+        "parts": memory_rows(predicted),
+        "flop": predicted.flop() // predicted.step.accumulate,
+    }
     write_json(run.folder / "ledger.json", with_checksum(dataclasses.asdict(measured) | facts))
+
+
+def in_words(run: Run) -> dict:
+    """{"memory": rows of what was predicted and what was measured, "step": a sentence on time}; {} where there is no
+    ledger.json, or a damaged one. Those of earlier versions hold less."""
+    ledger = read(run.folder / "ledger.json")
+    with contextlib.suppress(KeyError, TypeError, AttributeError, ZeroDivisionError):
+        measured = Measured(**{field.name: ledger[field.name] for field in dataclasses.fields(Measured)})
+        known = ledger.get("parts", {}), ledger["predicted"], ledger["growth"], ledger["device"]
+        return {"memory": measured_rows(measured, *known), "step": timed(measured, ledger.get("flop", 0))}
+    return {}
 
 
 def last_runs(folder: pathlib.Path, device: str) -> dict[str, tuple[int, int]]:

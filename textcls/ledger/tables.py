@@ -127,6 +127,14 @@ def needed(predicted: Plan, cluster: Cluster) -> list[list[str]]:
 
 def measured_table(predicted: Plan, measured: Measured, growth: int) -> str:
     """Predicted beside measured, in MiB, and the time of a step. `growth` is that of the resident set."""
+    rows = measured_rows(measured, memory_rows(predicted), predicted.footprint(), growth, predicted.step.device)
+    return f"{table(rows)}\n{timed(measured, predicted.flop() // predicted.step.accumulate)}"
+
+
+def measured_rows(
+    measured: Measured, parts: dict[str, int], footprint: int, growth: int, device: str
+) -> list[list[str]]:
+    """The same as rows, of what was predicted: `parts` as memory_rows gives them, and the footprint."""
     sizes = {
         "parameters, trainable": measured.trainable,
         "parameters, frozen": measured.frozen,
@@ -135,15 +143,20 @@ def measured_table(predicted: Plan, measured: Measured, growth: int) -> str:
         "16-bit copies of weights": measured.copies,
     } | {f"activations, {part}": size for part, size in measured.activations.items()}
     rows = [[f"memory in MiB, {measured.batch} x {measured.tokens} tokens", "predicted", "measured"]]
-    rows += [[what, mib(size), mib(sizes.get(what, 0))] for what, size in memory_rows(predicted).items()]
-    if predicted.step.device == "cuda":
-        rows.append(["peak, allocated", mib(predicted.footprint()), mib(measured.peak["cuda_allocated"])])
+    rows += [[what, mib(size), mib(sizes.get(what, 0))] for what, size in parts.items()]
+    if device == "cuda":
+        rows.append(["peak, allocated", mib(footprint), mib(measured.peak["cuda_allocated"])])
         rows.append(["peak, kept by the allocator", "", mib(measured.peak["cuda_reserved"])])
     else:
-        rows.append([GROWTH, mib(predicted.footprint()), mib(growth) if growth else "?"])
+        rows.append([GROWTH, mib(footprint), mib(growth) if growth else "?"])
+    return rows
+
+
+def timed(measured: Measured, flop: int) -> str:
+    """How long a micro-batch took, of so many FLOP if that is known."""
     phases = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in measured.seconds.items())
-    rate = predicted.flop() / predicted.step.accumulate / sum(measured.seconds.values())
-    return f"{table(rows)}\none micro-batch: {phases}; {rate / 1e9:,.0f} GFLOP/s"
+    rate = f"; {flop / sum(measured.seconds.values()) / 1e9:,.0f} GFLOP/s" if flop else ""
+    return f"one micro-batch: {phases}{rate}"
 
 
 def last_runs(runs: dict[str, tuple[int, int]]) -> str:

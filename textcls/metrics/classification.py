@@ -79,6 +79,19 @@ class Scores:
             "support": confusion.sum(1),
         }
 
+    def class_intervals(self, seed: int = 0) -> list[dict[str, Interval]]:
+        """precision, recall and f1 of each class with their 95 % bootstrap intervals over documents."""
+        kinds = ("precision", "recall", "f1")
+
+        def values(weights: np.ndarray | None) -> np.ndarray:
+            confusion = self.confusion(weights)
+            right = np.diag(confusion)
+            return np.concatenate([ratio(right, confusion.sum(0)), ratio(right, confusion.sum(1)), f1(confusion)])
+
+        found = bootstrap(values, len(self.labels), seed)
+        C = self.num_labels
+        return [{kind: found[k * C + c] for k, kind in enumerate(kinds)} for c in range(C)]
+
     def confused(self, most: int = 10) -> list[tuple[int, int, int]]:
         """(true label, predicted label, documents) of the most frequent confusions."""
         confusion = self.confusion().copy()

@@ -60,6 +60,17 @@ class Counts:
         sums = [part.sum(0) for part in self._parts]
         return {name: (*scores(*(part[i] for part in sums)), int(sums[2][i])) for i, name in enumerate(self.types)}
 
+    def type_intervals(self, seed: int = 0) -> dict[str, dict[str, Interval]]:
+        """type -> precision, recall and f1 with their 95 % bootstrap intervals over sentences."""
+        ones = np.ones(len(self.true))
+
+        def values(weights: np.ndarray | None) -> list[float]:
+            sums = [(ones if weights is None else weights) @ part for part in self._parts]  # (types,) each
+            return [value for of_type in zip(*sums, strict=True) for value in scores(*of_type)]
+
+        found = iter(bootstrap(values, len(self.true), seed) if self.types else [])
+        return {name: {kind: next(found) for kind in ("precision", "recall", "f1")} for name in self.types}
+
     def interval(self, seed: int = 0) -> Interval:
         """F1 with its 95 % percentile bootstrap interval over sentences."""
         return bootstrap(lambda weights: [self.f1(weights)], len(self.true), seed)[0]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from textcls.metrics.statistics import Interval, holm
@@ -20,10 +20,11 @@ class Paired(Protocol):
 @dataclasses.dataclass
 class Result:
     """Of a run on a test split. `items`, where there are any, are for comparisons item by item; several where they are
-    compared by several metrics."""
+    compared by several metrics. `further` makes what a page shows besides: see report/sections.py."""
 
     summary: dict
     items: Paired | Sequence[Paired] | None = None
+    further: Callable[[], dict] = dict
 
     @property
     def compared(self) -> Sequence[Paired]:

@@ -75,30 +75,39 @@ def headline(result: dict) -> list[str]:
     """A line a metric, with accuracy on the non-empty documents where some are empty; and what the task remarks."""
     lines = [f"{title(name):<15} {interval(Interval(**value))}" for name, value in result["metrics"].items()]
     if result.get("empty"):
-        share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
-        of_others = "none" if share is None else number(share)
-        place = list(result["metrics"]).index("accuracy") + 1
-        lines.insert(place, f"{'non-empty':<15} {of_others} ({empty} of {count} documents are empty)")
+        lines.insert(list(result["metrics"]).index("accuracy") + 1, f"{'non-empty':<15} {non_empty(result)}")
     return lines + result.get("remarks", [])
+
+
+def non_empty(result: dict) -> str:
+    """The accuracy on the documents that are not empty, of a result that has empty ones."""
+    share, empty, count = result["accuracy_non_empty"], result["empty"], result["documents"]
+    return f"{'none' if share is None else number(share)} ({empty} of {count} documents are empty)"
 
 
 def details(result: dict) -> list[str]:
     """What else there is to say of a run: classes and confusions, labels, or types of entities."""
     parts = []
     if "per_class" in result:
-        parts += [per_class(result["per_class"]), confusions(result["confused"])]
+        parts += [table(per_class_rows(result["per_class"])), confusions(result["confused"])]
     if "per_label" in result:
-        parts.append(per_label(result["per_label"]))
+        parts.append(table(per_label_rows(result["per_label"])))
     if "probabilities" in result:
         parts += probabilities(result["probabilities"], result)
     for sense, types in result.get("per_type", {}).items():
-        parts.append(per_type(sense, types))
+        parts.append(table(per_type_rows(sense, types)))
     return parts
 
 
 def probabilities(found: dict, result: dict) -> list[str]:
     """What a temperature did, how right answers are that are so sure, and how right those are that are left when the
     others are not given."""
+    lines, rows, answered = probabilities_rows(found, result)
+    return [*lines[:-1], table(rows), f"{table(answered)}\n{lines[-1]}"]
+
+
+def probabilities_rows(found: dict, result: dict) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """(sentences, the rows of reliability, those of what is answered)."""
     rows = [["probability", "documents", "mean", "right [95 % interval]"]]
     for part in found["reliability"]:
         at = f"{part['low']:.3f} to {part['high']:.3f}"
@@ -108,7 +117,7 @@ def probabilities(found: dict, result: dict) -> list[str]:
         part = f"{row['answered'] / result['documents']:.0%}{', as asked' * (row is found.get('at_threshold'))}"
         answered.append([part, str(row["answered"]), f"{row['threshold']:.4f}", share(row["accuracy"])])
     area = f"area under the risk-coverage curve (AURC): {number(found['aurc'])}"
-    return [*temperature(found, result["metrics"]), table(rows), f"{table(answered)}\n{area}"]
+    return [*temperature(found, result["metrics"]), area], rows, answered
 
 
 def temperature(found: dict, metrics: dict) -> list[str]:
@@ -125,31 +134,26 @@ def share(value: dict) -> str:
     return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def per_class(classes: dict[str, dict]) -> str:
+def per_class_rows(classes: dict[str, dict]) -> list[list[str]]:
     rows = [["class", "precision", "recall", "F1", "documents"]]
     for label, values in classes.items():
         shares = (f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
         rows.append([label, *shares, str(int(values["support"]))])
-    return table(rows)
+    return rows
 
 
-def per_label(labels: dict[str, dict]) -> str:
+def per_label_rows(labels: dict[str, dict]) -> list[list[str]]:
     rows = [["label", "threshold", "precision", "recall", "F1", "average precision", "documents"]]
     for label, values in labels.items():
         shares = (f"{values[name]:.3f}" for name in ("threshold", "precision", "recall"))
-        intervals = (in_thousandths(Interval(**values[name])) for name in ("f1", "average_precision"))
+        intervals = (share(values[name]) for name in ("f1", "average_precision"))
         rows.append([label, *shares, *intervals, str(int(values["support"]))])
-    return table(rows)
+    return rows
 
 
-def in_thousandths(value: Interval) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
-
-
-def per_type(sense: str, types: dict[str, tuple]) -> str:
+def per_type_rows(sense: str, types: dict[str, tuple]) -> list[list[str]]:
     rows = [[f"type ({sense})", "precision", "recall", "F1", "entities"]]
-    rows += [[name, *(f"{value:.3f}" for value in values[:3]), str(values[3])] for name, values in types.items()]
-    return table(rows)
+    return rows + [[name, *(f"{value:.3f}" for value in values[:3]), str(values[3])] for name, values in types.items()]
 
 
 def confusions(confused: Sequence[tuple[str, str, int]]) -> str:
@@ -159,6 +163,12 @@ def confusions(confused: Sequence[tuple[str, str, int]]) -> str:
 
 def side_by_side(results: Sequence[dict]) -> str:
     """Properties and results in the form people put in a report: one column a run."""
+    lines, rows = side_by_side_rows(results)
+    return "\n".join(lines) + f"\n\n{table(rows, right=False)}"
+
+
+def side_by_side_rows(results: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
+    """(what the runs were tested on, the rows)."""
     names = list(dict.fromkeys(name for result in results for name in result["properties"]))
     rows = [["", *(result["run"] for result in results)]]
     rows += [[name, *(str(result["properties"].get(name, "")) for result in results)] for name in names]
@@ -172,4 +182,4 @@ def side_by_side(results: Sequence[dict]) -> str:
     lines = [f"test data: {name}" for name in dict.fromkeys(result["data"] for result in results)]
     if len(lines) > 1:
         rows.append(["test data", *(result["data"] for result in results)])
-    return "\n".join(lines) + f"\n\n{table(rows, right=False)}"
+    return lines, rows

@@ -1,21 +1,13 @@
 """What the words of a text count for, in colours: for a terminal, and as a page."""
 
 import dataclasses
-import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textcls.report import html
+
 STRONGEST = 8  # words that are listed
 GREEN, RED = (35, 134, 54), (207, 34, 46)  # for the class, against it
-STYLE = """
-body { font: 1rem/1.7 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328;
-  background: #fff; }
-section { border-top: 1px solid #d0d7de; padding: 1rem 0; break-inside: avoid; }
-p.text { white-space: pre-wrap; overflow-wrap: anywhere; }
-p.answer { font-weight: 600; margin: 0; } p.note { color: #59636e; font-size: .85rem; margin: 0; }
-mark { color: inherit; border-radius: .2em; padding: .1em 0; }
-@media print { mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-"""
 
 
 class Word(NamedTuple):
@@ -65,24 +57,17 @@ def in_terminal(explanation: Explanation, coloured: bool) -> str:
 
 def page(explanations: Sequence[Explanation], title: str) -> str:
     """A page without scripts, and nothing to be fetched."""
-    sections = "\n".join(map(section, explanations))
-    name = html.escape(title)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
-        "<p>Green words speak for the label, red ones against it; the darkest word of each text counts most.</p>\n"
-        f"{sections}\n</body>\n</html>\n"
-    )
+    what = "Green words speak for the label, red ones against it; the darkest word of each text counts most."
+    return html.page(title, [html.paragraph(what), *map(section, explanations)])
 
 
 def section(explanation: Explanation) -> str:
     texts = "\n".join(
         f'<p class="text">{pieces(explanation, part, marked)}</p>' for part in range(len(explanation.texts))
     )
-    answer = f"{html.escape(explanation.label)} <span>{explanation.probability:.1%}</span>"
+    answer = f"{html.escaped(explanation.label)} <span>{explanation.probability:.1%}</span>"
     return (
-        f'<section>\n<p class="answer">{answer}</p>\n{texts}\n<p class="note">{html.escape(explanation.note)}</p>\n'
+        f'<section>\n<p class="answer">{answer}</p>\n{texts}\n<p class="note">{html.escaped(explanation.note)}</p>\n'
         "</section>"
     )
 
@@ -116,7 +101,7 @@ def shown(characters: str) -> str:
 
 
 def marked(characters: str, shade: float, value: float) -> str:
-    escaped = html.escape(characters)
+    escaped = html.escaped(characters)
     if abs(shade) < 0.05:
         return escaped
     colour = ", ".join(map(str, GREEN if shade > 0 else RED))

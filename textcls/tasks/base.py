@@ -54,6 +54,7 @@ class Predictor:
     vocabulary_kind: type[Vocabulary | Words] = Vocabulary
     temperature = 1.0  # that logits are divided by before they become probabilities
     threshold = 0.0  # below which an answer is none
+    described: Callable | None = None  # (split, name, quiet) -> contents.Described, of tasks with items to be counted
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
+from textcls.tasks.mistakes import mistakes, suspicious_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -168,7 +169,27 @@ def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
     }
     summary |= {"remarks": split.remarks} if split.remarks else {}
     asked = [AskedScores(scores, name) for name in asked_for(predictor.meta)[:1] if name in ASKED]
-    return Result(summary, [*asked, Correct(scores.correct)])
+    return Result(summary, [*asked, Correct(scores.correct)], lambda: further(predictor, split, logits))
+
+
+def further(predictor: "Predictor", split: Documents, logits: np.ndarray) -> dict:
+    """What a page shows besides: the confusion matrix, intervals of each class, the errors."""
+    scores, labels, shares = Scores(logits, split.labels), predictor.labels, np.exp(log_softmax(logits))
+    rows, suspicious = suspicious_first(shares, split.labels, ~scores.correct)
+
+    def describe(i: int) -> dict:
+        numbers = {"predicted": scores.predicted[i], "labelled": split.labels[i]}
+        facts = {name: f"{labels[number]} {shares[i, number]:.1%}" for name, number in numbers.items()}
+        return {"facts": facts, "texts": split.texts[i], "suspicious": i in suspicious}
+
+    return {
+        "confusion": scores.confusion().tolist(),
+        "per_class": {
+            label: {name: vars(value) for name, value in values.items()}
+            for label, values in zip(labels, scores.class_intervals(), strict=True)
+        },
+        "errors": mistakes("suspicious labels first, then the most confident", rows, describe),
+    }
 
 
 def in_order(intervals: dict[str, Interval], beside: dict[str, Interval]) -> dict[str, Interval]:
@@ -236,6 +257,9 @@ class Predictor(documents.Predictor):
         self.run.write_calibration(values)
         self.temperature = values["temperature"]
         return [probabilities.sentence(values)]
+
+    def given(self, split: Documents) -> dict[str, int]:
+        return dict(zip(self.labels, np.bincount(split.labels, minlength=len(self.labels)).tolist(), strict=True))
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         """label and probability of the best answers, or of the best one and then the probability of every label."""

@@ -31,6 +31,7 @@ from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
+from textcls.tasks.contents import Described
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
 from textcls.text.characters import Characters
 from textcls.text.division import WORD
@@ -193,6 +194,19 @@ class Predictor(base.Predictor):
             return records
         check_lines(self)
         return PlainLines(lines, as_document, columns)
+
+    def described(self, split: Split, name: str, quiet: bool) -> Described:
+        progress = through(f"tokenising {name}", quiet)
+        sides = [encode(self.vocabulary, side, progress) for side in zip(*split.texts, strict=True)]
+        cut = sequences_of(sides, self.vocabulary, self.config).truncated
+        lengths = np.sum([side.lengths for side in sides], axis=0)
+        between = ends(self.vocabulary) + len(self.vocabulary.between) * (len(sides) - 1)
+        limit = self.config.max_length - between if self.config.long_documents == "cut" else 0
+        return Described(split.texts, lengths, "tokens", limit, cut, self.given(split))
+
+    def given(self, split: Split) -> dict[str, int]:
+        """How often each label is given; {} where there are none."""
+        return {}
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""

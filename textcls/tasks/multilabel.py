@@ -24,6 +24,7 @@ from textcls.runtime.progress import say
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, kind_of, read_texts
+from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -143,7 +144,25 @@ def result(predictor: "Predictor", split: LabelSets, quiet: bool) -> Result:
         "remarks": [in_words(scores)],
         "documents_per_s": len(split) / seconds,
     }
-    return Result(summary, metrics.paired(scores))
+    return Result(summary, metrics.paired(scores), lambda: further(predictor, split, logits))
+
+
+def further(predictor: "Predictor", split: LabelSets, logits: np.ndarray) -> dict:
+    """What a page shows besides: the documents with a label that is on the wrong side of its threshold, by how far."""
+    shares, limits = sigmoid(logits), predictor.thresholds
+    predicted = shares >= limits
+    off = np.where(predicted != split.labels, np.abs(shares - limits), -1.0).max(1)  # (N,)
+
+    def names(i: int, which: np.ndarray) -> str:
+        return ", ".join(f"{predictor.labels[c]} {shares[i, c]:.1%}" for c in np.flatnonzero(which))
+
+    def describe(i: int) -> dict:
+        true, found = split.labels[i], predicted[i]
+        kinds = {"right": true & found, "missed": true & ~found, "too many": found & ~true}
+        return {"facts": {kind: names(i, of) for kind, of in kinds.items() if of.any()}, "texts": split.texts[i]}
+
+    order = "the one furthest from a label's threshold first"
+    return {"errors": mistakes(order, worst_first(off >= 0, off), describe)}
 
 
 def in_words(scores: LabelScores) -> str:
@@ -169,6 +188,9 @@ def chance(corpus: Corpus) -> dict:
 
 class Predictor(documents.Predictor):
     """What gives a text any number of labels."""
+
+    def given(self, split: LabelSets) -> dict[str, int]:
+        return dict(zip(self.labels, split.labels.sum(0).tolist(), strict=True))
 
     @property
     def thresholds(self) -> np.ndarray:

@@ -24,12 +24,14 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
+from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
 
 UNIT = "documents"
 LABELS = "score"
+POINTS = 1000  # that a page shows
 SELECT = ("spearman", "pearson", "loss")
 DEFAULTS = {name: value for name, value in documents.DEFAULTS.items() if name != "label_smoothing"} | {
     "select": "spearman",
@@ -123,7 +125,19 @@ def result(predictor: "Predictor", split: Scored, quiet: bool) -> Result:
         "metrics": {name: vars(value) for name, value in intervals.items()},
         "documents_per_s": len(split) / seconds,
     }
-    return Result(summary, Predicted(Fit(predicted, split.scores)))
+    return Result(summary, Predicted(Fit(predicted, split.scores)), lambda: further(predicted, split))
+
+
+def further(predicted: np.ndarray, split: Scored) -> dict:
+    """What a page shows besides: predicted beside true scores, of at most about POINTS documents, and the errors."""
+    points = np.stack([split.scores, predicted], 1)[:: -(-len(split) // POINTS)]
+
+    def describe(i: int) -> dict:
+        facts = {"predicted": in_digits(predicted[i]), "true": in_digits(split.scores[i])}
+        return {"facts": facts, "texts": split.texts[i]}
+
+    off = np.abs(predicted - split.scores)
+    return {"fit": points.tolist(), "errors": mistakes("the largest first", worst_first(off > 0, off), describe)}
 
 
 def chance(corpus: Corpus) -> dict:

@@ -29,6 +29,8 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.tasks.answers import Asked, ranked
+from textcls.tasks.contents import Described
+from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import CPU_TOKENS, Batch, Batches, padded
 from textcls.text.passages import Placed, Windows, locate, longest_question, place, place_cached, targets, windows
 from textcls.text.pieces import Pieces
@@ -213,7 +215,20 @@ def result(predictor: "Predictor", split: Questions, quiet: bool) -> Result:
         "remarks": remarks + [f"questions without an answer, which count as 0: {unanswered:,}"] * bool(unanswered),
         "documents_per_s": len(split) / seconds,
     }
-    return Result(summary, (F1Scores(scores), ExactMatches(scores.exact)))
+    return Result(summary, (F1Scores(scores), ExactMatches(scores.exact)), lambda: further(split, found, scores))
+
+
+def further(split: Questions, found: list[list[Answer]], scores: Scores) -> dict:
+    """What a page shows besides: the errors."""
+    probability = np.array([answers[0].probability if answers else 0.0 for answers in found])
+
+    def describe(i: int) -> dict:
+        answer = f"{found[i][0].text} {probability[i]:.1%}" if found[i] else "nothing"
+        golds = " / ".join(dict.fromkeys(gold.text for gold in split.golds[i]))
+        return {"facts": {"answered": answer, "right": golds}, "texts": [split.questions[i], split.contexts[i]]}
+
+    rows = worst_first(scores.f1 == 0, probability)
+    return {"errors": mistakes("answers without a right word, the most confident first", rows, describe)}
 
 
 def chance(corpus: Corpus) -> dict:
@@ -254,6 +269,11 @@ class Predictor(base.Predictor):
         batches = SpanBatches(rows, passages, placed, None, base.BATCH, pad=self.vocabulary.pad)
         self.model.to(self.device)
         return find_answers(self.model, batches, self.device, self.precision, quiet, most)
+
+    def described(self, split: Questions, name: str, quiet: bool) -> Described:
+        lengths = np.array([len(context.split()) for context in split.contexts])
+        items = list(zip(split.questions, split.contexts, strict=True))
+        return Described(items, lengths, "words of the context", 0, 0, {})
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         """answer, the place of its first character, and probability, of each of the best answers."""

@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,6 +28,8 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.tasks.answers import Asked
+from textcls.tasks.contents import Described
+from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import CPU_TOKENS, IGNORED, Batch, Batches, padded
 from textcls.text.division import UNBROKEN
 from textcls.text.pieces import Chunks, Pieces
@@ -209,7 +212,29 @@ def result(predictor: "Predictor", split: Sentences, quiet: bool) -> Result:
         "per_type": {sense: part.per_type() for sense, part in counts.items()},
         "documents_per_s": len(split) / seconds,
     }
-    return Result(summary, counts["conlleval"])
+    return Result(summary, counts["conlleval"], lambda: further(split.words, predicted, true, counts["conlleval"]))
+
+
+def further(
+    words: list[list[str]], predicted: list[list[str]], true: list[list[str]], counts: entities.Counts
+) -> dict:
+    """What a page shows besides: intervals of each type, and the sentences with the most wrong entities."""
+
+    def describe(i: int) -> dict:
+        found, right = (set(entities.spans(tags[i])) for tags in (predicted, true))
+        lists = {"missed": right - found, "found instead" if right - found else "found": found - right}
+        facts = {what: in_words(words[i], part) for what, part in lists.items() if part}
+        return {"facts": facts, "texts": [" ".join(words[i])]}
+
+    wrong = (counts.predicted + counts.true - 2 * counts.correct).sum(1)
+    types = {
+        name: {kind: vars(value) for kind, value in values.items()} for name, values in counts.type_intervals().items()
+    }
+    return {"per_type": types, "errors": mistakes("most wrong entities first", worst_first(wrong > 0, wrong), describe)}
+
+
+def in_words(words: list[str], spans: set[entities.Span]) -> str:
+    return ", ".join(f"{' '.join(words[start:end])} ({kind})" for start, end, kind in sorted(spans))
 
 
 def chance(corpus: Corpus) -> dict:
@@ -237,6 +262,13 @@ class Predictor(base.Predictor):
         self.model.to(self.device)
         tags = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
         return [[self.labels[tag] for tag in next(tags)] if len(words) else [] for words in sentences]
+
+    def described(self, split: Sentences, name: str, quiet: bool) -> Described:
+        lengths = np.array([len(words) for words in split.words])
+        tags = ([self.labels[tag] for tag in tags] for tags in split.tags)
+        counts = Counter(kind for sentence in tags for *_, kind in entities.spans(sentence))
+        items = [tuple(words) for words in split.words]
+        return Described(items, lengths, "words", 0, 0, dict(sorted(counts.items())))
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         if asked != Asked():

@@ -66,6 +66,7 @@ class Epoch(TypedDict):
     seconds: float
     dev: dict[str, float]
     memory: dict[str, int]
+    loss: NotRequired[float]
 
 
 class Interval(TypedDict):
