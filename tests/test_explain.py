@@ -212,7 +212,6 @@ def test_the_command(run, call, folder):
     [
         ("bilstm --explain asked.txt --by weights", "is no linear model: --by weights is not there"),
         ("linear --explain asked.txt --by gradients", "reads no word vectors: --by gradients is not there"),
-        ("bilstm --html why.html", "--html goes with --explain"),
         ("bilstm --by weights", "--by goes with --explain"),
         ("bilstm --explain nothing.txt", "nothing.txt"),
     ],

@@ -16,11 +16,11 @@ def test_tables_are_aligned():
 
 def test_per_class_and_confusions():
     values = {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2.0}
-    assert report.per_class({"x": values}).splitlines()[2].split() == ["x", "1.000", "0.500", "0.667", "2"]
+    assert report.per_class_rows({"x": values})[1] == ["x", "1.000", "0.500", "0.667", "2"]
     assert report.confusions([["x", "y", 1]]).splitlines()[2].split() == ["x", "y", "1"]
     assert report.confusions([]) == "no confusions"
     types = {"person": (1.0, 0.5, 2 / 3, 4)}
-    assert report.per_type("strict", types).splitlines()[2].split() == ["person", "1.000", "0.500", "0.667", "4"]
+    assert report.per_type_rows("strict", types)[1] == ["person", "1.000", "0.500", "0.667", "4"]
 
 
 def test_the_headline_counts_empty_documents_only_where_there_are_some():
