@@ -28,6 +28,7 @@ th, td { padding: .25rem .7rem .25rem 0; text-align: right; vertical-align: top;
 th { font-weight: 600; } tbody th { font-weight: 400; position: sticky; left: 0; background: var(--paper);
   white-space: normal; overflow-wrap: break-word; min-width: 6.5rem; max-width: 14rem; }
 th:first-child, table.words td { text-align: left; } table.words th { text-align: left; }
+thead th:first-child { white-space: normal; }
 table.words td { min-width: 8rem; white-space: normal; overflow-wrap: anywhere; }
 .charts { display: flex; flex-wrap: wrap; gap: 0 2.5rem; } .charts figure { width: 350px; }
 figure { margin: .8rem 0; max-width: 100%; } figcaption { color: var(--soft); font-size: .875rem; max-width: 45rem; }
