@@ -23,6 +23,7 @@ BERT, LINEAR = f"{NEW} --model bert --max-length 16", f"{NEW} --model linear"
 WORDS = f"{NEW} --model bilstm-scratch --hidden 8 --embedding 8 --max-length 16"
 TRAIN = "--train train.csv"
 CSV = f"{TRAIN} --test test.csv"
+PACKED = (".gz", ".xz", ".bz2")
 AGAIN = "again"  # as command: the case's own, into another folder
 
 
@@ -226,7 +227,8 @@ def damaged(target: Target, how, draw: random.Random, place: Place, worlds: Worl
         others = sorted(other for other in place.root.rglob(f"*{path.suffix}") if other.is_file() and other != path)
         other = draw.choice(others or [place.work / "train.csv"])
         data, words = other.read_bytes(), f"replaced by {other.relative_to(place.root)}"
-        promise = "text" if path.name in OF_ANY_RUN else promise
+        given = target.case == "data" and path.suffix in PACKED  # to a new run, whose text it is then
+        promise = "text" if path.name in OF_ANY_RUN or given else promise
     else:
         words = how(data, draw) if data else "empty as it was"
     path.write_bytes(data)
