@@ -13,8 +13,9 @@ PARTS = ("train", "dev", "test")
 
 @dataclasses.dataclass
 class Described:
-    """A split of N items: the strings of each, their `lengths` (N,) in `unit`, of which a model reads at most `limit`, 0
-    where it is not so simple; how many items are `cut`; how often each label is given, {} where there are none."""
+    """A split of N items: the strings of each, their `lengths` (N,) in `unit`, of which a model reads at most `limit`
+    (0 where there is no one limit); how many items are `cut`; how often each label is given, {} where there are none.
+    """
 
     items: list[tuple[str, ...]]
     lengths: np.ndarray
