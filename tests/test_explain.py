@@ -225,7 +225,7 @@ def test_what_is_not_there(run, call, folder, options, message):
 def test_colours():
     found = Explanation(("good bad so",), "x", 0.5, [Word(0, 0, 4, 0.2), Word(0, 5, 8, -0.1), Word(0, 9, 11, 0.0)], "n")
     coloured = in_terminal(found, coloured=True)
-    assert "\x1b[48;2;35;134;54m\x1b[38;2;0;0;0mgood\x1b[0m \x1b[48;2;231;144;150m" in coloured
+    assert "\x1b[48;2;9;105;218m\x1b[38;2;0;0;0mgood\x1b[0m \x1b[48;2;222;166;128m" in coloured
     assert coloured.splitlines()[1].endswith(" so")
     assert "good +0.200  bad -0.100 (n)" in coloured
     assert 'title="+0.2000">good</mark>' in page([found], "why")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from textcls.report import html
 
 STRONGEST = 8  # words that are listed
-GREEN, RED = (35, 134, 54), (207, 34, 46)  # for the class, against it
+FOR, AGAINST = (9, 105, 218), (188, 76, 0)  # blue and orange, which nearly everybody tells apart
 
 
 class Word(NamedTuple):
@@ -57,7 +57,7 @@ def in_terminal(explanation: Explanation, coloured: bool) -> str:
 
 def page(explanations: Sequence[Explanation], title: str) -> str:
     """A page without scripts, and nothing to be fetched."""
-    what = "Green words speak for the label, red ones against it; the darkest word of each text counts most."
+    what = "Blue words speak for the label, orange ones against it; the darkest word of each text counts most."
     return html.page(title, [html.paragraph(what), *map(section, explanations)])
 
 
@@ -91,7 +91,7 @@ def ansi(characters: str, shade: float, value: float) -> str:
     """On a background of 24-bit colour."""
     if abs(shade) < 0.05:
         return shown(characters)
-    red, green, blue = (round(255 - (255 - channel) * abs(shade)) for channel in (GREEN if shade > 0 else RED))
+    red, green, blue = (round(255 - (255 - channel) * abs(shade)) for channel in (FOR if shade > 0 else AGAINST))
     return f"\x1b[48;2;{red};{green};{blue}m\x1b[38;2;0;0;0m{shown(characters)}\x1b[0m"
 
 
@@ -104,5 +104,5 @@ def marked(characters: str, shade: float, value: float) -> str:
     escaped = html.escaped(characters)
     if abs(shade) < 0.05:
         return escaped
-    colour = ", ".join(map(str, GREEN if shade > 0 else RED))
+    colour = ", ".join(map(str, FOR if shade > 0 else AGAINST))
     return f'<mark style="background: rgba({colour}, {abs(shade) * 0.6:.2f})" title="{value:+.4f}">{escaped}</mark>'
