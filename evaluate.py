@@ -284,7 +284,8 @@ def predict(arguments) -> None:
     parallel.join()
     try:
         predictor = load(arguments.runs[0], arguments)
-        for line in set_threshold(predictor, arguments) if parallel.is_first() else []:
+        chosen = set_threshold(predictor, arguments)  # in every process: each answers a part of the rows
+        for line in chosen if parallel.is_first() else []:
             print(line, file=sys.stderr)
         command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities, arguments.ranked), arguments)
     except parallel.LostProcess as error:

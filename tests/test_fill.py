@@ -524,7 +524,7 @@ def dying() -> None:
     fill.answered = counted
 
 
-def start(folder, processes: int, *arguments, before=in_small_chunks) -> list[Launched]:
+def start(folder, processes: int, *arguments, before=in_small_chunks, name="scores") -> list[Launched]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -532,7 +532,7 @@ def start(folder, processes: int, *arguments, before=in_small_chunks) -> list[La
     if processes > 1:
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     numbered = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    return [Launched(folder, "evaluate", "scores", "--quiet", *arguments, before=before, **more) for more in numbered]
+    return [Launched(folder, "evaluate", name, "--quiet", *arguments, before=before, **more) for more in numbered]
 
 
 def many(folder) -> str:
@@ -570,6 +570,17 @@ def test_two_processes_write_what_one_writes(run, folder, alone):
     assert [process.wait() for process in both] == [0, 0], both[0].stderr + both[1].stderr
     assert (folder / "two.csv").read_bytes() == expected
     assert both[0].stderr == said and both[1].stderr == ""
+
+
+def test_a_threshold_holds_in_every_process(run, folder):
+    flags = "--predict", many(folder), "--threshold", "0.8", "--out"
+    (process,) = start(folder, 1, *flags, "sure-1.csv", name=run("plain"))
+    both = start(folder, 2, *flags, "sure-2.csv", name="plain")
+    assert [one.wait() for one in (process, *both)] == [0, 0, 0], process.stderr + both[0].stderr + both[1].stderr
+    expected = (folder / "sure-1.csv").read_bytes()
+    assert (folder / "sure-2.csv").read_bytes() == expected
+    empty = [number for number, line in enumerate(expected.splitlines()[1:]) if b",," in line]
+    assert {number // 16 % 2 for number in empty} == {0, 1} and len(empty) < 200  # in chunks of both processes
 
 
 def test_when_a_process_dies_the_other_says_so_and_one_goes_on(run, folder, alone):
