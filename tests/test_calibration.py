@@ -276,6 +276,14 @@ def test_a_threshold_for_an_accuracy(call, run, folder):
         probabilities.threshold_for(type("None", (), {"calibration": lambda self: values, "folder": run})(), 0.9)
 
 
+def test_what_is_kept_is_never_above_what_it_was():
+    """Else a threshold of 1 would leave out every answer of a model that is very sure."""
+    logits = np.array([[16.0, 0.0], [15.5, 0.0], [0.0, 14.0], [0.7, 0.0]])
+    kept = np.array(probabilities.fit(logits, np.array([0, 0, 1, 1]), fixed=True)["confidence"])
+    confidence = Scores(logits, np.array([0, 0, 1, 1])).confidence
+    assert (kept <= confidence).all() and (kept > confidence - 2e-6).all() and confidence[0] > 1 - 5e-7
+
+
 @pytest.mark.parametrize("flags, error", [
     ("--threshold 1.5", "--threshold 1.5: must be above 0 and at most 1"),
     ("--target-accuracy 0", "--target-accuracy 0: must be above 0"),
