@@ -27,6 +27,7 @@ import textcls  # noqa: E402
 from textcls.metrics.statistics import paired_interval  # noqa: E402
 from textcls.models.ensemble import LearnedEnsemble, WeightedEnsemble  # noqa: E402
 from textcls.runtime.device import prepare_cpu  # noqa: E402
+from textcls.tasks.combination import Classes  # noqa: E402
 from textcls.tasks.documents import cached_logits  # noqa: E402
 from textcls.tasks.ensemble import fit_weights, label_columns, member_probabilities  # noqa: E402
 
@@ -47,7 +48,7 @@ def main() -> None:
 def cross_validated(folders: list[str], seed: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{way, or a member's folder: (right (N,), NLL (N,)) of the dev documents}."""
     logits, labels = read(folders)
-    probabilities, targets = member_probabilities(logits), torch.from_numpy(labels)  # (N, M * C), (N,)
+    probabilities, targets = member_probabilities(logits, Classes), torch.from_numpy(labels)  # (N, M * C), (N,)
     fold = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     results = {}
     for held_out in range(FOLDS):
@@ -66,7 +67,7 @@ def read(folders: list[str]) -> tuple[list[np.ndarray], np.ndarray]:
     for folder in folders:
         member = textcls.load(folder)
         if corpus is None:
-            corpus = ensemble.load_corpus(member, None, quiet=True)
+            corpus = ensemble.load_corpus(member, Classes.load, None, quiet=True)
         ensemble.check_out_of_sample(member, corpus, in_sample=False)
         columns = label_columns(member, corpus.labels, pathlib.Path(folder))
         logits.append(cached_logits(member, corpus.dev, True)[0][:, columns])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -331,3 +332,18 @@ def test_ensembles_have_their_own(call, run, combine):
     assert predictor.members[0].predictor.temperature != 1  # which what is combined has not
     plain = [member.logits(["a star"]) for member in predictor.members]
     assert np.array_equal(predictor.logits(["a star"]), predictor.combine(plain))
+
+
+def test_ways_to_combine_are_cross_validated(call, run, monkeypatch):
+    """benchmarks/combine.py, which stands on ensemble.py."""
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent.parent / "benchmarks")
+    import combine
+
+    members = [run, f"{run}/linear"]
+    found = combine.cross_validated(members)
+    assert list(found) == [*combine.WAYS, *members]
+    corpus = textcls.tasks.TASKS["classification"].load(textcls.load(run).config)
+    for name in members:
+        right, losses = found[name]
+        scores = Scores(textcls.load(name).logits(corpus.dev.texts), corpus.dev.labels)
+        assert np.array_equal(right, scores.correct) and losses == pytest.approx(scores.losses, abs=1e-4)
