@@ -171,6 +171,21 @@ def test_ensembles(tmp_path, combine):
     assert labels == [LABELS["classification"][i] for i in expected.argmax(1)]
 
 
+def test_ensembles_of_pairs_are_typed_as_pairs(tmp_path):
+    members = [predictor_of("bilstm", text_column="a,b"), predictor_of("linear", seed=1, text_column="a,b")]
+    meta = {"labels": LABELS["classification"], "members": [], "combine": "weighted"}
+    model = ENSEMBLES["weighted"](2, 3)
+    predictor = EnsemblePredictor(
+        Classes, Foreign("run", {}), meta, model, [Member(member, [0, 1, 2]) for member in members], CPU[0]
+    )
+    labels, probabilities = written(predictor, tmp_path).predict(PAIRS)
+    assert probabilities == pytest.approx(predictor.predict(PAIRS)[1], abs=1e-5)
+    command = [sys.executable, "predict.py", *(text for pair in PAIRS for text in pair)]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert [line.split("\t")[0] for line in said.splitlines()] == labels
+    assert "python predict.py TEXT TEXT…" in (tmp_path / "predict.py").read_text("utf-8")
+
+
 # ---- what it rests on -----------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,8 @@
 """predict.py of an ONNX folder: what textcls does around the model, in a page that needs numpy, onnxruntime and
 tokenizers alone. It is put together from the parts below, so that a reader sees what his model needs and no more."""
 
+from collections.abc import Iterable
+
 from textcls.tasks import multilabel, regression, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
@@ -223,7 +225,7 @@ def best(scores):
 '''
 
 ENSEMBLE = '''\
-"""Predict with the ensemble of this folder: python predict.py TEXT…
+"""Predict with the ensemble of this folder: python predict.py {usage}
 pip install numpy onnxruntime tokenizers"""
 
 import importlib.util
@@ -248,8 +250,9 @@ def member(name):
 
 
 MEMBERS = [member(name) for name in CONFIG["members"]]
-''' + SOFTMAX + '''
+'''
 
+OF_MEMBERS = '''
 def logits(texts):
     """The members' probabilities, their classes in the order of the ensemble's, and the model over them."""
     each = []
@@ -257,8 +260,16 @@ def logits(texts):
         places = [part.CONFIG["labels"].index(label) for label in CONFIG["labels"]]
         each.append(part.softmax(part.logits(texts))[:, places])
     return MODEL.run(None, {"probabilities": np.concatenate(each, 1).astype(np.float32)})[0]
+'''
 
-''' + LABELS + PRINT_LABELS.format(arguments="sys.argv[1:]")
+TYPED = {False: ("TEXT…", "sys.argv[1:]"), True: ("TEXT TEXT…", "list(zip(sys.argv[1::2], sys.argv[2::2]))")}  # pairs
+
+
+def ensemble(predictor: Predictor) -> str:
+    """predict.py for models over members, each in a folder of its own."""
+    usage, arguments = TYPED[len(text_columns(predictor.config)) > 1]
+    parts = ENSEMBLE.replace("{usage}", usage), SOFTMAX, OF_MEMBERS, LABELS, PRINT_LABELS.format(arguments=arguments)
+    return joined(parts)
 
 
 def text(predictor: Predictor) -> str:
@@ -266,12 +277,12 @@ def text(predictor: Predictor) -> str:
     config, pairs = predictor.config, len(text_columns(predictor.config)) > 1
     by_characters = isinstance(predictor.vocabulary, Characters)
     shape = 'real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape"
-    arguments = "list(zip(sys.argv[1::2], sys.argv[2::2]))" if pairs else "sys.argv[1:]"
+    usage, arguments = TYPED[pairs]
     if isinstance(predictor, tagging.Predictor):
         usage, read = "WORD…", [SPELLED, WORD] if by_characters else [PIECES]
         answer = [SENTENCE, RUN.format(shape=shape), VITERBI if predictor.model.crf else ARGMAX, TAGS]
     else:
-        usage, read = "TEXT TEXT…" if pairs else "TEXT…", reading(predictor, pairs)
+        read = reading(predictor, pairs)
         answer = [RUN.format(shape=shape), LOGITS_OF_PAIRS if pairs else LOGITS]
         if config.long_documents == "window":
             answer[1] = LOGITS_OF_WINDOWS
@@ -282,7 +293,11 @@ def text(predictor: Predictor) -> str:
         else:
             answer += [SOFTMAX, LABELS, PRINT_LABELS.format(arguments=arguments)]
     head = HEAD.format(usage=usage, between=' - len(CONFIG["between"])' * pairs)
-    return "\n".join([head, *read, *answer]).replace("\n\n\n\n", "\n\n\n")
+    return joined([head, *read, *answer])
+
+
+def joined(parts: Iterable[str]) -> str:
+    return "\n".join(parts).replace("\n\n\n\n", "\n\n\n")
 
 
 def reading(predictor: Predictor, pairs: bool) -> list[str]:

@@ -63,7 +63,7 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
     save(model, {"probabilities": example}, {"probabilities": {0: "rows"}}, folder / "combine.onnx")
     values = {"labels": predictor.labels, "temperature": predictor.temperature, "members": names}
     files.write_json(folder / "config.json", values)
-    files.write_text(folder / "predict.py", examples.ENSEMBLE)
+    files.write_text(folder / "predict.py", examples.ensemble(predictor))
     return lines
 
 
