@@ -102,6 +102,8 @@ def check_kind(member: Predictor, folder: str, first: Kind | None) -> Kind:
     """What the member gives, which must be what the first one gives."""
     if "members" in member.meta:
         raise InputError(f"{folder}: an ensemble cannot be a member")
+    if not member.run.keeps:
+        raise InputError(f"{folder}: a model without its run, whose dev documents are not known; give run folders")
     kind = kind_of(member)
     if first not in (None, kind):
         raise InputError(f"{folder}: a run of --task {member.config.task}, and the first member is of another task")

@@ -107,6 +107,16 @@ def test_logits_of_pairs(exported, trained):
     assert np.abs(theirs(folder, *map(list, zip(*pairs, strict=True))) - logits).max() < 2e-5
 
 
+def test_logits_of_pairs_without_token_types(exported, trained, folder):
+    """As of a model over DistilBERT."""
+    if not (folder / "bare").exists():
+        save_tiny(folder / "bare", [text for text, _ in make_rows(40)] * 2, initializer_range=0.5, type_vocab_size=0)
+    out, pairs = exported("pair", "--bert", "bare"), [(TEXTS[0], "star"), ("oven", "the moon"), ("Sail", "keel")]
+    expected = textcls.load(trained("pair", "--bert", "bare")).logits(pairs)
+    assert np.ptp(expected, 0).min() > 0.01 and np.abs(textcls.load(out).logits(pairs) - expected).max() < 1e-6
+    assert np.abs(theirs(out, *map(list, zip(*pairs, strict=True))) - expected).max() < 2e-5
+
+
 def test_logits_of_several_labels(exported, trained):
     folder, predictor = exported("several"), textcls.load(trained("several"))
     assert np.abs(theirs(folder, TEXTS) - predictor.logits(TEXTS)).max() < 2e-5
@@ -213,7 +223,14 @@ def test_an_export_is_evaluated_on_a_file(call, exported, trained, kind, folder)
               (trained(kind), exported(kind))]  # fmt: skip
     assert values[0]["metrics"] == values[1]["metrics"]
     assert not (folder / exported(kind) / "logits").exists()
+    text = call("evaluate", exported(kind), "--test", file, "--quiet")
+    assert f"to predict: {exported(kind)} (config.json, model.safetensors, tokenizer.json, " in text
     assert "without a test split; give one with --test" in call("evaluate", exported(kind), status=2)
+
+
+def test_a_model_without_its_run_is_no_member(call, exported, trained):
+    error = call("ensemble", exported("one"), trained("one"), "--quiet", status=2)
+    assert f"{exported('one')}: a model without its run" in error
 
 
 def foreign(folder: pathlib.Path, name: str, tiny: pathlib.Path, **config) -> pathlib.Path:

@@ -4,6 +4,7 @@ Hugging Face's transformers open, and `textcls.load` too."""
 import json
 import pathlib
 
+import torch
 from tokenizers import Tokenizer, processors
 
 from textcls.config import flag
@@ -18,6 +19,7 @@ from textcls.text.vocabulary import Vocabulary
 
 FITTING = {"pooling": "cls", "crf": False, "decoder": "none", "long_documents": "cut"}  # where a model has them
 KEPT_APART = ("thresholds",)  # of several labels: in config.json
+TYPES = 2  # of tokens: their tokeniser tells the second text from the first
 SETTINGS = ("label_column", "encoding", "max_length", "truncate", "amp")
 
 
@@ -29,7 +31,7 @@ def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
         for name, tensor in predictor.model.state_dict().items()
         if name not in KEPT_APART
     }
-    write_safetensors(tensors, folder / "model.safetensors")
+    write_safetensors(with_token_types(tensors, predictor.meta["dims"]), folder / "model.safetensors")
     write_tokenizer(predictor, folder)
     files.write_json(folder / "config.json", config_json(predictor))
     architecture = predictor.recipe["hf"]["architectures"][0]
@@ -38,6 +40,13 @@ def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
         "that textcls gives"
     ]  # fmt: skip
     return [f"{architecture}: AutoModel{architecture.removeprefix('Bert')}.from_pretrained opens it", *remark]
+
+
+def with_token_types(tensors: dict[str, torch.Tensor], dims: dict) -> dict[str, torch.Tensor]:
+    """Their BERTs have token types: of a model that has none, as over DistilBERT, two that add nothing."""
+    if dims["type_vocab_size"]:
+        return tensors
+    return tensors | {"bert.embeddings.token_type_embeddings.weight": torch.zeros(TYPES, dims["hidden_size"])}
 
 
 def check_fits(predictor: Predictor) -> None:
@@ -79,6 +88,7 @@ def config_json(predictor: Predictor) -> dict:
         "model_type": "bert",
         **predictor.recipe["hf"],
         **predictor.meta["dims"],
+        "type_vocab_size": predictor.meta["dims"]["type_vocab_size"] or TYPES,
         "classifier_dropout": config.dropout,
         "dtype": "float32",
         **(named if labels else {}),

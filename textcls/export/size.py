@@ -13,7 +13,9 @@ OF_A_RUN = ("best.pt", "config.json", "tokenizer.json", "calibration.json")
 def needed(predictor: Predictor) -> str:
     """In words: the files of the run, and what lies elsewhere: a frozen backbone, the members of an ensemble."""
     folder = predictor.run.folder
-    files = [folder / name for name in OF_A_RUN if (folder / name).is_file()] or [folder]
+    files = [folder / name for name in OF_A_RUN if (folder / name).is_file()]
+    if not predictor.run.keeps:  # no run of ours: what its answers rest on
+        files = predictor.run.rests_on()
     total, parts = sum(map(size_of, files)), []
     if isinstance(predictor, Ensemble):
         for member in predictor.members:
