@@ -50,6 +50,8 @@ from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import FORMATS, kind_of, read_texts
 
+INSTEAD = ("export", "submission", "predict", "explain", "sample")  # flags of what is done in place of an evaluation
+
 
 @exit_on_input_error
 def main(argv=None):
@@ -142,37 +144,25 @@ def check_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     check_bounds("seed", arguments.seed)
     if arguments.by is not None and arguments.explain is None:
         parser.error("--by goes with --explain")
+    check_one_thing(parser, arguments)
     if arguments.html is not None:
-        for name in ("predict", "sample", "submission", "export"):
-            if getattr(arguments, name) is not None:
-                parser.error(f"--html goes with evaluation and with --explain, not with --{name}")
         pages.check_path(arguments.html)
-    for name in ("predict", "sample", "submission", "explain", "export"):
-        if getattr(arguments, name) is not None and len(arguments.runs) > 1:
-            parser.error(f"--{name} takes one run")
     if arguments.export is not None and arguments.format not in exports.FORMATS:
         parser.error(f"--export writes --format {' or '.join(exports.FORMATS)}")
-    for name in ("test", "json", "predict", "sample", "submission"):
-        if arguments.export is not None and getattr(arguments, name) not in (None, False):
-            parser.error(f"--{name} does not go with --export")
     if arguments.int8 and arguments.format != "onnx":
         parser.error("--int8 goes with --export FOLDER --format onnx")
     if arguments.export is None and arguments.format in exports.FORMATS:
         parser.error(f"--format {arguments.format} goes with --export FOLDER")
-    for name in ("test", "json", "predict", "sample"):
-        if arguments.submission is not None and getattr(arguments, name) not in (None, False):
-            parser.error(f"--{name} does not go with --submission, which answers the published test files")
     if arguments.encoding:
         check_encoding(arguments.encoding)
-    if arguments.predict is not None and arguments.json:
-        parser.error("--json does not go with --predict; its output is JSON with --format jsonl")
     arguments.ranked = arguments.top_k is not None  # or each text gets as many labels as reach their thresholds
     arguments.top_k = arguments.top_k if arguments.ranked else 1
     for name in ("threshold", "target_accuracy"):
         value, flag = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if value is not None and not 0 < value <= 1:
             parser.error(f"{flag} {value:g}: must be above 0 and at most 1")
-        if value is not None and (arguments.top_k > 1 or arguments.export or arguments.sample or arguments.submission):
+        others = any(getattr(arguments, other) is not None for other in INSTEAD if other != "predict")
+        if value is not None and (arguments.top_k > 1 or others):
             parser.error(f"{flag} goes with --predict without --top-k, and with evaluation")
     if arguments.threshold is not None and arguments.target_accuracy is not None:
         parser.error("--target-accuracy chooses the threshold; leave out --threshold")
@@ -182,6 +172,20 @@ def check_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespa
         parser.error(f"--sample {arguments.sample}: must be at least 1")
     if not arguments.temperature > 0:
         parser.error(f"--temperature {arguments.temperature}: must be above 0")
+
+
+def check_one_thing(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End with an error where more is asked than one thing of one run, unless it is to evaluate."""
+    asked = [name for name in INSTEAD if getattr(arguments, name) is not None]
+    if asked and len(arguments.runs) > 1:
+        parser.error(f"--{asked[0]} takes one run")
+    for name in [*asked[1:], *["test"] * bool(asked and arguments.test)]:
+        parser.error(f"--{name} does not go with --{asked[0]}")
+    if arguments.html is not None and asked not in ([], ["explain"]):
+        parser.error(f"--html goes with evaluation and with --explain, not with --{asked[0]}")
+    if arguments.json and asked not in ([], ["explain"]):
+        jsonl = "; its output is JSON with --format jsonl" * (asked == ["predict"])
+        parser.error(f"--json does not go with --{asked[0]}{jsonl}")
 
 
 def out_options(parser: argparse.ArgumentParser) -> None:

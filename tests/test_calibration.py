@@ -289,6 +289,7 @@ def test_what_is_kept_is_never_above_what_it_was():
     ("--threshold 1.5", "--threshold 1.5: must be above 0 and at most 1"),
     ("--target-accuracy 0", "--target-accuracy 0: must be above 0"),
     ("--threshold 0.5 --target-accuracy 0.9", "leave out --threshold"),
+    ("--target-accuracy 0.9 --explain in.txt", "--target-accuracy goes with --predict without --top-k"),
     ("--threshold 0.5 --predict in.txt --top-k 2", "--threshold goes with --predict without --top-k"),
 ])  # fmt: skip
 def test_flags(call, run, flags, error):

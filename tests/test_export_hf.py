@@ -193,6 +193,12 @@ def test_a_folder_is_new_and_whole(call, trained, folder, monkeypatch):
     ("--export x --format csv", "--export writes --format hf or onnx"),
     ("--format hf", "--format hf goes with --export"),
     ("--export x --format hf --predict x", "--predict does not go with --export"),
+    ("--submission x --predict x", "--predict does not go with --submission"),
+    ("--predict x --sample 3", "--sample does not go with --predict"),
+    ("--predict x --explain x", "--explain does not go with --predict"),
+    ("--predict x --test x", "--test does not go with --predict"),
+    ("--predict x --json", "--json does not go with --predict; its output is JSON with --format jsonl"),
+    ("--sample 3 --json", "--json does not go with --sample"),
 ])  # fmt: skip
 def test_flags(call, flags, error):
     assert error in call("evaluate", "run", *flags.split(), status=2)
