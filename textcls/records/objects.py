@@ -9,6 +9,7 @@ from textcls.data.tables import by_position
 from textcls.records.lines import Line, LineReader
 from textcls.records.record import Answer, MakeItem, Record, Records, Value
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import parse_json
 
 
 class ObjectLines(Records):
@@ -28,8 +29,8 @@ class ObjectLines(Records):
     def _record(self, line: Line) -> Record:
         where = self.lines.where(line)
         try:
-            row = json.loads(line.text)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line.text)
+        except ValueError as error:
             return Record(line.raw, line.raw, error=line.fault or f"{where}: not JSON ({error})")
         if not isinstance(row, dict) and not (isinstance(row, list) and not self.named):
             return Record(line.raw, line.raw, error=f"{where}: expected a JSON object, found {type(row).__name__}")

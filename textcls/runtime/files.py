@@ -249,6 +249,8 @@ def kept_arrays(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     its name alone it is known what the arrays were made of."""
     arrays = read_arrays(path)
     return arrays if isinstance(arrays, dict) and str(arrays.pop(NAME, "")) == path.name else None
+
+
 def check_stored(archive: zipfile.ZipFile, size: int) -> None:
     """Raise ValueError unless the records of a ZIP archive of `size` bytes lie there as they are, each for itself: a
     compressed one may be of any size, and several may be the same bytes."""

@@ -1,6 +1,5 @@
 """A class for a text, or for a pair of texts. Dimensions: B rows of a batch, C classes, N documents."""
 
-import json
 import os
 import pathlib
 import sys
@@ -17,7 +16,7 @@ from textcls.metrics import classification as metrics
 from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
 from textcls.metrics.statistics import Interval, bootstrap
 from textcls.pretrained.backbone import Backbone
-from textcls.records.record import Value, in_column
+from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -298,10 +297,5 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
 
 def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json: bool) -> None:
     for answer in predictor.answers(texts, Asked(top_k)):
-        labels, probabilities = answer[::2], answer[1::2]
-        if as_json:
-            print(json.dumps({"labels": labels, "probabilities": probabilities}, ensure_ascii=False))
-        else:
-            pairs = zip(labels, probabilities, strict=True)
-            print("\t".join(f"{in_column(label)}\t{probability:.4f}" for label, probability in pairs))
+        print(documents.in_a_line(answer[::2], answer[1::2], as_json))
     sys.stdout.flush()

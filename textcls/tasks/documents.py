@@ -6,6 +6,7 @@ Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import time
@@ -25,7 +26,7 @@ from textcls.pretrained.features import Features
 from textcls.records.formats import of_columns
 from textcls.records.lines import LineReader
 from textcls.records.plain import PlainLines
-from textcls.records.record import Records, Value
+from textcls.records.record import Records, Value, in_column
 from textcls.runtime import files, parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
@@ -263,6 +264,14 @@ def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> It
         check_lines(predictor)
         rows = (("", (line.rstrip("\r\n"),)) for line in lines)
     return (tuple(texts) for _, texts in rows)
+
+
+def in_a_line(labels: Sequence[str], probabilities: Sequence[float], as_json: bool) -> str:
+    """The labels of a document with their probabilities: a JSON object, or tab-separated."""
+    if as_json:
+        return json.dumps({"labels": labels, "probabilities": probabilities}, ensure_ascii=False)
+    pairs = zip(map(in_column, labels), probabilities, strict=True)
+    return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs)
 
 
 def as_document(where: str, texts: Sequence[str]) -> tuple[str, ...]:

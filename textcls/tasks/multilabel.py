@@ -1,6 +1,5 @@
 """Any number of labels for a text, or for a pair of texts. Dimensions: B rows of a batch, C labels, N documents."""
 
-import json
 import os
 import pathlib
 import sys
@@ -17,7 +16,7 @@ from textcls.data.multilabel import Columns, LabelSets
 from textcls.metrics import multilabel as metrics
 from textcls.metrics.multilabel import METRICS, LabelScores, choose_thresholds, sigmoid
 from textcls.pretrained.backbone import Backbone
-from textcls.records.record import Value, in_column
+from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
@@ -255,10 +254,5 @@ def emit(predictor: Predictor, texts: list[tuple[str, ...]], most: int | None, a
     """Print an answer for each text; `most` labels, or where it is None those above their thresholds."""
     for row in predictor.predict(texts)[1]:
         best = predictor.chosen(row) if most is None else np.argsort(-row, kind="stable")[:most]
-        names, probabilities = [predictor.labels[i] for i in best], row[best].tolist()
-        if as_json:
-            print(json.dumps({"labels": names, "probabilities": probabilities}, ensure_ascii=False))
-        else:
-            pairs = zip(map(in_column, names), probabilities, strict=True)
-            print("\t".join(f"{name}\t{probability:.4f}" for name, probability in pairs))
+        print(documents.in_a_line([predictor.labels[i] for i in best], row[best].tolist(), as_json))
     sys.stdout.flush()

@@ -202,18 +202,22 @@ def add_tokens(tokenizer: Tokenizer, folder: pathlib.Path, settings: dict) -> No
     """The tokens beyond the vocabulary that a folder names: in `settings`, its tokenizer_config.json, else in
     special_tokens_map.json and added_tokens.json. Raises InputError where a token cannot have the id that it has in
     the file."""
+    known_ids = set(tokenizer.get_vocab().values())
+    added = {*SPECIAL, *SPECIAL_OF_BYTES, *(token.content for token in tokenizer.get_added_tokens_decoder().values())}
     for token, number, where in named_tokens(folder, settings):
-        vocab, text = tokenizer.get_vocab(), token.content
-        added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-        if text in (*SPECIAL, *SPECIAL_OF_BYTES, *added):
+        text = token.content
+        if text in added:
             continue
+        added.add(text)
+        known = tokenizer.token_to_id(text) is not None
         tokenizer.add_tokens([token])
-        given, known = tokenizer.token_to_id(text), text in vocab
+        given = tokenizer.token_to_id(text)
         if number is not None and given != number:
             expected = f"{given}, that of the vocabulary" if known else f"{given}, the one after the vocabulary's"
             raise InputError(f"{where}: {text!r} has the id {number}, expected {expected}")
-        if not known and given in vocab.values():
+        if not known and given in known_ids:
             raise InputError(f"{where}: {text!r} would have the id {given}, which another word piece has")
+        known_ids.add(given)
 
 
 def named_tokens(folder: pathlib.Path, settings: dict) -> list[tuple[AddedToken, int | None, pathlib.Path]]:

@@ -242,7 +242,6 @@ class Run:
             advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
             raise InputError(f"{path}: damaged ({error}); {advice}") from None
 
-
     def write_calibration(self, values: dict) -> None:
         self._write_calibration(self._name(), values)
 
