@@ -4,14 +4,16 @@ import json
 import pathlib
 import pickle
 import zipfile
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from tests.conftest import facts_of_a_run, make_rows, save_tiny, write_csv
+from textcls.data import conll, glue
 from textcls.data.objects import json_values
+from textcls.metrics.classification import ASKED
 from textcls.models.bert import Bert, BertConfig
 from textcls.models.elmo import ElmoConfig
 from textcls.pretrained import backbone, elmo, hub
@@ -19,7 +21,7 @@ from textcls.pretrained.bert import read_bert, read_config, scaled
 from textcls.pretrained.safetensors import read_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import LONGEST, InputError, one_line
-from textcls.runtime.kinds import fits, misfit
+from textcls.runtime.kinds import Metric, Scheme, fits, misfit
 from textcls.runtime.tensors import load_tensors
 from textcls.text import published
 from textcls.text.vocabulary import Vocabulary
@@ -94,6 +96,11 @@ def test_names_from_files_stay_in_the_line_of_an_error():
 ])  # fmt: skip
 def test_kinds_of_values(value, hint, right):
     assert fits(value, hint) == right
+
+
+def test_the_names_that_a_run_may_hold_are_those_that_there_are():
+    assert set(get_args(Scheme)) == {"BIO", "IOB1", *conll.LETTERS}
+    assert set(get_args(Metric)) == {*ASKED, *(name for corpus in glue.CORPORA.values() for name in corpus.metrics)}
 
 
 def test_the_field_that_does_not_fit_is_named():

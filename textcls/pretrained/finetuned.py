@@ -5,7 +5,7 @@ model.safetensors has its head beside the encoder. What `evaluate.py --export` w
 import dataclasses
 import math
 import pathlib
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import torch
 
@@ -15,7 +15,7 @@ from textcls.pretrained.hub import weights_file
 from textcls.runtime.digests import check
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import parse_json
-from textcls.runtime.kinds import misfit
+from textcls.runtime.kinds import Metric, Scheme, misfit
 
 HEADS = {  # classes of transformers, and their last layer
     "BertForSequenceClassification": "classifier",
@@ -30,8 +30,8 @@ class Ours(TypedDict):
     settings: dict
     temperature: float
     range: tuple[float, float]
-    scheme: Literal["BIO", "IOB1", "BIOES", "BILOU", "BMEWO", "BMES", "BIEWO"]
-    metrics: list[Literal["matthews", "positive_f1", "accuracy", "spearman", "pearson"]]
+    scheme: Scheme
+    metrics: list[Metric]
     thresholds: list[float]
 
 

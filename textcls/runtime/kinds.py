@@ -2,6 +2,11 @@
 
 import types
 import typing
+from typing import Literal
+
+# What config.json says of the training data, in a run and in what is exported of it.
+Metric = Literal["matthews", "positive_f1", "accuracy", "spearman", "pearson"]
+Scheme = Literal["BIO", "IOB1", "BIOES", "BILOU", "BMEWO", "BMES", "BIEWO"]
 
 
 def misfit(value, hint, name: str = "", whole: bool = True) -> str | None:
@@ -13,7 +18,7 @@ def misfit(value, hint, name: str = "", whole: bool = True) -> str | None:
     if isinstance(hint, types.UnionType):
         found = [misfit(value, part, name, whole) for part in parts]
         return None if None in found else max(found, key=len)
-    if origin is typing.Literal:
+    if origin is Literal:
         return None if isinstance(value, str) and value in parts else wrong
     if origin is typing.NotRequired:
         return misfit(value, parts[0], name, whole)

@@ -1,10 +1,10 @@
 """What the JSON files of a run folder hold. They are data: somebody may have edited them, or made them up."""
 
 import pathlib
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from textcls.runtime.errors import InputError
-from textcls.runtime.kinds import misfit
+from textcls.runtime.kinds import Metric, Scheme, misfit
 
 
 class Parameters(TypedDict):
@@ -37,8 +37,8 @@ class Trained(TypedDict):
     parameters: Parameters
     device: str
     precision: str
-    metrics: NotRequired[list[Literal["matthews", "positive_f1", "accuracy", "spearman", "pearson"]]]
-    scheme: NotRequired[Literal["BIO", "IOB1", "BIOES", "BILOU", "BMEWO", "BMES", "BIEWO"]]
+    metrics: NotRequired[list[Metric]]
+    scheme: NotRequired[Scheme]
     range: NotRequired[tuple[float, float]]
 
 
