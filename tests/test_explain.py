@@ -77,6 +77,17 @@ def test_leaving_out_is_what_it_says(run, name):
         assert word.value == pytest.approx(probabilities[at] - predictor.predict([other])[1][0, at], abs=1e-6)
 
 
+def test_the_copies_of_a_long_text_are_answered_in_chunks(run, monkeypatch):
+    predictor, text = run("linear"), "the sky and the ice " * 30
+    _, shares = predictor.predict([text, text.replace("sky", "", 1)])
+    asked, predict = [], predictor.predict
+    monkeypatch.setattr(predictor, "predict", lambda texts: asked.append(len(texts)) or predict(texts))
+    (found,) = explain(predictor, [text], "leave-one-out")
+    assert len(found.words) == 150 and sum(asked) == 151 and max(asked) <= 64
+    at = shares[0].argmax()
+    assert found.words[1].value == pytest.approx(shares[0, at] - shares[1, at], abs=1e-6)
+
+
 def test_pairs_of_texts(run):
     predictor = run("pairs")
     (found,) = explain(predictor, [("sky ice", "ice it's")])

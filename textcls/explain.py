@@ -12,6 +12,7 @@ Dimensions: T tokens, H size of a vector, S points on the way.
 """
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -24,6 +25,7 @@ from textcls.models.lstm import FrozenEmbeddings
 from textcls.models.recurrent import WordVectors
 from textcls.report.words import Explanation, Word
 from textcls.runtime.errors import InputError
+from textcls.tasks.base import CHUNK, chunks_of
 from textcls.tasks.classification import Predictor, Text
 from textcls.text.passages import place
 from textcls.text.sequences import ends
@@ -52,8 +54,9 @@ def explain(predictor: Predictor, texts: Sequence[Text], by: str | None = None) 
 
 def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
     found = [(part, *match.span()) for part, text in enumerate(texts) for match in WORD.finditer(text)]
-    others = [without(texts, *place) for place in found]
-    _, probabilities = predictor.predict([given(texts), *map(given, others)])
+    others = itertools.chain([texts], (without(texts, *place) for place in found))
+    chunks = chunks_of(map(given, others), CHUNK, lambda text: sum(map(len, texts)))  # a copy of the text for each word
+    probabilities = np.concatenate([predictor.predict(chunk)[1] for chunk in chunks])
     label = int(probabilities[0].argmax())
     changes = probabilities[0, label] - probabilities[1:, label]
     words = [Word(*place, float(change)) for place, change in zip(found, changes, strict=True)]
