@@ -140,8 +140,7 @@ def calibrate(corpus: Corpus, models: dict, dev: list[np.ndarray], seed: int) ->
         usable = rows & probabilities.unseen(corpus)
         if not usable.any():
             continue
-        with torch.no_grad():
-            logits = models[name].eval()(inputs[usable]).numpy()
+        logits = logits_of(models[name], inputs[usable])
         found[name] = probabilities.fit(logits, corpus.dev.labels[usable], fixed=name == "weighted")
         if name == "learned":
             say(f"learned ensemble: {probabilities.sentence(found[name])}")

@@ -71,7 +71,7 @@ def main(argv=None):
     if arguments.export is not None:
         print("\n".join(exports.export(load(arguments.runs[0], arguments), arguments.export, arguments)))
         return
-    if arguments.test:
+    if arguments.test and len(arguments.runs) > 1:
         check_tasks(arguments.runs)
     entries, found = zip(*(evaluate(folder, arguments) for folder in arguments.runs), strict=True)
     results = [entry.result for entry in entries]

@@ -145,10 +145,7 @@ def encode(pool: str, rows: Sequence[Row], labels: list[str]) -> LabelSets:
     for i, (where, _, names) in enumerate(rows):
         for name in names:
             if name not in numbers:
-                raise InputError(
-                    f"{where}: label {name!r} does not occur in the training data; "
-                    f"its labels: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
-                )
+                raise tabular.unknown_label(where, name, labels)
             found[i, numbers[name]] = True
     texts = [texts for _, texts, _ in rows]
     return LabelSets(texts, found, identify(pool, texts))

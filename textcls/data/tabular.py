@@ -80,11 +80,13 @@ def encode_labels(pool: str, rows: list, labels: list[str]) -> Documents:
     numbers = {name: i for i, name in enumerate(labels)}
     for where, _, label in rows:
         if label not in numbers:
-            raise InputError(
-                f"{where}: label {label!r} does not occur in the training data; "
-                f"its labels: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
-            )
+            raise unknown_label(where, label, labels)
     return documents(pool, [text for _, text, _ in rows], [numbers[label] for _, _, label in rows])
+
+
+def unknown_label(where: str, label: str, labels: list[str]) -> InputError:
+    known = f"{', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+    return InputError(f"{where}: label {label!r} does not occur in the training data; its labels: {known}")
 
 
 def read(path: pathlib.Path, columns: list[str], encoding: str = UTF8, split: str = "train") -> Iterator[Row]:
@@ -145,12 +147,18 @@ def labelled_rows(rows: Iterator[tuple[str, list[str]]], columns: list[str]) -> 
 def without_header(rows: Iterator[tuple[str, list[str]]], columns: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Rows of text columns alone. Raises InputError where they are given by position and the first row is a header."""
     for number, (where, texts) in enumerate(rows):
-        if not number and by_position(columns) and is_header(texts, texts[0]):
-            raise InputError(
-                f"{where}: {','.join(texts)!r} looks like a header; the run's columns are positions "
-                f"({', '.join(columns)}), and its files have none: take the line out"
-            )
+        if not number:
+            check_first(where, texts, columns)
         yield where, texts
+
+
+def check_first(where: str, texts: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise InputError where the first row is a header, and columns are given by position."""
+    if by_position(columns) and is_header(texts, texts[0]):
+        raise InputError(
+            f"{where}: {','.join(texts)!r} looks like a header; the run's columns are positions "
+            f"({', '.join(columns)}), and its files have none: take the line out"
+        )
 
 
 def is_header(texts: Sequence[str], label: str) -> bool:

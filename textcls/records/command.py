@@ -84,7 +84,7 @@ def facts_of(predictor, records: Records, size: int) -> dict:
         "format": records.kind,
         "columns": list(records.columns),
         "rows a chunk": size,
-        "run": predictor.digests(),
+        "run": predictor.digests,
         "temperature": predictor.temperature,
         "threshold": predictor.threshold,
         "device": predictor.device.type,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from textcls.data.tables import PLAIN_TABS, QUOTED_TABS, by_position, find_separator, first_row, has_columns, pick, why
-from textcls.data.tabular import is_header
+from textcls.data.tabular import check_first
 from textcls.records.lines import Line, LineReader
 from textcls.records.record import Answer, MakeItem, Record, Records, Value, cell, in_column
 from textcls.runtime.errors import InputError
@@ -64,11 +64,8 @@ class Table(Records):
         self.width, places = len(row), pick(where, row, self.wanted)
         if self.named:
             self.check_names(where, [name.strip() for name in row])
-        elif is_header(texts := [row[place] for place in places], texts[0]):
-            raise InputError(
-                f"{where}: {self.delimiter.join(texts)!r} looks like a header; the run's columns are positions "
-                f"({', '.join(self.wanted)}), and its files have none: take the line out"
-            )
+        else:
+            check_first(where, [row[place] for place in places], self.wanted)
         return places
 
     def _header(self, lines: list[Line]) -> Record:

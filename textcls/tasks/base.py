@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -104,8 +105,9 @@ class Predictor:
         """What is to be learned of the dev documents once training has ended, and kept in the run; in sentences."""
         return []
 
+    @functools.cached_property
     def digests(self) -> list[str]:
-        """Of what its answers rest on."""
+        """Of the files that its answers rest on; they are read once."""
         return [files.sha256(path) for path in self.run.rests_on()]
 
     def answer_columns(self, asked: Asked) -> dict:

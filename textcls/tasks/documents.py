@@ -161,7 +161,7 @@ def cached_logits(predictor: "Predictor", split: Split, quiet: bool = True) -> t
     """(logits (N, C), seconds they took) of a split, kept in RUN/logits under checkpoint, device and data."""
     if not predictor.run.keeps:
         return predictor.timed_logits(split, quiet)
-    digest = hashlib.sha256(f"{predictor.digests()} {predictor.device.type}".encode() + split.ids.tobytes())
+    digest = hashlib.sha256(f"{predictor.digests} {predictor.device.type}".encode() + split.ids.tobytes())
     path = predictor.run.folder / "logits" / f"{digest.hexdigest()[:32]}.npz"
     if cached := files.kept_arrays(path):
         return cached["logits"], float(cached["seconds"])

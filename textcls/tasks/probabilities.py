@@ -65,10 +65,8 @@ def threshold_for(run: Run, accuracy: float) -> tuple[float, str]:
     InputError where it is never so, and where no dev documents were kept."""
     values = run.calibration()
     if values is None:
-        raise InputError(
-            f"{run.folder}: has no calibration.json, by which --target-accuracy chooses; a run that was trained here "
-            f"gets one by: python train.py --resume {run.folder}"
-        )
+        advice = f"; a model to which its dev documents are new gets one by: {run.again()}" * run.keeps
+        raise InputError(f"{run.folder}: has no calibration.json, by which --target-accuracy chooses{advice}")
     answers = Selective(values["confidence"], values["right"])
     count = values["documents"]
     if (found := answers.reaching(accuracy)) is None:

@@ -213,6 +213,10 @@ class Run:
         """The files that the logits of its model rest on."""
         return [self.folder / name for name in ("best.pt", "config.json")]
 
+    def again(self) -> str:
+        """What makes the results and the calibration of its model once more."""
+        return "ensemble.py, as before" if "members" in self.meta() else f"python train.py --resume {self.folder}"
+
     def write_metrics(self, history: list[dict]) -> None:
         lines = "".join(json.dumps(files.with_checksum(row)) + "\n" for row in history)
         files.write_text(self.folder / "metrics.jsonl", lines)
@@ -251,7 +255,7 @@ class Run:
     def calibration(self) -> dict | None:
         """What :meth:`write_calibration` wrote; None where there is none."""
         path = self.folder / "calibration.json"
-        advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
+        advice = f"delete it, and it is made again by: {self.again()}"
         try:
             values = files.checked(path.read_bytes())
         except FileNotFoundError:
