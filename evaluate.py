@@ -280,20 +280,19 @@ def test_split(predictor: Predictor, arguments) -> tuple[str, Any]:
 
 def predict(arguments) -> None:
     """Answers alone on standard output, or beside what they answer in a file, by one process or several."""
-    if arguments.out is None:
-        predictor = load(arguments.runs[0], arguments)
-        for line in set_threshold(predictor, arguments):
-            print(line, file=sys.stderr)
-        return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
-    parallel.join()
     try:
+        parallel.join()
+        if arguments.out is None and parallel.size() > 1:  # each of them would print all answers
+            raise InputError("several processes answer a file together; give --out FILE")
         predictor = load(arguments.runs[0], arguments)
         chosen = set_threshold(predictor, arguments)  # in every process: each answers a part of the rows
         for line in chosen if parallel.is_first() else []:
             print(line, file=sys.stderr)
+        if arguments.out is None:
+            return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
         command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities, arguments.ranked), arguments)
     except parallel.LostProcess as error:
-        go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out != "-")
+        go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out not in (None, "-"))
         raise InputError(f"another process has died, or cannot be reached ({error}){go_on}") from None
     finally:
         parallel.leave()

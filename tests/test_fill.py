@@ -583,6 +583,12 @@ def test_a_threshold_holds_in_every_process(run, folder):
     assert {number // 16 % 2 for number in empty} == {0, 1} and len(empty) < 200  # in chunks of both processes
 
 
+def test_two_processes_do_not_print_the_same_answers(run, folder):
+    both = start(folder, 2, "--predict", many(folder), name=run("scores"))
+    assert [process.wait() for process in both] == [2, 2]
+    assert both[0].stderr == "error: several processes answer a file together; give --out FILE\n"
+
+
 def test_when_a_process_dies_the_other_says_so_and_one_goes_on(run, folder, alone):
     run("scores")
     both = start(folder, 2, "--predict", many(folder), "--out", "lost.csv", before=dying)
