@@ -292,13 +292,14 @@ def predict(arguments) -> None:
             return TASKS[predictor.config.task].predict_file(predictor, arguments.predict, arguments)
         command.predict(predictor, Asked(arguments.top_k, arguments.all_probabilities, arguments.ranked), arguments)
     except parallel.LostProcess as error:
-        go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * (arguments.out not in (None, "-"))
+        noted = arguments.out not in (None, "-")
+        go_on = f"; {arguments.out}.partial holds what was noted last, go on with --resume" * noted
         raise InputError(f"another process has died, or cannot be reached ({error}){go_on}") from None
     finally:
         parallel.leave()
 
 
-# ---- why --------------------------------------------------------------------------------------------------------------
+# ---- why -------------------------------------------------------------------------------------------------------------
 
 
 def explain(predictor: Predictor, arguments) -> None:
