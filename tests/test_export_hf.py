@@ -234,6 +234,16 @@ def test_an_export_is_evaluated_on_a_file(call, exported, trained, kind, folder)
     assert "without a test split; give one with --test" in call("evaluate", exported(kind), status=2)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_is_exported_as_it_is(call, exported, kind, tmp_path):
+    call("evaluate", exported(kind), "--export", tmp_path / "again", "--format", "hf")
+    before, after = pathlib.Path(exported(kind)), tmp_path / "again"
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        assert (after / name).read_bytes() == (before / name).read_bytes()
+    configs = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (before, after)]
+    assert {name for name in configs[0] if configs[0][name] != configs[1][name]} <= {"classifier_dropout"}
+
+
 def test_a_model_without_its_run_is_no_member(call, exported, trained):
     error = call("ensemble", exported("one"), trained("one"), "--quiet", status=2)
     assert f"{exported('one')}: a model without its run" in error

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, processors
 
 from textcls.config import flag
-from textcls.pretrained.finetuned import FACTS, OURS
+from textcls.pretrained.finetuned import FACTS, OURS, USUAL
 from textcls.pretrained.safetensors import write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
@@ -73,7 +73,7 @@ def check_fits(predictor: Predictor) -> None:
 
 
 def config_json(predictor: Predictor) -> dict:
-    config, labels = predictor.config, predictor.labels
+    config, labels, meta = predictor.config, predictor.labels, predictor.meta
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     settings = {name: getattr(config, name) for name in SETTINGS}
     if config.text_column is not None:
@@ -81,14 +81,14 @@ def config_json(predictor: Predictor) -> dict:
     ours = {
         "settings": settings,
         "temperature": predictor.temperature,
-        **{name: predictor.meta[name] for name in FACTS if name in predictor.meta},
+        **{name: meta[name] for name in FACTS if meta.get(name, USUAL[name]) != USUAL[name]},
         **({"thresholds": predictor.thresholds.tolist()} if isinstance(predictor, multilabel.Predictor) else {}),
     }
     return {
         "model_type": "bert",
         **predictor.recipe["hf"],
-        **predictor.meta["dims"],
-        "type_vocab_size": predictor.meta["dims"]["type_vocab_size"] or TYPES,
+        **meta["dims"],
+        "type_vocab_size": meta["dims"]["type_vocab_size"] or TYPES,
         "classifier_dropout": config.dropout,
         "dtype": "float32",
         **(named if labels else {}),

@@ -24,6 +24,14 @@ HEADS = {  # classes of transformers, and their last layer
 }
 OURS = "textcls"  # what config.json says that only this library reads, under one name
 FACTS = ("range", "scheme", "metrics")  # of the training data, which predictions and results rest on
+USUAL = {  # what it means where it does not say one of these
+    "settings": {},
+    "temperature": 1.0,
+    "range": [-math.inf, math.inf],
+    "scheme": "BIO",
+    "metrics": [],
+    "thresholds": [],
+}
 
 
 class Ours(TypedDict):
@@ -83,11 +91,9 @@ def read_fine_tuned(folder: pathlib.Path) -> FineTuned:
 
 def read_ours(path: pathlib.Path, ours: dict) -> dict:
     """What only this library says, as far as it can be what it wrote."""
-    usual = {"settings": {}, "temperature": 1.0, "range": [-math.inf, math.inf], "scheme": "BIO", "metrics": [],
-             "thresholds": []}  # fmt: skip
-    if not isinstance(ours, dict) or not ours.keys() <= usual.keys():
-        raise InputError(f"{path}: {OURS} is {ours!r:.60}, expected an object of {', '.join(usual)}")
-    ours = usual | ours
+    if not isinstance(ours, dict) or not ours.keys() <= USUAL.keys():
+        raise InputError(f"{path}: {OURS} is {ours!r:.60}, expected an object of {', '.join(USUAL)}")
+    ours = USUAL | ours
     problem = misfit(ours, Ours, OURS)
     if not problem and not 0 < ours["temperature"] < math.inf:
         problem = f"{OURS}.temperature is {ours['temperature']!r}, expected a number above 0"
