@@ -41,6 +41,7 @@ from textcls.runtime.progress import say, silence
 from textcls.runtime.tensors import count_parameters
 from textcls.tasks import TASKS, base
 from textcls.tasks.classification import DATA
+from textcls.tasks.teacher import teach
 from textcls.training.loop import InterruptedRun, train
 from textcls.training.run import Run
 
@@ -138,6 +139,7 @@ def read(job: Job) -> tuple[Corpus, Backbone]:
     corpus, backbone = job.task.prepare(job.config, job.run, job.recipe)
     sizes = f"train {len(corpus.train)}, dev {len(corpus.dev)}, test {len(corpus.test) if corpus.test else 0}"
     say(f"data: {corpus.description}; {sizes}", f"backbone: {backbone.description}")
+    say(*teach(job.config, job.run, corpus, textcls.load))
     return corpus, backbone
 
 
@@ -324,12 +326,9 @@ def ending(config: TrainConfig, run: Run, corpus: Corpus | None = None) -> list[
 
 def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
     common = {"device": config.device, "data_dir": config.data_dir}
+    same = {name: getattr(config, name) for name in SAME_DATA} | {"model": recipes.REFERENCE, "out": str(folder)}
     with silence():
-        if Run(folder).exists():
-            one(*settings(common | {"resume": str(folder)}))
-        else:
-            same = {name: getattr(config, name) for name in SAME_DATA}
-            one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
+        one(*settings(common | ({"resume": str(folder)} if Run(folder).exists() else same)))
 
 
 SAME_DATA = (  # what it is told

@@ -148,7 +148,7 @@ def belonging(to: str) -> set[str]:
 
 def test_what_belongs_to_the_command():
     assert belonging(COMMAND) == {"seeds", "folds", "plan", "nodes", "gpus", "updates", "resume", "quiet"}
-    assert belonging(EITHER) == {"data_dir", "elmo", "memory", "checkpoint_activations", "device"}
+    assert belonging(EITHER) == {"data_dir", "elmo", "teacher", "memory", "checkpoint_activations", "device"}
     assert belonging(RUN) == OPTIONS.keys() - belonging(COMMAND) - belonging(EITHER)
 
 

@@ -181,6 +181,17 @@ class TrainConfig:
     class_weights: str = option(
         "none", "balanced: every class weighs the same in the loss", "training", ("none", "balanced")
     )
+    teacher: str | None = option(
+        None, "trained classifier, or ensemble, whose probabilities are learned from: its run folder", "training",
+        belongs=EITHER,
+    )  # fmt: skip
+    unlabelled: str | None = option(
+        None, "texts without labels, which the teacher tells about: a table or JSON as of --train, or a text a line",
+        "training",
+    )  # fmt: skip
+    teacher_weight: float | None = option(
+        None, "share of the teacher in the loss, the rest is the labels' (default: 1, it alone)", "training", above=0
+    )
     word_dropout: float | None = option(
         None, "share of the words that an epoch leaves out of each document", "training", least=0, below=1
     )
@@ -248,21 +259,11 @@ class TrainConfig:
         if self.memory is not None:
             parse_memory(self.memory)
         check_encoding(self.encoding)
-        for name in ("train", "dev", "test", "elmo", "elmo_options"):
+        for name in ("train", "dev", "test", "elmo", "elmo_options", "teacher", "unlabelled"):
             if getattr(self, name) == "":
                 raise InputError(f"{flag(name)} '': expected the name of a file")
         if self.train is None:
             self.check_built_in()
-        if self.task == "pretrain" and self.vocab_size is not None and not self.scratch:
-            raise InputError(
-                "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
-            )
-        if self.init == "ppmi" and not self.scratch:
-            raise InputError(
-                "--init ppmi makes new word vectors, which the layers of --bert do not know: add --scratch"
-            )
-        if self.task == "pretrain" and self.vectors is not None and (not self.scratch or self.init == "ppmi"):
-            raise InputError("--vectors goes with --scratch, and in place of --init ppmi")
         for name in ("nodes", "gpus", "updates"):
             if getattr(self, name) is not None and not self.plan:
                 raise InputError(

@@ -14,6 +14,15 @@ def cross_entropy(batch: int, labels: int) -> int:
     return batch * (FLOAT * labels + LONG) + FLOAT
 
 
+def taught(blocks: list[Block], labels: int, step: Step, weight: float) -> list[Block]:
+    """The blocks of a classifier that learns from a teacher too, or with `weight` 1 from it alone."""
+    saved = blocks[-1].saved
+    saved["cross-entropy to the teacher (B, C)"] = 2 * FLOAT * step.batch * labels
+    if weight == 1:
+        del saved["cross-entropy"]
+    return blocks
+
+
 def bert_head(dims: BertConfig, step: Step, labels: int, dropout: float, pooling: str) -> Block:
     """Pooling, dropout, classifier, cross-entropy. In float32 the product of BERT's own pooler keeps [CLS] as a view,
     and with it the whole last hidden state."""

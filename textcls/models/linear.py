@@ -21,7 +21,7 @@ ITERATIONS, LOOK = 40, 5  # of L-BFGS at one strength, at most; after so many it
 HISTORY = 5  # updates from which L-BFGS estimates the curvature: each costs two passes over all weights an iteration
 TOLERANCE = 3e-4  # of the mean loss over the documents
 
-# (logits (N, C), labels (N,), or of several a document (N, C)) -> sum over the documents
+# (logits (N, C), labels (N,), or of several a document (N, C), or what each counts (N, C)) -> sum over the documents
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -192,8 +192,9 @@ def sums(table: torch.Tensor, compressed: tuple[torch.Tensor, torch.Tensor, torc
 
 def naive_bayes(x: Bags, labels: torch.Tensor, num_labels: int, smoothing: float) -> torch.Tensor:
     """Complement naive Bayes (Rennie et al., 2003): the weight of a word for a class is -log of its share in all other
-    classes, centred over the classes: (V, C)."""
-    of_class = x.transposed(F.one_hot(labels, num_labels).to(x.by_row[2].dtype))  # (V, C)
+    classes, centred over the classes: (V, C). `labels` (N,), or how much each document counts for each class (N, C)."""
+    shares = labels if labels.dim() == 2 else F.one_hot(labels, num_labels)
+    of_class = x.transposed(shares.to(x.by_row[2].dtype))  # (V, C)
     others = of_class.sum(1, keepdim=True) - of_class + smoothing
     weights = -torch.log(others / others[of_class.any(1)].sum(0))
     return weights - weights.mean(1, keepdim=True)

@@ -38,6 +38,7 @@ import torch
 from textcls.config import OPTIONS, TrainConfig, flag
 from textcls.data import glue
 from textcls.data.folds import Fold
+from textcls.ledger.heads import taught
 from textcls.ledger.plan import Model, Step, plan
 from textcls.models.bert import BertConfig
 from textcls.models.elmo import ElmoConfig
@@ -51,7 +52,7 @@ from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.kinds import fits
 from textcls.runtime.memory import check_room
-from textcls.tasks import TASKS
+from textcls.tasks import TASKS, distillation
 from textcls.tasks.documents import is_glue
 
 RECIPES = {
@@ -93,6 +94,8 @@ def defaults(config: TrainConfig) -> dict:
     if config.freeze:  # frozen layers read every text once, with all its words
         nano = {name: value for name, value in nano.items() if name != "word_dropout"}
     values = TASKS[config.task].DEFAULTS | pieces | recipe["defaults"] | nano | of_glue(config, recipe)
+    if config.teacher is not None and "teacher" in values:
+        values |= {"teacher_weight": distillation.WEIGHT}
     return {name: value for name, value in values.items() if name not in recipe.get("without", ())}
 
 
@@ -129,8 +132,10 @@ def complete(config: TrainConfig) -> TrainConfig:
 
 def check_together(config: TrainConfig) -> None:
     """Raise InputError for settings that the model has, and does not take together."""
+    distillation.check_settings(config)
     recipe = choose(config)
     check_fold(config)
+    check_beginning(config)
     for name in ("mix_norm", "mix_l2"):
         if getattr(config, name) and config.elmo_layers != "mix":
             raise InputError(f"{flag(name)} goes with --elmo-layers mix")
@@ -142,6 +147,18 @@ def check_together(config: TrainConfig) -> None:
         raise InputError(
             f"--word-dropout leaves out words that the encoder reads, but a frozen one reads every text once: add {way}"
         )
+
+
+def check_beginning(config: TrainConfig) -> None:
+    """Raise InputError for a vocabulary, or word vectors, of which the weights that training begins with know nothing."""
+    if config.task == "pretrain" and config.vocab_size is not None and not config.scratch:
+        raise InputError(
+            "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"
+        )
+    if config.init == "ppmi" and not config.scratch:
+        raise InputError("--init ppmi makes new word vectors, which the layers of --bert do not know: add --scratch")
+    if config.task == "pretrain" and config.vectors is not None and (not config.scratch or config.init == "ppmi"):
+        raise InputError("--vectors goes with --scratch, and in place of --init ppmi")
 
 
 def check_fold(config: TrainConfig) -> None:
@@ -244,4 +261,6 @@ def step(config: TrainConfig, device: str, dtype: torch.dtype | None) -> Step:
 def blocks(config: TrainConfig, dims: Dims, num_labels: int) -> Model:
     """(step) -> the model's blocks."""
     of_model = choose(config)["blocks"]
-    return lambda step: of_model(config, dims, num_labels, step)
+    if config.teacher is None:
+        return lambda step: of_model(config, dims, num_labels, step)
+    return lambda step: taught(of_model(config, dims, num_labels, step), num_labels, step, config.teacher_weight)

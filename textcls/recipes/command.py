@@ -35,7 +35,8 @@ def told(flags: dict) -> TrainConfig:
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """The same with the paths of files that exist in full: a run is judged, and goes on, wherever one stands."""
-    paths = {name: getattr(config, name) for name in ("train", "data_dir", "vectors", "elmo", "elmo_options")}
+    names = "train data_dir vectors elmo elmo_options teacher unlabelled".split()
+    paths = {name: getattr(config, name) for name in names}
     paths["dev"] = config.dev_split if isinstance(config.dev_split, str) else None
     paths["test"] = config.test_split if isinstance(config.test_split, str) else None
     paths["bert"] = config.bert if config.bert != "nano" else None

@@ -13,8 +13,8 @@ from textcls.models.linear import LinearClassifier, Loss
 from textcls.models.recurrent import WordDims
 from textcls.recipes.common import backbone_name, never, share_nothing
 from textcls.runtime import parallel
-from textcls.tasks.classification import balanced_weights
-from textcls.text.batches import Batches
+from textcls.tasks.classification import balanced_weights, label_loss
+from textcls.text.batches import IGNORED, Batches
 from textcls.text.vocabulary import SPECIAL, Vocabulary
 
 FITTING = 20  # tensors of the weights' size that the fit holds at its worst moment, beside those of a training step
@@ -41,15 +41,37 @@ def begin_linear(c: TrainConfig, model: LinearClassifier, batches: dict[str, Bat
     """Fit the model to the training documents, and choose on dev."""
 
     def loss_of(labels: torch.Tensor) -> Loss:
-        weights = balanced_weights(labels.numpy(), model.weight.shape[1]) if c.class_weights == "balanced" else None
+        weights = class_weights(c, labels, model.weight.shape[1])
 
         def loss(logits, labels):
-            scale = None if weights is None else weights.to(logits.dtype)
-            return F.cross_entropy(logits, labels, scale, reduction="sum", label_smoothing=c.label_smoothing)
+            if labels.dim() == 2:
+                return -(labels * logits.log_softmax(1)).sum()
+            return label_loss(logits, labels, weights, c.label_smoothing)
 
         return loss
 
-    return fitted(model, batches, vocabulary, loss_of)
+    def taught(labels: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        weights = class_weights(c, labels, model.weight.shape[1])
+        return soft_targets(labels, teacher, c.teacher_weight, weights, c.label_smoothing)
+
+    return fitted(model, batches, vocabulary, loss_of, taught)
+
+
+def class_weights(c: TrainConfig, labels: torch.Tensor, num_labels: int) -> torch.Tensor | None:
+    return balanced_weights(labels[labels != IGNORED].numpy(), num_labels) if c.class_weights == "balanced" else None
+
+
+def soft_targets(
+    labels: torch.Tensor, teacher: torch.Tensor, weight: float, scale: torch.Tensor | None, smoothing: float
+) -> torch.Tensor:
+    """What each class counts (N, C) in the cross-entropy of N documents, whose sum over them is N times (1 - weight) *
+    the mean loss of those that have one of the `labels` (N,), with the class weights `scale` (C,) and the label
+    smoothing, + weight * the mean cross-entropy to the `teacher`'s probabilities (N, C)."""
+    num_labels, labelled = teacher.shape[1], labels != IGNORED
+    own = (1 - smoothing) * F.one_hot(labels.where(labelled, 0), num_labels) + smoothing / num_labels
+    own = own if scale is None else own * scale
+    share = labelled[:, None] * len(labels) / labelled.sum()
+    return (1 - weight) * share * own + weight * teacher
 
 
 def fitted(
@@ -57,31 +79,34 @@ def fitted(
     batches: dict[str, Batches],
     vocabulary: Vocabulary,
     loss_of: Callable[[torch.Tensor], Loss],
+    taught: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> str:
-    """Fit the model by the loss that `loss_of` makes of the training labels. Of several processes the first one fits
-    for all."""
+    """Fit the model by the loss that `loss_of` makes of the training labels; where there is a teacher, to what `taught`
+    makes of them and its probabilities. Of several processes the first one fits for all."""
     words = None
     if parallel.is_first():
-        texts, labels = read(batches["train"])
-        dev_texts, dev_labels = read(batches["dev"])
+        texts, labels, teacher = read(batches["train"])
+        dev_texts, dev_labels, _ = read(batches["dev"])
         worth = torch.where(torch.from_numpy(vocabulary.is_pair()), PAIR, 1.0)
         model.learn_idf(texts, worth)
-        words = model.fit(model.bags(texts), labels, model.bags(dev_texts), dev_labels, loss_of(labels))
+        loss, targets = loss_of(labels), labels if teacher is None else taught(labels, teacher)
+        words = model.fit(model.bags(texts), targets, model.bags(dev_texts), dev_labels, loss)
     words, state = parallel.from_first((words, model.state_dict() if parallel.is_first() else None))
     model.load_state_dict(state)
     return f"linear: {words}"
 
 
-def read(batches: Batches) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """(ids (B, T) of each batch, labels (N,), or of several a text (N, C), in their order). A window of a long document
-    counts as a document."""
-    texts, labels = [], []
+def read(batches: Batches) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None]:
+    """(ids (B, T) of each batch, labels (N,), or of several a text (N, C), and the teacher's probabilities (N, C), None
+    where there is no teacher, in their order). A window of a long document counts as a document."""
+    texts, found = [], {"labels": [], "teacher": []}
     for documents in batches.sorted_order():
         batch = batches.collate(documents)
         texts.append(batch.inputs["ids"])
-        of_documents = batch.targets["labels"]
-        labels.append(of_documents[batch.targets["owner"]] if "owner" in batch.targets else of_documents)
-    return texts, torch.cat(labels)
+        owner = batch.targets.get("owner", slice(None))
+        for name in found.keys() & batch.targets.keys():
+            found[name].append(batch.targets[name][owner])
+    return texts, torch.cat(found["labels"]), torch.cat(found["teacher"]) if found["teacher"] else None
 
 
 ROWS = {

@@ -190,7 +190,8 @@ def penalised(loss_fn: Callable, weight: float | None) -> Callable:
     def with_penalty(model, batch: Batch, carry):
         losses, carry = loss_fn(model, batch, carry)
         penalty = sum(part.penalty() for part in model.modules() if isinstance(part, ScalarMix))
-        return {name: loss + weight * batch.counts[name] * penalty for name, loss in losses.items()}, carry
+        name, loss = next(iter(losses.items()))  # beside one of several: it counts once
+        return losses | {name: loss + weight * batch.counts[name] * penalty}, carry
 
     return with_penalty
 

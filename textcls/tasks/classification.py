@@ -22,16 +22,17 @@ from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
 from textcls.tasks.answers import Asked, ranked
+from textcls.tasks.distillation import Taught, TaughtBatches, distilled, with_unlabelled
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue, kind_of, read_texts
 from textcls.tasks.mistakes import mistakes, suspicious_first
-from textcls.text.batches import Batch, Batches
+from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
 
 UNIT = "documents"
 LABELS = "classes"
 SELECT = ("accuracy", "macro_f1", "loss", *ASKED)
-DEFAULTS = documents.DEFAULTS | {"select": "accuracy"}
+DEFAULTS = documents.DEFAULTS | {"select": "accuracy", "teacher": None, "unlabelled": None, "teacher_weight": None}
 DATA = {  # the built-in corpora, and how many classes they have
     "20newsgroups": newsgroups.CLASSES,
     "pydocs": pydocs.CLASSES,
@@ -85,14 +86,24 @@ def count_labels(config: TrainConfig) -> int:
 
 
 def prepare(config: TrainConfig, run: Run, recipe: dict) -> tuple[Corpus, Backbone]:
-    return documents.prepare(load, config, recipe)
+    return documents.prepare(load_to_train, config, recipe)
+
+
+def load_to_train(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
+    """The same with what a model learns from beside the labelled documents."""
+    return with_unlabelled(load(config, progress, vocabulary), config)
 
 
 def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name: str) -> Batches:
-    sequences = documents.sequences(split, vocabulary, config, name)
-    result = Batches(sequences, split.labels, config.batch_size, config.seed, vocabulary.pad)
+    whole = split.whole if isinstance(split, Taught) else split
+    sequences = documents.sequences(whole, vocabulary, config, name)
+    settings = config.batch_size, config.seed, vocabulary.pad
+    if isinstance(split, Taught):
+        result = TaughtBatches(sequences, whole.labels, split.probabilities, *settings)
+    else:
+        result = Batches(sequences, whole.labels, *settings)
     result.word_dropout = documents.word_dropout(vocabulary, config, name)
-    result.description = documents.description(split, sequences, config)
+    result.description = documents.description(whole, sequences, config)
     return result
 
 
@@ -103,7 +114,11 @@ def loss(config: TrainConfig, corpus: Corpus) -> Callable:
     weights = None
     if config.class_weights == "balanced":
         weights = balanced_weights(corpus.train.labels, len(corpus.labels))
-    return base.penalised(cross_entropy(weights, config.label_smoothing), config.mix_l2)
+    smoothing = config.label_smoothing
+    if config.teacher is None:
+        return base.penalised(cross_entropy(weights, smoothing), config.mix_l2)
+    loss_fn = distilled(lambda logits, labels: label_loss(logits, labels, weights, smoothing), config.teacher_weight)
+    return base.penalised(loss_fn, config.mix_l2)
 
 
 def cross_entropy(weights: torch.Tensor | None = None, smoothing: float = 0.0) -> Callable:
@@ -112,11 +127,18 @@ def cross_entropy(weights: torch.Tensor | None = None, smoothing: float = 0.0) -
 
     def loss_fn(model, batch: Batch, carry):
         logits = document_logits(model, batch).float()  # (documents, C)
-        scale = None if weights is None else weights.to(logits.device)
-        labels = batch.targets["labels"]
-        return {"label": F.cross_entropy(logits, labels, scale, reduction="sum", label_smoothing=smoothing)}, carry
+        return {"label": label_loss(logits, batch.targets["labels"], weights, smoothing)}, carry
 
     return loss_fn
+
+
+def label_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Of the documents that have a label, summed: (documents, C), (documents,), (C,) -> (). In the precision of the
+    logits."""
+    scale = None if weights is None else weights.to(logits)
+    return F.cross_entropy(logits, labels, scale, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
 
 def balanced_weights(labels: np.ndarray, num_labels: int) -> torch.Tensor:

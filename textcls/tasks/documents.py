@@ -83,7 +83,8 @@ def prepare(load: Callable, config: TrainConfig, recipe: dict) -> tuple[Corpus, 
         if len(corpus.train.texts[0]) > 1:
             raise InputError(f"--model {config.model} reads one text a document, not pairs")
         return corpus, elmo_of(config)
-    texts = [text for parts in corpus.train.texts for text in parts]
+    train = getattr(corpus.train, "whole", corpus.train)  # with what a teacher tells of, where there is one
+    texts = [text for parts in train.texts for text in parts]
     vocabulary = Vocabulary.learn_words(texts, config.vocab_size, config.min_count, WORD, config.lower)
     if recipe["input"] == "bag":  # as many pairs as words: "how many" tells more than "how" and "many"
         vocabulary = vocabulary.with_pairs(texts, min(len(vocabulary), config.vocab_size - len(vocabulary)))

@@ -156,11 +156,14 @@ def check_there(run: Run, path: str, folder: pathlib.Path) -> None:
         )
 
 
-def label_columns(predictor: Predictor, labels: list[str], folder: pathlib.Path) -> list[int]:
-    """Where each of `labels` stands among the predictor's. The two sets must be the same; the order need not be."""
+def label_columns(
+    predictor: Predictor, labels: list[str], folder: pathlib.Path, whose: str = "the first member"
+) -> list[int]:
+    """Where each of `labels`, `whose` they are, stands among the predictor's. The two sets must be the same; the order
+    need not be."""
     if set(predictor.labels) != set(labels):
         odd = sorted(set(predictor.labels) ^ set(labels))
         raise InputError(
-            f"{folder}: its labels are not those of the first member; they differ in {', '.join(odd[:10])}"
+            f"{folder}: its labels are not those of {whose}; they differ in {', '.join(odd[:10])}"
         )
     return [predictor.labels.index(label) for label in labels]

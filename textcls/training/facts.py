@@ -24,6 +24,13 @@ class Source(TypedDict):
     beside: NotRequired[str]
 
 
+class Teacher(TypedDict):
+    """Of distillation."""
+
+    sha256: str
+    unlabelled: NotRequired[str]
+
+
 class Trained(TypedDict):
     """config.json of a run of train.py; what stands in `config` and `dims` is looked at where they are read."""
 
@@ -40,6 +47,7 @@ class Trained(TypedDict):
     metrics: NotRequired[list[Metric]]
     scheme: NotRequired[Scheme]
     range: NotRequired[tuple[float, float]]
+    teacher: NotRequired[Teacher]
 
 
 class MemberRun(TypedDict):
