@@ -326,9 +326,12 @@ def ending(config: TrainConfig, run: Run, corpus: Corpus | None = None) -> list[
 
 def train_reference(config: TrainConfig, folder: pathlib.Path) -> None:
     common = {"device": config.device, "data_dir": config.data_dir}
-    same = {name: getattr(config, name) for name in SAME_DATA} | {"model": recipes.REFERENCE, "out": str(folder)}
     with silence():
-        one(*settings(common | ({"resume": str(folder)} if Run(folder).exists() else same)))
+        if Run(folder).exists():
+            one(*settings(common | {"resume": str(folder)}))
+        else:
+            same = {name: getattr(config, name) for name in SAME_DATA}
+            one(*settings(common | same | {"model": recipes.REFERENCE, "out": str(folder)}))
 
 
 SAME_DATA = (  # what it is told

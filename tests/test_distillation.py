@@ -1,5 +1,6 @@
 """--teacher: the loss against sums written out, what a student learns, and what may not teach it."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -304,6 +305,16 @@ def test_each_seed_has_the_teacher_of_its_seed(folder, call):
     own = [*own[:-3], "--seed", "2"]
     said = call("train", *own, *more, "--teacher", "teachers/seed-1", "--out", "leak", status=2)
     assert "teachers/seed-1 was trained on" in said and "dev documents of this run; give both the same files" in said
+
+
+def test_each_fold_has_the_teacher_of_its_fold(tmp_path):
+    for name in ("seed-1", "fold-1", "fold-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    config = TrainConfig(teacher=str(tmp_path), fold="2/5", seed=1)
+    assert teacher.folder_of(config) == tmp_path / "fold-2"
+    assert teacher.folder_of(dataclasses.replace(config, fold=None)) == tmp_path / "seed-1"
+    assert teacher.folder_of(dataclasses.replace(config, fold=None, seed=2)) == tmp_path
 
 
 def test_columns_are_those_of_the_students_labels(folder, call, monkeypatch):

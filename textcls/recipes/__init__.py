@@ -150,7 +150,7 @@ def check_together(config: TrainConfig) -> None:
 
 
 def check_beginning(config: TrainConfig) -> None:
-    """Raise InputError for a vocabulary, or word vectors, of which the weights that training begins with know nothing."""
+    """Raise InputError for a vocabulary, or word vectors, that the weights which training begins with do not know."""
     if config.task == "pretrain" and config.vocab_size is not None and not config.scratch:
         raise InputError(
             "--vocab-size makes a new vocabulary, which the weights of --bert do not know: add --scratch"

@@ -10,6 +10,7 @@ import numpy as np
 
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, Documents
+from textcls.data.folds import Fold
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
 from textcls.tasks.classification import Predictor
@@ -20,10 +21,10 @@ from textcls.training.run import Run
 
 
 def teach(config: TrainConfig, run: Run, corpus: Corpus, load: Callable) -> list[str]:
-    """Where there is a --teacher, put its probabilities beside the training documents of `corpus`, and what must not change
-    before --resume into its facts; what was done, in words. `load(folder, device)` gives a predictor. The
-    logits are computed once, and kept in the teacher's own folder. Raises InputError for a teacher of other labels, or
-    one that was trained on what this run is judged by."""
+    """Where there is a --teacher, put its probabilities beside the training documents of `corpus`, and what must not
+    change before --resume into its facts; what was done, in words. `load(folder, device)` gives a predictor. The logits
+    are computed once, and kept in the teacher's own folder. Raises InputError for a teacher of other labels, or one
+    that was trained on what this run is judged by."""
     if config.teacher is None:
         return []
     folder, taught = folder_of(config), corpus.train
@@ -53,9 +54,9 @@ def teach(config: TrainConfig, run: Run, corpus: Corpus, load: Callable) -> list
 
 
 def folder_of(config: TrainConfig) -> pathlib.Path:
-    """The run folder of --teacher; of a folder of several seeds the run of this one."""
+    """The run folder of --teacher; of a folder of several seeds, or folds, the run of this one."""
     folder = pathlib.Path(config.teacher)
-    own = folder / f"seed-{config.seed}"
+    own = folder / (f"seed-{config.seed}" if config.fold is None else f"fold-{Fold.of(config.fold).number}")
     return own if Run(own).exists() and not Run(folder).exists() else folder
 
 
