@@ -227,10 +227,12 @@ def damaged(target: Target, how, draw: random.Random, place: Place, worlds: Worl
         others = sorted(other for other in place.root.rglob(f"*{path.suffix}") if other.is_file() and other != path)
         other = draw.choice(others or [place.work / "train.csv"])
         data, words = other.read_bytes(), f"replaced by {other.relative_to(place.root)}"
-        given = target.case == "data" and path.suffix in PACKED  # to a new run, whose text it is then
-        promise = "text" if path.name in OF_ANY_RUN or given else promise
+        promise = "text" if path.name in OF_ANY_RUN else promise
     else:
         words = how(data, draw) if data else "empty as it was"
+    given = target.case == "data" and path.suffix in PACKED  # to a new run, whose text it is then
+    if given and (how is None or data == 2 * path.read_bytes()):  # two streams are a file as good as one
+        promise = "text"
     path.write_bytes(data)
     what = f"{path.relative_to(place.root)} ({promise}): {words}"
     ended = read(target, place)

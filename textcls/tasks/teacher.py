@@ -63,7 +63,7 @@ def folder_of(config: TrainConfig) -> pathlib.Path:
 def facts_of(teacher: Predictor, taught: Taught) -> dict[str, str]:
     """What config.json keeps: digests of what the teacher's probabilities rest on (an ensemble's settings name its
     members), and of the unlabelled documents."""
-    facts = {"sha256": fingerprint(*teacher.digests(), str(teacher.temperature)).hex()}
+    facts = {"sha256": fingerprint(*teacher.digests, str(teacher.temperature)).hex()}
     if taught.unlabelled is not None:
         facts["unlabelled"] = fingerprint(taught.unlabelled.ids.tobytes().hex()).hex()
     return facts
