@@ -152,7 +152,7 @@ def test_answers(exported, trained):
 
 
 @pytest.mark.parametrize("kind, flags, part", [
-    ("one", ("--pooling", "mean"), "--pooling mean"),
+    ("one", ("--pooling", "mean"), "--pooling mean; a run of train.py --pooling cls has"),
     ("one", ("--long-documents", "window"), "--long-documents window"),
     ("one", ("--truncate", "headtail"), "--truncate headtail"),
     ("tags", ("--crf",), "--crf"),
@@ -224,6 +224,9 @@ def test_an_export_predicts_as_its_run(exported, trained, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_is_evaluated_on_a_file(call, exported, trained, kind, folder):
+    size = sum(path.stat().st_size for path in (folder / exported(kind)).iterdir())
+    said = call("evaluate", exported(kind), "--test", next(folder.glob(f"{kind}.*")).name).splitlines()[-1]
+    assert "model.safetensors" in said and f", {size / 1e3:.0f} kB" in said
     file = next(folder.glob(f"{kind}.*")).name
     values = [json.loads(call("evaluate", of, "--test", file, "--json", "--quiet")) for of in
               (trained(kind), exported(kind))]  # fmt: skip
@@ -247,6 +250,14 @@ def test_an_export_is_exported_as_it_is(call, exported, kind, tmp_path):
 def test_a_model_without_its_run_is_no_member(call, exported, trained):
     error = call("ensemble", exported("one"), trained("one"), "--quiet", status=2)
     assert f"{exported('one')}: a model without its run" in error
+
+
+def test_an_export_knows_what_stands_between_labels(call, trained, folder):
+    (folder / "divided.csv").write_text((folder / "several.csv").read_text("utf-8").replace("|", ";"), "utf-8")
+    flags = "--train divided.csv --test divided.csv --label-separator ;".split()
+    call("evaluate", trained("several", *flags), *"--export hf/divided --format hf".split())
+    values = json.loads(call("evaluate", "hf/divided", *"--test divided.csv --json --quiet".split()))
+    assert values["documents"] == 40 and set(values["per_label"]) == {label for _, label in make_rows(40)}
 
 
 def foreign(folder: pathlib.Path, name: str, tiny: pathlib.Path, **config) -> pathlib.Path:

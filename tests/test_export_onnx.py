@@ -292,8 +292,43 @@ def test_what_is_refused(call, run, folder):
     assert "the dev documents are not those the run began with" in error and not (folder / "x").exists()
 
 
-def test_what_is_missing_is_named(call, run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+def test_8_bits_of_several_labels(call, folder):
+    """Both are judged at the run's thresholds, which predict.py has."""
+    pairs = zip(make_rows(60), make_rows(61)[1:])
+    rows = [f"{text} {other},{label}|{second}" for (text, label), (other, second) in pairs]
+    (folder / "several.csv").write_text("\n".join(["text,label", *rows]) + "\n", "utf-8")
+    flags = "--task multilabel --model linear --train several.csv --dev 0.3 --quiet --out several".split()
+    dev = json.loads(call("train", *flags) and (folder / "several/metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    text = call("evaluate", "several", *"--export int8-several --format onnx --int8 --quiet".split())
+    assert f"(fp32 {dev['dev']['micro_f1']:.4f})" in text.partition("micro_f1")[2].partition(",")[0], text
+
+
+@pytest.mark.parametrize("arguments, texts", [((), None), (("star", "oven"), 1), (("star",), None), (("a",) * 4, 2)])
+def test_the_example_of_pairs_says_what_it_wants(tmp_path, arguments, texts):
+    written(predictor_of("bilstm", text_column="a,b"), tmp_path)
+    command = [sys.executable, tmp_path / "predict.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.splitlines()) == (texts or 0)
+    assert done.returncode == (0 if texts else 1) and ("python predict.py TEXT TEXT [" in done.stderr) == (not texts)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_example_of_several_labels_prints_their_probabilities(tmp_path):
+    predictor = predictor_of("bilstm", "multilabel")
+    predictor.model.thresholds.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    written(predictor, tmp_path)
+    command = [sys.executable, tmp_path / "predict.py", *TEXTS]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    labels, probabilities = predictor.predict(TEXTS)
+    for line, names, row in zip(printed, labels, probabilities, strict=True):
+        values = [float(value) for value in line.split("\t")[1::2]]
+        assert line.split("\t")[::2] == names and len(names) == 2
+        assert values == pytest.approx([row[predictor.labels.index(name)] for name in names], abs=1e-4)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_what_is_missing_is_named(call, run, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
     error = call("evaluate", run, *"--export x --format onnx".split(), status=2)
     assert "needs ONNX and its runtime: pip install onnx onnxruntime" in error
 

@@ -279,6 +279,14 @@ def test_it_evaluates_and_compares(folder, call, run):
     assert "in micro-F1, by a paired bootstrap (95 % interval" in text and "by McNemar's test" in text
 
 
+def test_a_larger_backbone_is_named_with_its_task(folder, call):
+    flags = "--model bert --epochs 1 --max-length 8 --fresh-layers 0 --train train.csv --test test.csv --out named"
+    text = call("train", *TASK, *flags.split())
+    assert text.splitlines()[-1].startswith(
+        "a larger backbone: python train.py --model bert --bert bert-base-uncased --task multilabel "
+    )
+
+
 def test_ensembles(folder, call, run, monkeypatch):
     monkeypatch.setattr("ensemble.PATIENCE", 10)
     text = call("ensemble", run, f"{run}/linear", "--out", "both", "--quiet", "--combine", "weighted")

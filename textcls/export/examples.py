@@ -158,9 +158,17 @@ def predict(texts):
     return [CONFIG["labels"][i] for i in probabilities.argmax(1)], probabilities
 '''
 
-PRINT_LABELS = '''
+# ---- as a command ----
 
+NO_TEXT, NO_PAIR = "len(sys.argv) < 2", "len(sys.argv) < 3 or len(sys.argv) % 2 == 0"
+
+MAIN = '''
 if __name__ == "__main__":
+    if {wrong}:
+        sys.exit(__doc__)
+'''
+
+PRINT_LABELS = '''\
     for label, row_of in zip(*predict({arguments})):
         print(f"{{label}}\\t{{row_of.max():.4f}}")
 '''
@@ -172,19 +180,20 @@ def predict(texts):
     order = np.argsort(-probabilities, 1, kind="stable")
     found = [[i for i in of if row[i] >= CONFIG["thresholds"][i]] for of, row in zip(order, probabilities)]
     return [[CONFIG["labels"][i] for i in of] for of in found], probabilities
+'''
 
-
-if __name__ == "__main__":
-    print(*("\\t".join(labels) for labels in predict({arguments})[0]), sep="\\n")
+PRINT_SEVERAL_LABELS = '''\
+    for labels, row_of in zip(*predict({arguments})):
+        print(*(f"{{label}}\\t{{row_of[CONFIG['labels'].index(label)]:.4f}}" for label in labels), sep="\\t")
 '''
 
 SCORES = '''
 def predict(texts):
     """Scores, within the range of those that the model was trained on."""
     return np.clip(logits(texts)[:, 0].astype(np.float64), *CONFIG["range"])
+'''
 
-
-if __name__ == "__main__":
+PRINT_SCORES = '''\
     print(*(f"{{score:.4f}}" for score in predict({arguments})), sep="\\n")
 '''
 
@@ -198,9 +207,9 @@ def predict(words):
     scores = run(ids, word_starts=places)
     scores = np.concatenate([part[: len(of_row)] for part, of_row in zip(scores, starts)])
     return [CONFIG["labels"][tag] for tag in best(scores)]
+'''
 
-
-if __name__ == "__main__":
+PRINT_TAGS = '''\
     print(*(f"{word}\\t{tag}" for word, tag in zip(sys.argv[1:], predict(sys.argv[1:]))), sep="\\n")
 '''
 
@@ -262,14 +271,20 @@ def logits(texts):
     return MODEL.run(None, {"probabilities": np.concatenate(each, 1).astype(np.float32)})[0]
 '''
 
-TYPED = {False: ("TEXT…", "sys.argv[1:]"), True: ("TEXT TEXT…", "list(zip(sys.argv[1::2], sys.argv[2::2]))")}  # pairs
+# Usage, and the arguments, of single texts and of pairs.
+TYPED = {
+    False: ("TEXT…", "sys.argv[1:]"),
+    True: ("TEXT TEXT [TEXT TEXT…]", "list(zip(sys.argv[1::2], sys.argv[2::2]))"),
+}
 
 
 def ensemble(predictor: Predictor) -> str:
     """predict.py for models over members, each in a folder of its own."""
-    usage, arguments = TYPED[len(text_columns(predictor.config)) > 1]
-    parts = ENSEMBLE.replace("{usage}", usage), SOFTMAX, OF_MEMBERS, LABELS, PRINT_LABELS.format(arguments=arguments)
-    return joined(parts)
+    pairs = len(text_columns(predictor.config)) > 1
+    usage, arguments = TYPED[pairs]
+    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    last = main + PRINT_LABELS.format(arguments=arguments)
+    return joined((ENSEMBLE.replace("{usage}", usage), SOFTMAX, OF_MEMBERS, LABELS, last))
 
 
 def text(predictor: Predictor) -> str:
@@ -278,20 +293,22 @@ def text(predictor: Predictor) -> str:
     by_characters = isinstance(predictor.vocabulary, Characters)
     shape = 'real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape"
     usage, arguments = TYPED[pairs]
+    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
     if isinstance(predictor, tagging.Predictor):
         usage, read = "WORD…", [SPELLED, WORD] if by_characters else [PIECES]
         answer = [SENTENCE, RUN.format(shape=shape), VITERBI if predictor.model.crf else ARGMAX, TAGS]
+        answer.append(main + PRINT_TAGS)
     else:
         read = reading(predictor, pairs)
         answer = [RUN.format(shape=shape), LOGITS_OF_PAIRS if pairs else LOGITS]
         if config.long_documents == "window":
             answer[1] = LOGITS_OF_WINDOWS
         if isinstance(predictor, regression.Predictor):
-            answer.append(SCORES.format(arguments=arguments))
+            answer += [SCORES, main + PRINT_SCORES.format(arguments=arguments)]
         elif isinstance(predictor, multilabel.Predictor):
-            answer.append(SEVERAL_LABELS.replace("{arguments}", arguments))
+            answer += [SEVERAL_LABELS, main + PRINT_SEVERAL_LABELS.format(arguments=arguments)]
         else:
-            answer += [SOFTMAX, LABELS, PRINT_LABELS.format(arguments=arguments)]
+            answer += [SOFTMAX, LABELS, main + PRINT_LABELS.format(arguments=arguments)]
     head = HEAD.format(usage=usage, between=' - len(CONFIG["between"])' * pairs)
     return joined([head, *read, *answer])
 

@@ -20,7 +20,7 @@ from textcls.text.vocabulary import Vocabulary
 FITTING = {"pooling": "cls", "crf": False, "decoder": "none", "long_documents": "cut"}  # where a model has them
 KEPT_APART = ("thresholds",)  # of several labels: in config.json
 TYPES = 2  # of tokens: their tokeniser tells the second text from the first
-SETTINGS = ("label_column", "encoding", "max_length", "truncate", "amp")
+SETTINGS = ("label_column", "label_separator", "encoding", "max_length", "truncate", "amp")
 
 
 def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
@@ -66,9 +66,10 @@ def check_fits(predictor: Predictor) -> None:
         odd += ["--truncate headtail"] * (config.truncate == "headtail")
         odd += ["word pieces of bytes"] * predictor.vocabulary.of_bytes
     if odd:
+        other = "; a run of train.py --pooling cls has" if odd == [f"--pooling {config.pooling}"] else ""
         raise InputError(
-            f"{predictor.run.folder}: Hugging Face's classes have no place for {', '.join(odd)}; --format onnx takes "
-            "every classifier, regressor and tagger"
+            f"{predictor.run.folder}: Hugging Face's classes have no place for {', '.join(odd)}{other}; --format onnx "
+            "takes every classifier, regressor and tagger"
         )
 
 

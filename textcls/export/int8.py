@@ -14,7 +14,7 @@ from textcls.export.size import in_words
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
-from textcls.tasks import TASKS
+from textcls.tasks import TASKS, multilabel
 from textcls.tasks.base import Predictor, check_split
 from textcls.tasks.ensemble import EnsemblePredictor
 
@@ -29,7 +29,9 @@ def write(predictor: Predictor, folder: pathlib.Path, data_dir: str | None, quie
     quantise(path, small)
     task, config = TASKS[predictor.config.task], predictor.config
     batches = task.batches(corpus.dev, predictor.vocabulary, dataclasses.replace(config, quiet=quiet), "dev")
-    evaluate = task.evaluate(batches, corpus, torch.device("cpu"), Precision(None, "as ONNX Runtime computes"), quiet)
+    computes = corpus, torch.device("cpu"), Precision(None, "as ONNX Runtime computes"), quiet
+    several = isinstance(predictor, multilabel.Predictor)  # whose thresholds are those that predict.py has
+    evaluate = task.evaluate(batches, *computes, *([predictor.thresholds] if several else []))
     crf = getattr(predictor.model, "crf", None)
     models = {"fp32": Session(path, crf), "int8": Session(small, crf)}
     values, seconds = {}, dict.fromkeys(models, float("inf"))

@@ -138,7 +138,12 @@ def write_graph(predictor: Predictor, path: pathlib.Path) -> float:
 
 @torch.no_grad()
 def save(model: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict, path: pathlib.Path) -> None:
-    """By the exporter that traces: torch.export cannot have an LSTM over texts of any length."""
+    """By the exporter that traces: torch.export cannot have an LSTM over texts of any length. It needs onnx itself only
+    for some models, and says so late."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise InputError(f"--format onnx needs ONNX and its runtime: {EXTRA}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this exporter is the older one, and what a trace cannot see
         torch.onnx.export(

@@ -92,7 +92,7 @@ def better(flags: dict, config: TrainConfig, run: Run) -> list[str]:
     lines = [f"their average, to keep: {shlex.join(words)}"] * (config.protocol != "paper")
     if config.bert == TrainConfig.bert and RECIPES[config.model, config.task]["input"] == "pieces":
         larger = {"model": "bert", "bert": "bert-base-uncased"}
-        data = {name: value for name, value in flags.items() if OPTIONS[name]["group"] == "data"}
+        data = {name: value for name, value in flags.items() if name == "task" or OPTIONS[name]["group"] == "data"}
         lines.append(f"a larger backbone: {shlex.join(['python', 'train.py', *as_given(larger | data)])}")
     return lines
 
