@@ -39,7 +39,7 @@ FILES = {  # that stand in textcls/ itself
     "sweep", "export", "explain", "out_of_fold", "page", "suspicious", "planning",
 }  # fmt: skip
 DEPENDENCIES = {"numpy", "tokenizers", "torch", "tqdm"}
-LAZY = {"huggingface_hub", "h5py", "onnxruntime"}  # slow to import, and an optional extra: only where they are used
+LAZY = {"huggingface_hub", "h5py", "onnx", "onnxruntime"}  # slow to import, and an optional extra: only where they are used
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
 
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from textcls.tasks.documents import not_known
 from textcls.text.division import UNBROKEN, WORD
 from textcls.text.pieces import Pieces
 from textcls.text.sequences import assemble, chunks, cut, share_room, windows
@@ -110,3 +111,15 @@ def test_a_word_of_many_pieces_is_tagged_once_and_an_empty_one_too():
     assert made.starts[0].tolist() == [1, 5, 6]
     assert second == ["[CLS]", "a", *["##b"] * 5, "[SEP]"]
     assert made.starts[1].tolist() == [1] and made.sentences.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("texts, said", [
+    (["a b", "c a"], ""),
+    (["a x", "y c"], ""),  # half of the tokens
+    (["a x", "y z"], "; 75.0% of their tokens are unknown: is the vocabulary theirs?"),
+    (["", " "], "; none of them has a token: is the vocabulary theirs?"),
+])  # fmt: skip
+def test_a_vocabulary_that_does_not_know_the_texts_is_said(texts, said):
+    vocabulary = Vocabulary.learn_words(["a b c"] * 2, 20, 1, WORD)
+    rows = assemble([vocabulary.encode(texts)], vocabulary, 8).rows
+    assert not_known(rows, vocabulary) == said

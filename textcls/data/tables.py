@@ -133,7 +133,7 @@ def pick(where: str, header: list[str], columns: list[str]) -> list[int]:
         if column not in names:
             raise InputError(
                 f"{where}: no column {column!r}; the columns are {', '.join(map(repr, header))} "
-                "(choose with --text-column and --label-column, by name or by position from 1)"
+                "(train.py chooses with --text-column and --label-column, by name or by position from 1)"
             )
         if names.count(column) > 1:
             raise InputError(f"{where}: {names.count(column)} columns are called {column!r}; rename one of them")

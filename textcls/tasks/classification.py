@@ -103,7 +103,7 @@ def batches(split: Documents, vocabulary: Vocabulary, config: TrainConfig, name:
     else:
         result = Batches(sequences, whole.labels, *settings)
     result.word_dropout = documents.word_dropout(vocabulary, config, name)
-    result.description = documents.description(whole, sequences, config)
+    result.description = documents.description(whole, sequences, vocabulary, config)
     return result
 
 

@@ -105,11 +105,24 @@ def word_dropout(vocabulary: Vocabulary, config: TrainConfig, name: str) -> Word
     return WordDropout.of(config.word_dropout, config.seed, vocabulary)
 
 
-def description(split: Split, sequences: Sequences, config: TrainConfig) -> str:
-    """How many documents there are, and how many of them are cut."""
+def description(split: Split, sequences: Sequences, vocabulary: Vocabulary | Characters, config: TrainConfig) -> str:
+    """How many documents there are, how many of them are cut, and whether the vocabulary knows what they say."""
     what = f"up to {config.max_windows} windows" if sequences.documents is not None else f"{config.max_length} tokens"
     share = sequences.truncated / len(split)
-    return f"{len(split)} documents, {share:.1%} longer than {what} (cut: {config.truncate})"
+    unread = not_known(sequences.rows, vocabulary)
+    return f"{len(split)} documents, {share:.1%} longer than {what} (cut: {config.truncate}){unread}"
+
+
+def not_known(rows: Pieces, vocabulary: Vocabulary | Characters) -> str:
+    """Said where more than half of the tokens are unknown, or there is none: most often the vocabulary is another's."""
+    if rows.spelling is not None:
+        return ""
+    around = [*vocabulary.begin, *vocabulary.between, *vocabulary.end]
+    of_texts, unknown = int((~np.isin(rows.tokens, around)).sum()), int((rows.tokens == vocabulary.unk).sum())
+    if not of_texts:
+        return "; none of them has a token: is the vocabulary theirs?"
+    share = unknown / of_texts
+    return f"; {share:.1%} of their tokens are unknown: is the vocabulary theirs?" if share > 0.5 else ""
 
 
 def sequences_of(sides: Sequence[Pieces], vocabulary: Vocabulary | Characters, config: TrainConfig) -> Sequences:

@@ -75,7 +75,7 @@ def batches(split: LabelSets, vocabulary: Vocabulary, config: TrainConfig, name:
     result.word_dropout = documents.word_dropout(vocabulary, config, name)
     counts = split.labels.sum(1)
     of = f"{counts.mean():.2f} labels a document, {(counts == 0).sum()} without any"
-    result.description = f"{documents.description(split, sequences, config)}; {of}"
+    result.description = f"{documents.description(split, sequences, vocabulary, config)}; {of}"
     return result
 
 

@@ -74,7 +74,7 @@ def batches(split: Scored, vocabulary: Vocabulary, config: TrainConfig, name: st
     result = ScoreBatches(sequences, split.scores, config.batch_size, config.seed, vocabulary.pad)
     result.word_dropout = documents.word_dropout(vocabulary, config, name)
     of = f"scores from {split.scores.min():g} to {split.scores.max():g}, {split.scores.mean():.3g} on average"
-    result.description = f"{documents.description(split, sequences, config)}; {of}"
+    result.description = f"{documents.description(split, sequences, vocabulary, config)}; {of}"
     return result
 
 

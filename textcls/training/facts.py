@@ -129,7 +129,10 @@ def check(value: dict, kind: type) -> dict:
 
 def check_whole(value: dict, kind: type, path: pathlib.Path) -> dict:
     """The value, in which nothing may be missing that a run of its kind has. Raises InputError."""
-    if problem := misfit(value, kind):
+    problem = misfit(value, kind)
+    if not problem and len(set(labels := value.get("labels", ()))) < len(labels):
+        problem = f"labels has {next(label for label in labels if labels.count(label) > 1)!r} more than once"
+    if problem:
         raise InputError(f"{path}: damaged, or not written by textcls ({problem})")
     return value
 
