@@ -311,6 +311,7 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
     ({"textcls": 3}, "textcls is 3"),
     ({"textcls": {"settings": {"hidden": 3}}}, "--hidden does not apply"),
     ({"textcls": {"settings": {"bert": "x"}}}, "does not make a model"),
+    ({"textcls": {"settings": {"max_length": 100_000}}}, "max_length is 100000, of "),
     ({"textcls": {"members": []}}, "expected an object of settings, temperature"),
     ({"textcls": {"temperature": "warm"}}, "textcls.temperature is 'warm'"),
     ({"textcls": {"temperature": 0}}, "textcls.temperature is 0"),

@@ -115,7 +115,7 @@ def test_the_field_that_does_not_fit_is_named():
 @pytest.mark.parametrize("place, value", [
     ("labels", "abc"), ("labels", []), ("labels", ["a", "b", "a"]), ("data", 3), ("parameters", {}), ("backbone", {"name": 3}), ("dims", []),
     ("dims.hidden_size", 2**31 - 1), ("dims.num_hidden_layers", 200_000), ("dims.hidden_dropout_prob", "x"),
-    ("config", []), ("config.hidden", 1.5), ("config.seed", 2**64), ("config.lr", "1"), ("config.train", "a\0b"),
+    ("config", []), ("config.max_length", 2**40), ("config.hidden", 1.5), ("config.seed", 2**64), ("config.lr", "1"), ("config.train", "a\0b"),
     ("config.amp", "fp8"), ("config.test", None), ("config.batch_size", True), ("config.new", 1), ("precision", None),
 ])  # fmt: skip
 def test_an_edited_config_of_a_run_is_refused(folder, trained, call, place, value):

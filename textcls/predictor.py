@@ -45,6 +45,7 @@ def load(
         config = recipes.complete(TrainConfig(**meta["config"]))
         recipe = recipes.choose(config)
         dims = recipes.read_dims(config, meta["dims"])
+        check_reach(config, dims)
         model = recipes.build(config, dims, len(meta["labels"]))
         if recipe["frozen"](config):
             found = backbone.reload(meta["backbone"], run.folder, {"bert": bert, "elmo": elmo})
@@ -81,6 +82,7 @@ def load_fine_tuned(folder: pathlib.Path, device: torch.device) -> Predictor:
     try:
         named = dict(zip(("model", "task"), pairs[0], strict=True))
         config = recipes.complete(TrainConfig(**settings | named, train=str(folder), bert=str(folder)))
+        check_reach(config, found.dims)
         model = recipes.build(config, found.dims, len(found.labels))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: does not make a model ({error})") from None
@@ -106,6 +108,13 @@ def load_fine_tuned(folder: pathlib.Path, device: torch.device) -> Predictor:
     predictor = kind(run, meta, recipe, config, model, vocabulary, device, precision)
     predictor.temperature = found.ours["temperature"]
     return predictor
+
+
+def check_reach(config: TrainConfig, dims) -> None:
+    """Raise ValueError where texts would not be cut at the last position that the model has."""
+    positions = getattr(dims, "max_position_embeddings", config.max_length)
+    if recipes.choose(config)["input"] == "pieces" and config.max_length > positions:
+        raise ValueError(f"max_length is {config.max_length}, of {positions} positions")
 
 
 def give(model: torch.nn.Module, encoder: str, tensors: dict[str, torch.Tensor], path: pathlib.Path) -> None:
