@@ -99,6 +99,20 @@ def test_pairs_of_texts(run):
         list(explain(predictor, [("sky", "ice")], "gradients"))
 
 
+def test_a_long_text_is_read_a_part_at_a_time(run, monkeypatch):
+    predictor, text = run("linear"), "sky ice the rose moss " * 9
+    at_once = next(explain(predictor, [text], "leave-one-out"))
+    predict, sizes = predictor.predict, []
+    monkeypatch.setattr(predictor, "predict", lambda texts: (sizes.append(len(texts)), predict(texts))[1])
+    monkeypatch.setattr("textcls.explain.AT_ONCE", 7 * len(text))
+    in_parts = next(explain(predictor, [text], "leave-one-out"))
+    assert sizes == [7] * 6 + [4] and len(in_parts.words) == 45
+    assert [word.value for word in in_parts.words] == pytest.approx([word.value for word in at_once.words], abs=1e-6)
+    monkeypatch.setattr("textcls.explain.MOST_CHARACTERS", 45 * len(text) - 1)
+    with pytest.raises(InputError, match=f"a text of 45 words and {len(text)} characters"):
+        next(explain(predictor, [text], "leave-one-out"))
+
+
 def test_a_text_without_words(run):
     (found,) = explain(run("bilstm"), [" \t"])
     assert not found.words and "no word counts" in in_terminal(found, coloured=True)

@@ -34,6 +34,7 @@ from textcls.text.vocabulary import Vocabulary
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # what is left out, or counted, as one
 STEPS = 64  # S; the middle of each of so many equal parts of the way
 ROWS = 8  # points whose gradients are computed together
+AT_ONCE, MOST_CHARACTERS = 2**24, 2**30  # of the texts without a word: in memory, and in all for a text
 WAYS = ("leave-one-out", "gradients", "weights")
 
 
@@ -54,8 +55,14 @@ def explain(predictor: Predictor, texts: Sequence[Text], by: str | None = None) 
 
 def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
     found = [(part, *match.span()) for part, text in enumerate(texts) for match in WORD.finditer(text)]
+    length = sum(map(len, texts))
+    if len(found) * length > MOST_CHARACTERS:
+        raise InputError(
+            f"a text of {len(found):,} words and {length:,} characters: to read it once without each word is more than "
+            f"{MOST_CHARACTERS:,} characters"
+        )
     others = itertools.chain([texts], (without(texts, *place) for place in found))
-    chunks = chunks_of(map(given, others), CHUNK, lambda text: sum(map(len, texts)))  # a copy of the text for each word
+    chunks = chunks_of(map(given, others), CHUNK, lambda text: length)  # a copy of the text for each word
     probabilities = np.concatenate([predictor.predict(chunk)[1] for chunk in chunks])
     label = int(probabilities[0].argmax())
     changes = probabilities[0, label] - probabilities[1:, label]

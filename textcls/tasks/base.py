@@ -329,8 +329,7 @@ def lines_of(source: str | os.PathLike, encoding: str = UTF8, longest: int = LON
 def chunks_of(items: Iterable, count: int, size_of: Callable) -> Iterator[list]:
     """Lists of `count` items, or of fewer that have TOGETHER characters by `size_of`. Where the items end in an
     InputError, those before it come first: what is right in a file is answered, whatever comes after."""
-    chunk: list = []
-    size = 0
+    chunk, size = [], 0
     try:
         for item in items:
             chunk.append(item)
