@@ -313,6 +313,7 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
     ({"textcls": {"settings": {"bert": "x"}}}, "does not make a model"),
     ({"textcls": {"settings": {"max_length": 100_000}}}, "max_length is 100000, of "),
     ({"textcls": {"members": []}}, "expected an object of settings, temperature"),
+    ({"textcls": {"temperature": 1e-300}}, "temperature is 1e-300, expected a number from 0.01 to 100"),
     ({"textcls": {"temperature": "warm"}}, "textcls.temperature is 'warm'"),
     ({"textcls": {"temperature": 0}}, "textcls.temperature is 0"),
     ({"textcls": {"range": [2, 1]}}, "textcls.range is"),

@@ -183,7 +183,7 @@ def test_ensembles_of_pairs_are_typed_as_pairs(tmp_path):
     command = [sys.executable, "predict.py", *(text for pair in PAIRS for text in pair)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
     assert [line.split("\t")[0] for line in said.splitlines()] == labels
-    assert "python predict.py TEXT TEXT…" in (tmp_path / "predict.py").read_text("utf-8")
+    assert "python predict.py TEXT TEXT [TEXT TEXT…]" in (tmp_path / "predict.py").read_text("utf-8")
 
 
 # ---- what it rests on -----------------------------------------------------------------------------------------------

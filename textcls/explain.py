@@ -34,7 +34,7 @@ from textcls.text.vocabulary import Vocabulary
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # what is left out, or counted, as one
 STEPS = 64  # S; the middle of each of so many equal parts of the way
 ROWS = 8  # points whose gradients are computed together
-AT_ONCE, MOST_CHARACTERS = 2**24, 2**30  # of the texts without a word: in memory, and in all for a text
+MOST_CHARACTERS = 2**30  # of all texts without a word, for one text
 WAYS = ("leave-one-out", "gradients", "weights")
 
 

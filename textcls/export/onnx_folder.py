@@ -55,8 +55,7 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
     for number, member in enumerate(predictor.members, 1):
         names.append(f"member-{number}")
         (folder / names[-1]).mkdir()
-        alone = member.predictor
-        alone.temperature = 1.0  # what is combined are its probabilities as they are
+        alone = member.predictor  # its predict.py answers at its own temperature; the ensemble reads its logits
         lines += [f"{names[-1]}, {alone.run.folder}: {line}" for line in write(alone, folder / names[-1])]
     C, M = len(predictor.labels), len(predictor.members)
     model, example = predictor.model.eval(), torch.full((2, M * C), 1 / C)

@@ -13,7 +13,7 @@ import numpy as np
 from textcls.metrics.classification import BINS, Scores, log_softmax
 from textcls.metrics.statistics import Interval, wilson
 
-LEAST, MOST = 0.01, 100.0  # of 1 / T
+LEAST, MOST = 0.01, 100.0  # of T, and so of 1 / T
 STEPS = 100
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # that a table shows
 Counted = tuple[int, Interval]  # how many documents, and which share of them is right

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import torch
 
+from textcls.metrics.calibration import LEAST, MOST
 from textcls.models.bert import BertConfig
 from textcls.pretrained.bert import BUFFERS, new_name, read_config, read_weights
 from textcls.pretrained.hub import weights_file
@@ -95,8 +96,8 @@ def read_ours(path: pathlib.Path, ours: dict) -> dict:
         raise InputError(f"{path}: {OURS} is {ours!r:.60}, expected an object of {', '.join(USUAL)}")
     ours = USUAL | ours
     problem = misfit(ours, Ours, OURS)
-    if not problem and not 0 < ours["temperature"] < math.inf:
-        problem = f"{OURS}.temperature is {ours['temperature']!r}, expected a number above 0"
+    if not problem and not LEAST <= ours["temperature"] <= MOST:
+        problem = f"{OURS}.temperature is {ours['temperature']!r}, expected a number from {LEAST:g} to {MOST:g}"
     if not problem and not ours["range"][0] <= ours["range"][1]:
         problem = f"{OURS}.range is {ours['range']!r:.60}, expected the least number first"
     if problem:

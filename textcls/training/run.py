@@ -15,7 +15,6 @@ backbone/        the frozen backbone, where the run made it itself
 import contextlib
 import errno
 import json
-import math
 import os
 import pathlib
 import secrets
@@ -25,6 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from textcls.metrics.calibration import LEAST, MOST
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.tensors import load_tensors
@@ -264,7 +264,7 @@ class Run:
             raise InputError(f"{path}: damaged ({error}); {advice}") from None
         facts.check_whole(values, facts.Calibration, path)
         counts = {values["documents"], len(values["confidence"]), len(values["right"])}
-        if values["run"] != self._name() or not 0 < values["temperature"] < math.inf or len(counts) > 1:
+        if values["run"] != self._name() or not LEAST <= values["temperature"] <= MOST or len(counts) > 1:
             raise InputError(f"{path}: that of another run, or damaged; {advice}")
         return values
 
