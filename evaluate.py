@@ -43,7 +43,7 @@ from textcls.report.text import details, headline, side_by_side
 from textcls.runtime import parallel
 from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.encodings import check_encoding
-from textcls.runtime.errors import InputError, exit_on_input_error, show_everything
+from textcls.runtime.errors import InputError, check_output, exit_on_input_error, show_everything
 from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
@@ -59,6 +59,8 @@ def main(argv=None):
     prepare(choose_device(arguments.device))
     if arguments.json or any(getattr(arguments, name) is not None for name in ("sample", "predict", "explain")):
         show_everything(sys.stdout, "utf-8")  # answers are data, and the same everywhere
+        if arguments.out in (None, "-") and not arguments.html:
+            check_output()
     if arguments.sample is not None:
         return sample(load(arguments.runs[0], arguments), arguments)
     if arguments.predict is not None:

@@ -78,9 +78,11 @@ def test_closed_streams_only_lose_what_is_written_to_them(folder):
     flags = "--model bilstm --bert nano --hidden 4 --max-length 16 --epochs 1".split()
     assert run("train", *flags, "--train", "train.csv", "--dev", "0.2", "--test", "test.csv", "--out", "run") == 0
     assert json.loads((folder / "run" / "results.json").read_text("utf-8"))["documents"] == 15
-    assert run("evaluate", "run", "--json") == 0
-    assert run("evaluate", "run", "--predict", "test.csv") == 0
-    assert run("evaluate", "run", "--predict", "-") == 2
+    assert run("evaluate", "run") == 0
+    assert run("evaluate", "run", "--predict", "test.csv", "--out", "out.csv", "--prefix", "our_") == 0
+    assert len((folder / "out.csv").read_text("utf-8").splitlines()) == 16
+    for answers in (("--json",), ("--predict", "test.csv"), ("--predict", "-"), ("--explain", "test.csv")):
+        assert run("evaluate", "run", *answers) == 2  # nothing but printed
 
 
 def test_closed_standard_input_is_told(folder, call, monkeypatch):

@@ -118,6 +118,12 @@ def open_streams() -> None:
         show_everything(getattr(sys, name))
 
 
+def check_output() -> None:
+    """Raise InputError where standard output is closed: for what would be nothing but printed."""
+    if getattr(sys.stdout, "name", None) == os.devnull:  # as open_streams has left it
+        raise InputError("standard output is closed, and the answers would be lost; lead it into a file")
+
+
 def show_everything(stream, encoding: str | None = None) -> None:
     """Let a stream escape what its encoding cannot show, in place of failing; `encoding` gives it another one."""
     if hasattr(stream, "reconfigure"):
