@@ -16,6 +16,7 @@ from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import TASKS, multilabel
 from textcls.tasks.base import Predictor, check_split
+from textcls.tasks.documents import collect_logits
 from textcls.tasks.ensemble import EnsemblePredictor
 
 ROUNDS = 3  # each model over all dev documents, in turn; the quickest round counts
@@ -29,9 +30,14 @@ def write(predictor: Predictor, folder: pathlib.Path, data_dir: str | None, quie
     quantise(path, small)
     task, config = TASKS[predictor.config.task], predictor.config
     batches = task.batches(corpus.dev, predictor.vocabulary, dataclasses.replace(config, quiet=quiet), "dev")
-    computes = corpus, torch.device("cpu"), Precision(None, "as ONNX Runtime computes"), quiet
-    several = isinstance(predictor, multilabel.Predictor)  # whose thresholds are those that predict.py has
-    evaluate = task.evaluate(batches, *computes, *([predictor.thresholds] if several else []))
+    computes = torch.device("cpu"), Precision(None, "as ONNX Runtime computes"), quiet
+
+    def evaluate_at_thresholds(model) -> dict[str, float]:  # at those that predict.py has, and not the best ones
+        logits = collect_logits(model, batches, *computes)
+        return multilabel.scores_at(predictor.thresholds, logits, batches.labels)
+
+    several = isinstance(predictor, multilabel.Predictor)
+    evaluate = evaluate_at_thresholds if several else task.evaluate(batches, corpus, *computes)
     crf = getattr(predictor.model, "crf", None)
     models = {"fp32": Session(path, crf), "int8": Session(small, crf)}
     values, seconds = {}, dict.fromkeys(models, float("inf"))

@@ -113,27 +113,24 @@ def positive_weights(labels: np.ndarray) -> torch.Tensor:
 
 
 def evaluate(
-    batches: Batches,
-    corpus: Corpus | None,
-    device: torch.device,
-    precision: Precision,
-    quiet: bool = True,
-    thresholds: np.ndarray | None = None,
+    batches: Batches, corpus: Corpus | None, device: torch.device, precision: Precision, quiet: bool = True
 ) -> Callable:
-    """(model) -> {micro_f1, macro_f1, subset_accuracy, map, nll} on these batches, at `thresholds` (C,); without any
-    at those that suit the batches best. The model keeps these as its buffer `thresholds`: they are part of the epoch's
-    weights."""
+    """(model) -> {micro_f1, macro_f1, subset_accuracy, map, nll} on these batches, at the thresholds that suit them
+    best. The model keeps these as its buffer `thresholds` (C,): they are part of the epoch's weights."""
 
     def scores(model) -> dict[str, float]:
         logits = collect_logits(model, batches, device, precision, quiet)
-        chosen = thresholds
-        if chosen is None:
-            chosen = choose_thresholds(logits, batches.labels)
-            model.thresholds.copy_(torch.from_numpy(chosen))
-        scores = LabelScores(logits, batches.labels, chosen)
-        return {name: metric(scores) for name, metric in METRICS.items()}
+        thresholds = choose_thresholds(logits, batches.labels)
+        model.thresholds.copy_(torch.from_numpy(thresholds))
+        return scores_at(thresholds, logits, batches.labels)
 
     return scores
+
+
+def scores_at(thresholds: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """{micro_f1, macro_f1, subset_accuracy, map, nll} of logits (N, C) at thresholds (C,)."""
+    scores = LabelScores(logits, labels, thresholds)
+    return {name: metric(scores) for name, metric in METRICS.items()}
 
 
 def result(predictor: "Predictor", split: LabelSets, quiet: bool) -> Result:
