@@ -48,7 +48,7 @@ from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
-from textcls.tasks.documents import FORMATS, kind_of, read_texts
+from textcls.tasks.documents import FORMATS, format_of, read_texts
 
 INSTEAD = ("export", "submission", "predict", "explain", "sample")  # flags of what is done in place of an evaluation
 
@@ -306,7 +306,7 @@ def predict(arguments) -> None:
 
 def explain(predictor: Predictor, arguments) -> None:
     """What each word of each text counts, as lines, JSON objects or a page."""
-    kind = arguments.format or kind_of(arguments.explain)
+    kind = arguments.format or format_of(arguments.explain)
     texts = [text if len(text) > 1 else text[0] for text in read_texts(predictor, arguments.explain, kind)]
     found = explanations.explain(predictor, texts, arguments.by)
     if arguments.html:

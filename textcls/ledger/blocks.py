@@ -186,9 +186,8 @@ def word_vectors(dims: WordDims, step: Step) -> Block:
 
 def frozen_bert(dims: BertConfig, step: Step, cls_only: bool) -> Block:
     """The layers of a BERT that is not trained: nothing of them is kept, and with cached features they are not run."""
-    H, inner, slots = dims.hidden_size, dims.intermediate_size, step.slots
-    layer = 4 * (H * H + H) + 2 * H * inner + inner + H + 4 * H
-    count = embedding(dims, step, False).frozen + dims.num_hidden_layers * layer
+    H, slots = dims.hidden_size, step.slots
+    count = dims.size - (H * H + H)  # all but the pooler
     return Block("frozen BERT", "embedding", {}, frozen=count, extra=FLOAT * (step.batch if cls_only else slots) * H)
 
 

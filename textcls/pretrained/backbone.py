@@ -15,8 +15,9 @@ from textcls.models.elmo import BiLM, ElmoConfig
 from textcls.models.recurrent import WordDims
 from textcls.pretrained import elmo
 from textcls.pretrained import vectors as vectors_file
-from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, read_relative, save_bert
+from textcls.pretrained.bert import SIZES, read_bert, read_config, read_heads, read_kind, save_bert
 from textcls.pretrained.hub import NANO, find_config, find_folder, pinned, revision_of, weights_file, weights_sha256
+from textcls.pretrained.relatives import RELATIVES
 from textcls.runtime import files, parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.memory import check_room
@@ -192,8 +193,8 @@ def for_pretraining(config: TrainConfig, texts: Iterable[str], run_vocabulary: V
 
 def check_is_bert(name: str) -> None:
     """Raise InputError for a relative of BERT, whose heads and published form pre-training does not have."""
-    kind, relative = read_relative(find_folder(name) / "config.json")
-    if relative is not None:
+    _, kind, _ = read_kind(find_folder(name) / "config.json")
+    if kind in RELATIVES:
         raise InputError(f"--bert {short(name)}: a {kind}; --task pretrain trains BERTs, and goes on with no other model")
 
 

@@ -4,12 +4,11 @@ Where the weights are a TRANS-BLSTM's, config.json says which by `model_type` an
 RoBERTa are given BERT's names first (relatives.py).
 """
 
-import json
 import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -17,7 +16,7 @@ from textcls.models.bert import Bert, BertConfig, Layer
 from textcls.models.pretraining import BertForPreTraining
 from textcls.models.trans_blstm import VARIANTS, layer
 from textcls.pretrained.hub import INDEX, find_folder, read_index, weights_file
-from textcls.pretrained.relatives import RELATIVES, Relative
+from textcls.pretrained.relatives import RELATIVES
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.digests import check, note_digests
@@ -49,15 +48,15 @@ def load_bert(folder_or_name: str | os.PathLike) -> Bert:
 
 def read_bert(folder: pathlib.Path) -> tuple[Bert, str]:
     """(the BERT of a folder, which of its tensors were left out, or "")."""
-    config, (_, relative) = read_config(folder / "config.json"), read_relative(folder / "config.json")
+    config, kind, small = read_kind(folder / "config.json")
     path = weights_file(folder)
     stored = read_weights(path)
-    if relative is not None:
-        stored = relative.bert_tensors(stored, config.pad_token_id)
+    if kind in RELATIVES:
+        stored = RELATIVES[kind].bert_tensors(stored, config.pad_token_id)
     tensors, others = our_names(stored), other_names(stored)
     pooler = any(name.startswith("pooler.") for name in tensors)
     with torch.device("meta"):
-        model = Bert(config, pooler, read_layer(folder / "config.json"))
+        model = Bert(config, pooler, layer(kind, small) if kind in VARIANTS else Layer)
     if not tensors:
         instead = f"but {several(others)}" if others else "and no tensor at all"
         raise InputError(f"{path}: holds no BERT, {instead}")
@@ -70,6 +69,11 @@ def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig
     """config.json of a published BERT, or of one of its RELATIVES as the BERT that computes the same. Fields that do not
     change the forward pass are skipped; a field that asks for an architecture we do not have is an error, and so is a
     `needed` size that is not there: bert-base's would be a guess."""
+    return read_kind(path, needed)[0]
+
+
+def read_kind(path: pathlib.Path, needed: Sequence[str] = SIZES) -> tuple[BertConfig, str, bool]:
+    """(what :func:`read_config` gives, model_type, whether the layers of a TRANS-BLSTM are `small`)."""
     check(path)
     try:
         values = files.parse_json(path.read_text("utf-8"))
@@ -83,7 +87,8 @@ def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig
         for field, known in supported.items():
             if values.get(field, known[0]) not in known:
                 raise ValueError(f"{field} is {values[field]!r}, supported: {', '.join(map(repr, known))}")
-        relative = RELATIVES.get(values.get("model_type"))
+        kind, small = values.get("model_type", "bert"), bool(values.get("small", False))
+        relative = RELATIVES.get(kind)
         if relative is not None:
             values = relative.bert_config(values)
         if missing := [name for name in needed if values.get(name) is None]:
@@ -91,25 +96,11 @@ def read_config(path: pathlib.Path, needed: Sequence[str] = SIZES) -> BertConfig
             raise ValueError(f"not the config.json of a BERT: it has no {', '.join(theirs)}")
         fields = BertConfig.__dataclass_fields__
         # Published files write null for the padding id of some models: the default then.
-        return BertConfig(**{k: v for k, v in values.items() if k in fields and v is not None})
+        return BertConfig(**{k: v for k, v in values.items() if k in fields and v is not None}), kind, small
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def read_relative(path: pathlib.Path) -> tuple[str, Relative | None]:
-    """(model_type, how its files differ from a BERT's) of a config.json. Raises what :func:`read_config` raises."""
-    read_config(path)
-    kind = json.loads(path.read_text("utf-8")).get("model_type", "bert")
-    return kind, RELATIVES.get(kind)
-
-
-def read_layer(path: pathlib.Path) -> Callable[[BertConfig], torch.nn.Module]:
-    """What the model of a config.json, which :func:`read_config` has accepted, builds its layers with."""
-    values = json.loads(path.read_text("utf-8"))
-    variant = values.get("model_type", "bert")
-    return layer(variant, bool(values.get("small", False))) if variant in VARIANTS else Layer
 
 
 def read_heads(folder: pathlib.Path) -> dict[str, torch.Tensor]:

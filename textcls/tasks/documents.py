@@ -254,7 +254,7 @@ class Predictor(base.Predictor):
         return parts
 
 
-def kind_of(source: str | os.PathLike) -> str:
+def format_of(source: str | os.PathLike) -> str:
     """One of FORMATS, by the ending of a file; else lines."""
     ending = pathlib.Path(source).suffix.lower().removeprefix(".")
     return ending if ending in FORMATS else "lines"

@@ -4,6 +4,7 @@ Tokenising itself is the `tokenizers` library's work. What is done here is to se
 tokeniser (google-research/bert, tokenization.py) for a given vocabulary.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -214,11 +215,14 @@ class Vocabulary(Saved):
 
     def encode_words(self, words: Sequence[str]) -> Pieces:
         """The pieces of each word; of bytes, as it is spelled behind a blank."""
-        if not self.of_bytes:
-            return self.encode(words)
+        return (self.behind_blank if self.of_bytes else self).encode(words)
+
+    @functools.cached_property
+    def behind_blank(self) -> "Vocabulary":
+        """The same pieces of bytes, which read the beginning of a text as behind a blank."""
         other = Vocabulary(Tokenizer.from_str(self.tokenizer.to_str()))
         other.tokenizer.pre_tokenizer.add_prefix_space = True
-        return other.encode(words)
+        return other
 
     def _and_pairs(self, ids: np.ndarray) -> np.ndarray:
         """The ids of words (T,), and after them those of the pairs among them."""
