@@ -23,7 +23,7 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.distillation import Taught, TaughtBatches, distilled, with_unlabelled
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue, read_texts
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue
 from textcls.tasks.mistakes import mistakes, suspicious_first
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -313,7 +313,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
     kind = arguments.format or format_of(source)
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
+    for texts in documents.in_chunks(predictor, source, kind):
         emit(predictor, texts, arguments.top_k, kind == "jsonl")
 
 

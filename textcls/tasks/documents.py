@@ -280,6 +280,11 @@ def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> It
     return (tuple(texts) for _, texts in rows)
 
 
+def in_chunks(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[list[tuple[str, ...]]]:
+    """The same, as many together as are predicted together."""
+    return base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), length)
+
+
 def in_a_line(labels: Sequence[str], probabilities: Sequence[float], as_json: bool) -> str:
     """The labels of a document with their probabilities: a JSON object, or tab-separated."""
     if as_json:

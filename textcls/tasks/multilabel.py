@@ -22,7 +22,7 @@ from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked, ranked
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, read_texts
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -251,7 +251,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
     kind = arguments.format or format_of(source)
     most = arguments.top_k if arguments.ranked else None
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
+    for texts in documents.in_chunks(predictor, source, kind):
         emit(predictor, texts, most, kind == "jsonl")
 
 

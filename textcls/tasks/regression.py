@@ -23,7 +23,7 @@ from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue, read_texts
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -186,7 +186,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     if arguments.top_k > 1:
         raise InputError(f"--top-k {arguments.top_k}: {predictor.run.folder} predicts a number, and no labels")
     kind = arguments.format or format_of(source)
-    for texts in base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), documents.length):
+    for texts in documents.in_chunks(predictor, source, kind):
         for score in predictor.predict(texts).tolist():
             print(json.dumps({"score": score}) if kind == "jsonl" else in_digits(score))
         sys.stdout.flush()
