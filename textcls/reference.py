@@ -2,16 +2,18 @@
 together."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from textcls import predictor, recipes
 from textcls.data.corpus import Corpus
+from textcls.metrics.statistics import Interval
 from textcls.report.compare import pairwise
 from textcls.report.text import intervals_table, title
 from textcls.runtime.errors import InputError
-from textcls.tasks.combination import Kind, kind_of
+from textcls.tasks.combination import Kind, Metrics, kind_of
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
 from textcls.training import facts
@@ -57,7 +59,7 @@ def together(folder: pathlib.Path, corpus: Corpus, device: str, quiet: bool) -> 
     logits = {name: (on_dev / T, on_test / T) for name, on_dev, on_test, T in parts} | {AVERAGE: average}
     weights = " + ".join(f"{weight:.2f} {name}" for weight, name in zip(model.weights.tolist(), names, strict=True))
     return [
-        *compared(kind, logits, corpus),
+        *compared(kind, logits, corpus, [metrics_of(pathlib.Path(name)) for name in names]),
         f"{names[1]}: a bag of words (TF-IDF), trained on the same documents",
         f"{AVERAGE}: of {kind.POOLED}, {weights}, fitted on the {len(corpus.dev):,} dev documents",
     ]
@@ -73,10 +75,21 @@ def both_logits(name: str, corpus: Corpus, device: str, quiet: bool) -> tuple[Ki
     return kind_of(trained), dev, test, trained.temperature
 
 
-def compared(kind: Kind, logits: dict[str, tuple[np.ndarray, np.ndarray]], corpus: Corpus) -> list[str]:
+def metrics_of(folder: pathlib.Path) -> Metrics:
+    """Those of a run on its test documents."""
+    return {name: Interval(**value) for name, value in Run(folder).results()["metrics"].items()}
+
+
+def compared(
+    kind: Kind, logits: dict[str, tuple[np.ndarray, np.ndarray]], corpus: Corpus, known: Sequence[Metrics]
+) -> list[str]:
     """A row for each (N, C), of dev and of test, on the test documents, and a sentence for each two, in which the last
-    comes first."""
-    judged = {name: kind.judge(*both, corpus) for name, both in logits.items()}
-    rows = {name: intervals for name, (intervals, _) in judged.items()}
+    comes first. `known` are the metrics of all but the last."""
+    judged = {
+        name: kind.judge(*both, corpus, metrics)
+        for (name, both), metrics in zip(logits.items(), [*known, None], strict=True)
+    }
+    shared = judged[AVERAGE][0]  # a run may have others besides, of documents beside the test split
+    rows = {name: {metric: intervals[metric] for metric in shared} for name, (intervals, _) in judged.items()}
     names = [*judged][-1:] + [*judged][:-1]
     return [f"\n{intervals_table(rows)}\n", *pairwise(names, [judged[name][1] for name in names])]

@@ -19,7 +19,8 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import classification, multilabel
 from textcls.tasks.base import Predictor
 
-Judged = tuple[dict[str, Interval], tuple[Paired, ...]]  # metrics; for comparisons, last the documents that are right
+Metrics = dict[str, Interval]
+Judged = tuple[Metrics, tuple[Paired, ...]]  # metrics; for comparisons, last the documents that are right
 
 
 class Classes:
@@ -48,11 +49,13 @@ class Classes:
         """There is nothing to choose once the model is fitted: its logits (N, C) on the dev documents say all."""
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus) -> Judged:
-        """How good logits (N, C) of the test documents are."""
+    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
+        """How good logits (N, C) of the test documents are; `known` are their metrics, where these need not be computed
+        again."""
         first, scores = classification.asked_for(corpus.facts), Scores(test, corpus.test.labels)
         asked = [AskedScores(scores, name) for name in first[:1] if name in ASKED]
-        return of_classes.intervals(test, corpus.test.labels, first=first), (*asked, Correct(scores.correct))
+        found = known or of_classes.intervals(test, corpus.test.labels, first=first)
+        return found, (*asked, Correct(scores.correct))
 
 
 class SeveralLabels:
@@ -82,11 +85,11 @@ class SeveralLabels:
         model.thresholds.copy_(torch.from_numpy(of_labels.choose_thresholds(logits, labels)))
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus) -> Judged:
+    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
         """How good logits (N, C) of the test documents are, with thresholds chosen by those of the dev documents."""
         thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
         scores = of_labels.LabelScores(test, corpus.test.labels, thresholds)
-        return scores.intervals()[0], of_labels.paired(scores)
+        return known or scores.intervals()[0], of_labels.paired(scores)
 
 
 Kind = type[Classes] | type[SeveralLabels]
