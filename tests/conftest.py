@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import os
 import pathlib
 import random
@@ -112,6 +113,19 @@ def call(folder, monkeypatch, capsys):
         return printed.err
 
     return run
+
+
+def trained_once(folder: pathlib.Path, call, arguments) -> str:
+    """The run of train.py with these arguments in the test module's folder; the first test that asks for it trains it,
+    and what was printed is kept beside it."""
+    if not (folder / "printed").exists():
+        (folder / "printed").write_text(call("train", *arguments, "--out", "run"), "utf-8")
+    return "run"
+
+
+def results(folder: pathlib.Path, run: str) -> dict:
+    """What a run has on its test split; no number may be NaN."""
+    return json.loads((folder / run / "results.json").read_text("utf-8"), parse_constant=pytest.fail)
 
 
 def stop_after(monkeypatch, saves: int) -> None:

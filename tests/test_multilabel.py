@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import textcls
-from tests.conftest import FILLER, TOPICS, equal, save_tiny, stop_after, without_clock
+from tests.conftest import FILLER, TOPICS, equal, results, save_tiny, stop_after, trained_once, without_clock
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data import multilabel as data
@@ -192,13 +192,7 @@ def test_shares_are_drawn_by_the_seed():
 @pytest.fixture
 def run(folder, call):
     """A trained run; what was printed is beside it."""
-    if not (folder / "printed").exists():
-        (folder / "printed").write_text(call("train", *TRAIN, "--out", "run"), "utf-8")
-    return "run"
-
-
-def results(folder, run: str) -> dict:
-    return json.loads((folder / run / "results.json").read_text("utf-8"), parse_constant=pytest.fail)
+    return trained_once(folder, call, TRAIN)
 
 
 def test_it_learns_which_topics_there_are(folder, run):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import textcls
-from tests.conftest import TOPICS, equal, make_rows, save_tiny, stop_after, without_clock
+from tests.conftest import TOPICS, equal, make_rows, results, save_tiny, stop_after, trained_once, without_clock
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data import scores
@@ -243,13 +243,7 @@ def test_bad_input(folder, call, content, flags, message):
 @pytest.fixture
 def run(folder, call):
     """A trained run; what was printed is beside it."""
-    if not (folder / "printed").exists():
-        (folder / "printed").write_text(call("train", *TRAIN, "--out", "run"), "utf-8")
-    return "run"
-
-
-def results(folder, run: str) -> dict:
-    return json.loads((folder / run / "results.json").read_text("utf-8"))
+    return trained_once(folder, call, TRAIN)
 
 
 def test_it_learns_to_count(folder, run):

@@ -270,7 +270,9 @@ def test_a_vocabulary_that_lacks_its_marks_is_an_error(tmp_path):
 @pytest.mark.parametrize("name", ["distilbert", "roberta"])
 @pytest.mark.parametrize("model", ["bert", "bilstm", "bert-lstm"])
 def test_every_model_stands_on_them(call, name, model):
-    common = f"--model {model} --bert {name} --train pairs.csv --label-column y --dev 0.3 --epochs 1 --max-length 16"
+    units = " --hidden 8" * model.endswith("lstm")
+    common = f"--model {model}{units} --bert {name} --train pairs.csv --label-column y --dev 0.3 --epochs 1"
+    common += " --max-length 16"
     for columns in ("a", "a,b"):
         out = f"{name}-{model}-{len(columns)}"
         said = call("train", *common.split(), "--text-column", columns, "--test", "pairs.csv", "--out", out)
