@@ -8,7 +8,7 @@ import pytest
 from tests.test_entities import random_tags
 from textcls.metrics.classification import AskedScores, Correct, Scores
 from textcls.metrics.entities import Counts, count
-from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, holm, mcnemar, paired_interval
+from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, holm, mcnemar, mean, paired_interval
 
 
 def drawn(items: int, seed: int = 0) -> list[np.ndarray]:
@@ -33,8 +33,8 @@ def test_the_bootstrap_is_a_loop_over_resamples(seed):
     numbers = np.random.default_rng(1).normal(size=60)
 
     def statistic(weights):
-        mean = np.average(numbers, weights=weights)
-        return [mean, np.average((numbers - mean) ** 2, weights=weights)]
+        first = mean(numbers, weights)
+        return np.stack([first, mean((numbers - first[:, None]) ** 2, weights)], -1)
 
     found = bootstrap(statistic, len(numbers), seed)
     for interval, definition in zip(found, (np.mean, np.var), strict=True):

@@ -24,7 +24,7 @@ from textcls.data.corpus import Corpus, check_share, identify
 from textcls.ledger.blocks import LONG, word_vectors
 from textcls.ledger.plan import FLOAT, Block, plan
 from textcls.metrics.classification import Correct
-from textcls.metrics.statistics import bootstrap
+from textcls.metrics.statistics import bootstrap, mean
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import words_of
 from textcls.report.compare import Result
@@ -193,7 +193,7 @@ class counting:
         seconds = time.perf_counter() - start
 
         def values(weights):
-            return [float(np.average(value, weights=weights)) for value in (abs(error) < 0.5, error**2)]
+            return np.stack([mean(value, weights) for value in (abs(error) < 0.5, error**2)], -1)
 
         metrics = {k: vars(v) for k, v in zip(("right", "squared_error"), bootstrap(values, len(split)), strict=True)}
         return Result({"metrics": metrics, "documents_per_s": len(split) / seconds}, Correct(abs(error) < 0.5))

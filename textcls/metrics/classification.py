@@ -5,7 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from textcls.metrics.statistics import Interval, bootstrap, mcnemar, paired_bootstrap, paired_interval
+from textcls.metrics.statistics import (
+    Interval,
+    bootstrap,
+    mcnemar,
+    mean,
+    paired_bootstrap,
+    paired_interval,
+    ratio,
+    summed,
+)
 
 BINS = 15  # of the calibration error
 
@@ -19,7 +28,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 class Scores:
     """Logits (N, C) against labels (N,): every metric, on all documents or under bootstrap weights.
 
-    `weights` (N,) says how often each document counts; None counts each once.
+    `weights` (..., N) says how often each document counts; None counts each once.
     """
 
     def __init__(self, logits: np.ndarray, labels: np.ndarray):
@@ -31,62 +40,70 @@ class Scores:
         self.confidence = np.exp(log_probabilities.max(1))
         # 15 bins of equal width, (0, 1/15], (1/15, 2/15], … as in Guo et al. (2017)
         self.bins = np.clip(np.ceil(self.confidence * BINS).astype(int) - 1, 0, BINS - 1)
+        self.ones = np.ones(len(labels))
 
-    def accuracy(self, weights=None) -> float:
-        return float(np.average(self.correct, weights=weights))
+    def accuracy(self, weights=None):
+        return mean(self.correct, self.ones if weights is None else weights)
 
-    def nll(self, weights=None) -> float:
+    def nll(self, weights=None):
         """Mean negative log-likelihood of the true label, in nats."""
-        return float(np.average(self.losses, weights=weights))
+        return mean(self.losses, self.ones if weights is None else weights)
 
-    def ece(self, weights=None) -> float:
+    def ece(self, weights=None):
         """Expected calibration error: mean over bins of |accuracy - confidence|, weighted by the bins' documents."""
-        weights = np.ones(len(self.labels)) if weights is None else weights
-        gaps = np.bincount(self.bins, weights * (self.correct - self.confidence), BINS)
-        return float(np.abs(gaps).sum() / weights.sum())
+        weights = self.ones if weights is None else weights
+        gaps = summed(weights * (self.correct - self.confidence), self.bins, BINS)
+        return np.abs(gaps).sum(-1) / weights.sum(-1)
 
-    def confusion(self, weights=None) -> np.ndarray:
-        """(C, C): rows are true labels, columns predictions."""
+    def counts(self, weights=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(documents of each class that are predicted as it, that are of it, that are predicted as it), (..., C) each.
+        """
+        weights, C = self.ones if weights is None else weights, self.num_labels
+        right = summed(weights * self.correct, self.labels, C)
+        return right, summed(weights, self.labels, C), summed(weights, self.predicted, C)
+
+    def confusion(self) -> np.ndarray:
+        """Documents (C, C): rows are true labels, columns predictions."""
         cells = self.labels * self.num_labels + self.predicted
-        return np.bincount(cells, weights, self.num_labels**2).reshape(self.num_labels, self.num_labels)
+        return np.bincount(cells, minlength=self.num_labels**2).reshape(self.num_labels, self.num_labels)
 
-    def macro_f1(self, weights=None) -> float:
+    def f1(self, weights=None) -> np.ndarray:
+        """2 TP / (2 TP + FP + FN) of each class (..., C); 0 where it is neither label nor prediction."""
+        right, true, predicted = self.counts(weights)
+        return ratio(2 * right, true + predicted)
+
+    def macro_f1(self, weights=None):
         """Mean F1 over the classes that occur as label or prediction."""
-        confusion = self.confusion(weights)
-        present = confusion.sum(0) + confusion.sum(1) > 0
-        return float(f1(confusion)[present].mean())
+        right, true, predicted = self.counts(weights)
+        both = true + predicted
+        return ratio(2 * right, both).sum(-1) / (both > 0).sum(-1)
 
-    def matthews(self, weights=None) -> float:
+    def matthews(self, weights=None):
         """Matthews' correlation of labels and predictions (1975), for any number of classes as Gorodkin (2004) has it;
         0 where either of them is always the same."""
-        confusion = self.confusion(weights).astype(np.float64)
-        total, true, predicted = confusion.sum(), confusion.sum(1), confusion.sum(0)
-        spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
-        return float((np.trace(confusion) * total - true @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+        right, true, predicted = self.counts(weights)
+        total = true.sum(-1)
+        spread = (total**2 - (true**2).sum(-1)) * (total**2 - (predicted**2).sum(-1))
+        return ratio(right.sum(-1) * total - (true * predicted).sum(-1), np.sqrt(spread))
 
-    def positive_f1(self, weights=None) -> float:
+    def positive_f1(self, weights=None):
         """F1 of the second of two classes, such as 1 of 0 and 1; 0 where it is neither label nor prediction."""
         assert self.num_labels == 2, self.num_labels
-        return float(f1(self.confusion(weights))[1])
+        return self.f1(weights)[..., 1]
 
     def per_class(self) -> dict[str, np.ndarray]:
         """precision, recall, f1 and support, (C,) each; 0 where a denominator is 0."""
-        confusion = self.confusion()
-        return {
-            "precision": ratio(np.diag(confusion), confusion.sum(0)),
-            "recall": ratio(np.diag(confusion), confusion.sum(1)),
-            "f1": f1(confusion),
-            "support": confusion.sum(1),
-        }
+        right, true, predicted = self.counts()
+        support = true.astype(np.int64)
+        return {"precision": ratio(right, predicted), "recall": ratio(right, true), "f1": self.f1(), "support": support}
 
     def class_intervals(self, seed: int = 0) -> list[dict[str, Interval]]:
         """precision, recall and f1 of each class with their 95 % bootstrap intervals over documents."""
         kinds = ("precision", "recall", "f1")
 
-        def values(weights: np.ndarray | None) -> np.ndarray:
-            confusion = self.confusion(weights)
-            right = np.diag(confusion)
-            return np.concatenate([ratio(right, confusion.sum(0)), ratio(right, confusion.sum(1)), f1(confusion)])
+        def values(weights: np.ndarray) -> np.ndarray:
+            right, true, predicted = self.counts(weights)
+            return np.concatenate([ratio(right, predicted), ratio(right, true), ratio(2 * right, true + predicted)], -1)
 
         found = bootstrap(values, len(self.labels), seed)
         C = self.num_labels
@@ -106,23 +123,14 @@ ASKED = {"matthews": Scores.matthews, "positive_f1": Scores.positive_f1}  # repo
 IN_WORDS = {"matthews": "Matthews' correlation", "positive_f1": "F1 of the positive class"}
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
-
-
-def f1(confusion: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of each class: (C, C) -> (C,)."""
-    return ratio(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1))
-
-
 def intervals(logits: np.ndarray, labels: np.ndarray, seed: int = 0, first: Sequence[str] = ()) -> dict[str, Interval]:
     """Every metric of METRICS with its 95 % bootstrap interval over documents; those called `first` come before the
     others, and may be of ASKED."""
     scores, known = Scores(logits, labels), METRICS | ASKED
     metrics = {name: known[name] for name in dict.fromkeys((*first, *METRICS))}
 
-    def values(weights: np.ndarray | None) -> list[float]:
-        return [metric(scores, weights) for metric in metrics.values()]
+    def values(weights: np.ndarray) -> np.ndarray:
+        return np.stack([metric(scores, weights) for metric in metrics.values()], -1)
 
     return dict(zip(metrics, bootstrap(values, len(labels), seed), strict=True))
 
@@ -154,7 +162,7 @@ class AskedScores:
         """(the metric of this minus that of the other with its 95 % interval, two-sided p), the same documents drawn
         for both."""
 
-        def difference(weights: np.ndarray | None) -> float:
+        def difference(weights: np.ndarray) -> np.ndarray:
             return ASKED[self.name](self.scores, weights) - ASKED[self.name](other.scores, weights)
 
         return paired_bootstrap(difference, len(self.scores.labels), seed)

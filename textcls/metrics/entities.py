@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from textcls.metrics.statistics import Interval, bootstrap, paired_bootstrap
+from textcls.metrics.statistics import Interval, bootstrap, paired_bootstrap, ratio
 
 SENSES = ("conlleval", "strict")
 Span = tuple[int, int, str]  # first word, word after the last, type
@@ -42,10 +42,9 @@ class Counts:
     types: list[str]
     metric = "F1"
 
-    def f1(self, weights: np.ndarray | None = None) -> float:
-        """Over all types, each sentence counting `weights` (N,) times."""
-        sums = [(part.sum(1) if weights is None else part.sum(1) * weights).sum() for part in self._parts]
-        return scores(*sums)[2]
+    def f1(self, weights: np.ndarray) -> np.ndarray:
+        """Over all types, each sentence counting `weights` (..., N) times: (...)."""
+        return scores(*(weights @ part.sum(1) for part in self._parts))[2]
 
     @property
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,34 +61,30 @@ class Counts:
 
     def type_intervals(self, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """type -> precision, recall and f1 with their 95 % bootstrap intervals over sentences."""
-        ones = np.ones(len(self.true))
-
-        def values(weights: np.ndarray | None) -> list[float]:
-            sums = [(ones if weights is None else weights) @ part for part in self._parts]  # (types,) each
-            return [value for of_type in zip(*sums, strict=True) for value in scores(*of_type)]
+        def values(weights: np.ndarray) -> np.ndarray:
+            of_types = np.stack(scores(*(weights @ part for part in self._parts)), -1)  # (B, types, 3)
+            return of_types.reshape(len(weights), -1)
 
         found = iter(bootstrap(values, len(self.true), seed) if self.types else [])
         return {name: {kind: next(found) for kind in ("precision", "recall", "f1")} for name in self.types}
 
     def interval(self, seed: int = 0) -> Interval:
         """F1 with its 95 % percentile bootstrap interval over sentences."""
-        return bootstrap(lambda weights: [self.f1(weights)], len(self.true), seed)[0]
+        return bootstrap(lambda weights: self.f1(weights)[:, None], len(self.true), seed)[0]
 
     def against(self, other: "Counts", seed: int = 0) -> tuple[Interval, float]:
         """(F1 of this minus that of the other with its 95 % interval, two-sided p) by drawing the same sentences for
         both."""
 
-        def difference(weights: np.ndarray | None) -> float:
+        def difference(weights: np.ndarray) -> np.ndarray:
             return self.f1(weights) - other.f1(weights)
 
         return paired_bootstrap(difference, len(self.true), seed)
 
 
-def scores(correct: float, predicted: float, true: float) -> tuple[float, float, float]:
-    """(precision, recall, F1), 0 where there is nothing to divide by."""
-    precision = correct / predicted if predicted else 0.0
-    recall = correct / true if true else 0.0
-    return float(precision), float(recall), float(2 * correct / (predicted + true)) if predicted + true else 0.0
+def scores(correct: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(precision, recall, F1) of counts of any shape, 0 where there is nothing to divide by."""
+    return ratio(correct, predicted), ratio(correct, true), ratio(2 * correct, predicted + true)
 
 
 def count(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str]], strict: bool = False) -> Counts:

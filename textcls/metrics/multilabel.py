@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from textcls.metrics.classification import Correct, ratio
-from textcls.metrics.statistics import Interval, bootstrap, paired_bootstrap
+from textcls.metrics.classification import Correct
+from textcls.metrics.statistics import Interval, bootstrap, mean, paired_bootstrap, ratio
 
 MIDDLE = 0.5  # the threshold where nothing tells a better one
 
@@ -22,7 +22,7 @@ class LabelScores:
     """Logits (N, C) against sets of labels (N, C) bool: every metric, on all documents or under bootstrap weights. A
     document gets the labels whose probability is at least the label's threshold (C,).
 
-    `weights` (N,) says how often each document counts; None counts each once.
+    `weights` (..., N) says how often each document counts; None counts each once.
     """
 
     def __init__(self, logits: np.ndarray, labels: np.ndarray, thresholds: np.ndarray):
@@ -38,49 +38,52 @@ class LabelScores:
         self.ones = np.ones(len(labels))
 
     def counts(self, weights=None) -> np.ndarray:
-        """(3, C): how many documents have a label truly and predicted, truly, predicted."""
+        """(3, ..., C): how many documents have a label truly and predicted, truly, predicted."""
         weights = self.ones if weights is None else weights
         return np.stack([weights @ part for part in self.sets])
 
-    def micro_f1(self, weights=None) -> float:
+    def micro_f1(self, weights=None):
         """F1 of all pairs of a document and a label together; 0 where there are none, neither true nor predicted."""
-        both, true, predicted = self.counts(weights).sum(1)
-        return float(2 * both / (true + predicted)) if true + predicted else 0.0
+        both, true, predicted = self.counts(weights).sum(-1)
+        return ratio(2 * both, true + predicted)
 
     def f1(self, weights=None) -> np.ndarray:
-        """Of each label (C,); 0 where it is neither there nor predicted."""
+        """Of each label (..., C); 0 where it is neither there nor predicted."""
         both, true, predicted = self.counts(weights)
         return ratio(2 * both, true + predicted)
 
-    def macro_f1(self, weights=None) -> float:
+    def macro_f1(self, weights=None):
         """Mean F1 over the labels that are somewhere, or predicted somewhere; 0 where none is."""
-        both, true, predicted = self.counts(weights)
-        present = true + predicted > 0
-        return float(ratio(2 * both, true + predicted)[present].mean()) if present.any() else 0.0
+        _, true, predicted = self.counts(weights)
+        return ratio(self.f1(weights).sum(-1), (true + predicted > 0).sum(-1))
 
-    def subset_accuracy(self, weights=None) -> float:
+    def subset_accuracy(self, weights=None):
         """Share of the documents whose set of labels is predicted exactly."""
-        return float(np.average(self.right, weights=weights))
+        return mean(self.right, self.ones if weights is None else weights)
 
-    def mean_average_precision(self, weights=None) -> float:
+    def average_precisions(self, weights=None) -> np.ndarray:
+        """Of each label (..., C); 0 where no document has it."""
+        if weights is not None and weights.ndim > 1:  # a row at a time: of all there are (..., C, N) numbers
+            return np.stack([self.average_precisions(row) for row in weights])
+        return self.ranking.average_precisions(self.ones if weights is None else weights)
+
+    def mean_average_precision(self, weights=None):
         """Mean over the labels that some document has; 0 where none has any."""
-        precisions, positive = self.ranking.average_precisions(self.ones if weights is None else weights)
-        return float(precisions[positive > 0].mean()) if positive.any() else 0.0
+        return ratio(self.average_precisions(weights).sum(-1), (self.counts(weights)[1] > 0).sum(-1))
 
-    def nll(self, weights=None) -> float:
+    def nll(self, weights=None):
         """Mean over documents of the negative log-likelihood of their labels and of the absence of the others, in nats:
         what is minimised."""
-        return float(np.average(self.losses, weights=weights))
+        return mean(self.losses, self.ones if weights is None else weights)
 
     def intervals(self, seed: int = 0) -> tuple[dict[str, Interval], dict[str, list[Interval]]]:
         """({metric: value}, {"f1", "average_precision": a value for each label}) with 95 % bootstrap intervals over
         documents, all from the same draws."""
         C = self.labels.shape[1]
 
-        def values(weights: np.ndarray | None) -> np.ndarray:
-            precisions = self.ranking.average_precisions(self.ones if weights is None else weights)[0]
-            of_all = [metric(self, weights) for metric in METRICS.values()]
-            return np.concatenate([of_all, self.f1(weights), precisions])
+        def values(weights: np.ndarray) -> np.ndarray:
+            of_all = np.stack([metric(self, weights) for metric in METRICS.values()], -1)
+            return np.concatenate([of_all, self.f1(weights), self.average_precisions(weights)], -1)
 
         found = bootstrap(values, len(self.labels), seed)
         whole, labels = found[: len(METRICS)], found[len(METRICS) :]
@@ -120,16 +123,16 @@ class Ranking:
         self.before = np.searchsorted(self.label, self.label)  # how many are of the labels before
         self.labels = C
 
-    def average_precisions(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(average precision of each label (C,), 0 where no document has it; how many have it (C,)): the mean over the
+    def average_precisions(self, weights: np.ndarray) -> np.ndarray:
+        """Under weights (N,) the average precision of each label (C,), 0 where no document has it: the mean over the
         documents that have the label of the precision among those ranked at least as high (Manning et al., 2008,
         ch. 8.4)."""
         above = np.cumsum(weights[self.order], 1)[self.label, self.end]  # (P,)
         own = weights[self.document]
         sums = np.concatenate([[0.0], np.cumsum(own)])
-        precision = np.divide(sums[self.upto] - sums[self.before], above, out=np.zeros(len(own)), where=above > 0)
+        precision = ratio(sums[self.upto] - sums[self.before], above)
         positive = np.bincount(self.label, own, self.labels)
-        return ratio(np.bincount(self.label, own * precision, self.labels), positive), positive
+        return ratio(np.bincount(self.label, own * precision, self.labels), positive)
 
 
 # ---- thresholds -----------------------------------------------------------------------------------------------------
@@ -174,7 +177,7 @@ class MicroF1:
         """(micro-F1 of this minus that of the other with its 95 % interval, two-sided p), the same documents drawn for
         both."""
 
-        def difference(weights: np.ndarray | None) -> float:
+        def difference(weights: np.ndarray) -> np.ndarray:
             return self.scores.micro_f1(weights) - other.scores.micro_f1(weights)
 
         return paired_bootstrap(difference, len(self.scores.labels), seed)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from textcls.metrics.classification import Correct
-from textcls.metrics.statistics import RESAMPLES, Interval, bootstrap, resampled
+from textcls.metrics.statistics import Interval, bootstrap, paired_bootstrap
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 FEW = 10  # articles
@@ -84,18 +84,13 @@ class Scores:
 
 
 def means(values: np.ndarray, articles: np.ndarray | None):
-    """What the bootstrap asks: weights of the units (U,), or None for 1 each -> means over questions of `values`
-    (M, N)."""
+    """What the bootstrap asks: weights of the units (B, U) -> means over questions of `values` (M, N): (B, M)."""
     sums, counts = values, np.ones(values.shape[1])
     if articles is not None:
         counts = np.bincount(articles).astype(np.float64)
         sums = np.stack([np.bincount(articles, row) for row in values])  # (M, U)
 
-    def statistic(weights: np.ndarray | None) -> list[float]:
-        weights = np.ones(len(counts)) if weights is None else weights
-        return [float(value) for value in sums @ weights / (counts @ weights)]
-
-    return statistic
+    return lambda weights: weights @ sums.T / (weights @ counts)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +105,8 @@ class F1Scores:
 
     def against(self, other: "F1Scores", seed: int = 0) -> tuple[Interval, float]:
         """(F1 of this minus that of the other with its 95 % interval, two-sided p), the same units drawn for both."""
-        statistic = means((self.scores.f1 - other.scores.f1)[None], self.scores.articles)
-        values = resampled(statistic, self.scores.count, seed)
-        p = 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + RESAMPLES)
-        interval = Interval(statistic(None)[0], *map(float, np.percentile(values, [2.5, 97.5])))
-        return interval, float(min(1.0, p))
+        difference = means((self.scores.f1 - other.scores.f1)[None], self.scores.articles)
+        return paired_bootstrap(lambda weights: difference(weights)[:, 0], self.scores.count, seed)
 
 
 @dataclasses.dataclass(frozen=True)

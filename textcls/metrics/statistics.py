@@ -1,15 +1,17 @@
 """How certain a number is, and whether two runs differ: bootstrap intervals, McNemar's test, Holm's correction.
 
-Dimensions: N items (documents, sentences), M metrics, R bootstrap resamples.
+Dimensions: N items (documents, sentences), M metrics, R bootstrap resamples, of which B are computed with at once.
+Weights (..., N) say how often each item counts; a metric of them has their other dimensions (...).
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 RESAMPLES = 1000
+MOST, TOGETHER = 64, 2**16  # resamples, and weights of all of them, at once: so many stay in a processor's cache
 NORMAL = 1.959963984540054  # 97.5 % of a normal distribution is below
 
 
@@ -22,33 +24,56 @@ class Interval:
     high: float | None = None
 
 
+# ---- sums under weights ---------------------------------------------------------------------------------------------
+
+
+def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of the values (..., N) under the weights: (...)."""
+    return (weights * values).sum(-1) / weights.sum(-1)
+
+
+def summed(weights: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """The weights added up at the places (N,) of the items, each below `size`: (..., size)."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    cells = np.arange(len(rows))[:, None] * size + places
+    return np.bincount(cells.ravel(), rows.ravel(), len(rows) * size).reshape(*weights.shape[:-1], size)
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise; 0 where there is nothing to divide by."""
+    zeros = np.zeros(np.shape(denominator))
+    return np.divide(numerator, denominator, out=zeros, where=np.asarray(denominator) > 0)[()]
+
+
+# ---- the bootstrap --------------------------------------------------------------------------------------------------
+
+
 def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `count` items is drawn, float64 (N,), for each of R bootstrap resamples."""
-    random = np.random.default_rng(seed)
-    for _ in range(RESAMPLES):
-        yield np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
+    """How often each of `count` items is drawn in each of R bootstrap resamples, float64 (B, N) at a time."""
+    random, most = np.random.default_rng(seed), min(MOST, max(1, TOGETHER // count))
+    for first in range(0, RESAMPLES, most):
+        rows = min(most, RESAMPLES - first)
+        drawn = random.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
+        yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
-def resampled(statistic: Callable[[np.ndarray], Sequence[float]], count: int, seed: int) -> np.ndarray:
-    """`statistic(weights (N,))` -> M values, under every resample: (R, M)."""
-    return np.array([statistic(weights) for weights in resamples(count, seed)])
-
-
-def bootstrap(statistic: Callable[[np.ndarray | None], Sequence[float]], count: int, seed: int = 0) -> list[Interval]:
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], count: int, seed: int = 0) -> list[Interval]:
     """M values with their 95 % percentile bootstrap intervals over N items (Efron and Tibshirani, 1993, ch. 13).
-    `statistic(None)` is the value of all items, each counted once."""
-    low, high = np.percentile(resampled(statistic, count, seed), [2.5, 97.5], axis=0)
-    return [Interval(float(value), float(a), float(b)) for value, a, b in zip(statistic(None), low, high, strict=True)]
+    `statistic(weights (B, N))` -> (B, M)."""
+    drawn = np.concatenate([statistic(weights) for weights in resamples(count, seed)])  # (R, M)
+    ends = np.percentile(drawn, [2.5, 97.5], axis=0)
+    return [Interval(*map(float, row)) for row in zip(statistic(np.ones((1, count)))[0], *ends, strict=True)]
 
 
 def paired_bootstrap(
-    difference: Callable[[np.ndarray | None], float], count: int, seed: int = 0
+    difference: Callable[[np.ndarray], np.ndarray], count: int, seed: int = 0
 ) -> tuple[Interval, float]:
     """(a difference of two runs with its 95 % interval, two-sided p that there is none), the same items drawn for both
-    runs. `difference(None)` is that of all items, each counted once."""
-    values = resampled(lambda weights: [difference(weights)], count, seed)
+    runs. `difference(weights (B, N))` -> (B,)."""
+    values = np.concatenate([difference(weights) for weights in resamples(count, seed)])
     p = 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + RESAMPLES)
-    return Interval(difference(None), *map(float, np.percentile(values, [2.5, 97.5]))), float(min(1.0, p))
+    interval = map(float, (difference(np.ones((1, count)))[0], *np.percentile(values, [2.5, 97.5])))
+    return Interval(*interval), float(min(1.0, p))
 
 
 def wilson(successes: int, count: int) -> Interval:
@@ -76,7 +101,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, flo
 def paired_interval(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Interval:
     """The mean of a - b over N items with its 95 % bootstrap interval, the same items drawn for both."""
     difference = a.astype(np.float64) - b
-    return bootstrap(lambda weights: [float(np.average(difference, weights=weights))], len(difference), seed)[0]
+    return bootstrap(lambda weights: mean(difference, weights)[:, None], len(difference), seed)[0]
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -225,7 +225,7 @@ def in_order(intervals: dict[str, Interval], beside: dict[str, Interval]) -> dic
 
 def accuracy_of(predictor: "Predictor", split: Documents, quiet: bool) -> Interval:
     scores = Scores(cached_logits(predictor, split, quiet)[0], split.labels)
-    return bootstrap(lambda weights: [scores.accuracy(weights)], len(split))[0]
+    return bootstrap(lambda weights: scores.accuracy(weights)[:, None], len(split))[0]
 
 
 def chance(corpus: Corpus) -> dict:

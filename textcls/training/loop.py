@@ -173,7 +173,8 @@ def close_epoch(
     tally.check_weights(setup.model)
     setup.model.eval()
     start = time.perf_counter()
-    row |= {"epoch": state.epoch + 1, "dev": evaluate(setup.model), "step": state.step, "skipped": state.skipped}
+    dev = {name: float(value) for name, value in evaluate(setup.model).items()}  # a checkpoint holds no scalars of numpy
+    row |= {"epoch": state.epoch + 1, "dev": dev, "step": state.step, "skipped": state.skipped}
     row["dev_seconds"] = time.perf_counter() - start
     end_epoch(state, row | {"memory": peak_memory(setup.device)}, config.select)
     if state.best_epoch == state.epoch:
