@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # The tensors here are small: a second thread would mostly wait, and on a busy machine it waits for very long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+os.fsync = os.fstat  # no test cuts the power, and a disk is slow; this, too, wants a file that is open
 ROOT = pathlib.Path(__file__).parent.parent
 
 TOPICS = {
