@@ -35,7 +35,8 @@ from textcls import predictor as predictors
 from textcls import reference
 from textcls.config import check_bounds
 from textcls.export.size import needed
-from textcls.records import command
+from textcls.records import command, stream
+from textcls.records.formats import ending_of
 from textcls.report import words
 from textcls.report.compare import compare
 from textcls.report.corpora import Entry, columns, corpora_table
@@ -48,7 +49,7 @@ from textcls.runtime.files import file_names, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
-from textcls.tasks.documents import FORMATS, format_of, read_texts
+from textcls.tasks.documents import FORMATS
 
 INSTEAD = ("export", "submission", "predict", "explain", "sample")  # flags of what is done in place of an evaluation
 
@@ -306,8 +307,8 @@ def predict(arguments) -> None:
 
 def explain(predictor: Predictor, arguments) -> None:
     """What each word of each text counts, as lines, JSON objects or a page."""
-    kind = arguments.format or format_of(arguments.explain)
-    texts = [text if len(text) > 1 else text[0] for text in read_texts(predictor, arguments.explain, kind)]
+    rows = stream.items(predictor, arguments.explain, arguments.format or ending_of(arguments.explain))
+    texts = [row if len(row) > 1 else row[0] for chunk in rows for row in chunk]
     found = explanations.explain(predictor, texts, arguments.by)
     if arguments.html:
         written = words.page(list(found), f"{arguments.runs[0]}: {file_names(arguments.explain)}")

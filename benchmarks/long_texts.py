@@ -19,10 +19,14 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from textcls.data import conll, plain, shards, squad, tabular  # noqa: E402
+from textcls.data import plain, shards, squad, tabular  # noqa: E402
+from textcls.records import fill  # noqa: E402
+from textcls.records.conll import SentenceRecords  # noqa: E402
+from textcls.records.lines import opened  # noqa: E402
+from textcls.records.plain import PlainLines  # noqa: E402
 from textcls.runtime.errors import InputError  # noqa: E402
 from textcls.runtime.memory import peak_memory  # noqa: E402
-from textcls.tasks import base  # noqa: E402
+from textcls.tasks.documents import as_document  # noqa: E402
 from textcls.text.passages import place  # noqa: E402
 from textcls.text.vocabulary import Vocabulary, Words  # noqa: E402
 
@@ -78,14 +82,12 @@ def run(case: str, path: pathlib.Path) -> None:
     elif case == "lm":
         lines = plain.Lines(str(path))
         Words.learn(lines, 1000).encode(lines)
-    elif case == "words":
-        arguments = (base.TOGETHER,) if hasattr(base, "TOGETHER") else ()
-        for block in conll.sentences(base.lines_of(path), "words", 0, -1, *arguments):
-            assert len(block) > 100
-    elif case == "stream":
-        arguments = (len,) if hasattr(base, "TOGETHER") else ()
-        for texts in base.chunks_of(base.lines_of(path), base.CHUNK, *arguments):
-            vocabulary.encode(texts)
+    elif case in ("words", "stream"):
+        with opened(path, "utf-8") as (lines, _):
+            every = SentenceRecords(lines, 0, -1, {}) if case == "words" else PlainLines(lines, as_document, {})
+            for chunk, _ in fill.chunks_of(every, fill.CHUNK):
+                if case == "stream":
+                    vocabulary.encode([record.item[0] for record in chunk])
     else:  # pretrain, digits, bomb
         for _ in shards.tokenised(plain.lines_of(path), vocabulary):
             pass

@@ -17,7 +17,7 @@ import pytest
 import textcls
 from tests.conftest import TOPICS, make_rows, save_tiny, write_csv
 from tests.launch import Launched
-from textcls.records import command, fill
+from textcls.records import fill
 from textcls.records.lines import opened
 from textcls.records.tables import Table
 from textcls.runtime import partial
@@ -277,12 +277,12 @@ def test_without_a_terminal_there_is_a_line_now_and_then(tmp_path, monkeypatch, 
 
 
 def test_rows_are_answered_in_chunks_unless_somebody_waits(monkeypatch):
-    assert command.chunk_size("a.csv", "-") == command.chunk_size("-", "a.csv") == fill.CHUNK
-    assert command.chunk_size("-", "-") == command.BOTH_ENDS
+    assert fill.chunk_size("a.csv", "-") == fill.chunk_size("-", "a.csv") == fill.CHUNK
+    assert fill.chunk_size("-", "-") == fill.BOTH_ENDS
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stdin", terminal)
-    assert command.chunk_size("-", "-") == 1 and command.chunk_size("-", "a.csv") == fill.CHUNK
+    assert fill.chunk_size("-", "-") == 1 and fill.chunk_size("-", "a.csv") == fill.CHUNK
 
 
 # ---- evaluate.py ----------------------------------------------------------------------------------------------------

@@ -99,6 +99,5 @@ def test_a_file_of_words_without_blank_lines_is_a_stream():
     first = [next(blocks) for _ in range(3)]
     assert [len(block) for block in first] == [10, 10, 10] and next(taken) == 30
     assert [line.word for line in first[1]] == ["word"] * 10 and first[2][0].where == "a.conll:21"
-    assert conll.characters(first[0]) == 70
     lines = ["a O\n", "b O\n", "\n"] * 5
     assert list(conll.sentences(lines, "a", 0, 1, 9)) == list(conll.sentences(lines, "a", 0, 1))

@@ -8,8 +8,7 @@ from tests.conftest import batch_of
 from textcls import BertClassifier
 from textcls.ledger.measure import SavedTensors, measure
 from textcls.runtime.device import Precision
-from textcls.runtime.errors import exit_on_input_error, is_out_of_memory
-from textcls.runtime.errors import InputError
+from textcls.runtime.errors import InputError, exit_on_input_error, is_out_of_memory
 from textcls.runtime.memory import cap_memory, peak_memory, reset_peak, resident_memory
 from textcls.tasks.classification import cross_entropy
 from textcls.text.batches import Batches

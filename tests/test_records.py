@@ -24,6 +24,7 @@ from textcls.runtime.errors import InputError
 
 COLUMNS = {"label": "", "probability": None}
 LETTERS = ["a", "b", " ", '"', ",", ";", "\t", "\n", "\r\n", "é", "日", "'", "", "\\", "0"]
+ADVICE = "; convert the file (for Latin-1: iconv -f latin1 -t utf-8), or say what it is in (--encoding latin1)"
 
 
 def as_item(where, texts):
@@ -125,7 +126,7 @@ def test_rows_that_cannot_be_read_are_kept_below_their_names():
         "mine:3: 2 columns, expected 3 as in the first row",
         "mine:6: not a CSV row (unexpected end of data)",
         "mine:7: 4 columns, expected 3 as in the first row",
-        "mine:8: byte 0xe9 at column 6 is not UTF-8",
+        f"mine:8: byte 0xe9 at column 6 is not UTF-8{ADVICE}",
     ]
     rows = list(csv.DictReader(io.StringIO(out.decode("latin-1"), newline=""), strict=True, restkey="more"))
     assert [row["id"] for row in rows] == list("1234567")
@@ -388,7 +389,7 @@ def test_plain_lines():
     assert out == (
         b'a text\t"6", a\t2\r\n\t"0", \t0\nwith\ttab\t"8", w\t2.66667\n\xe9\t\t\nlast\t"4", l\t1.33333'
     )
-    assert errors == ["mine:4: byte 0xe9 at column 1 is not UTF-8"]
+    assert errors == [f"mine:4: byte 0xe9 at column 1 is not UTF-8{ADVICE}"]
     assert PlainLines(reader(b""), as_item, {}).cells(["a\tb\nc"]) == b"\ta\\tb\\nc"
 
 
@@ -415,7 +416,7 @@ def test_sentences_are_the_lines_of_conll_with_a_column_more():
     expected = []
     for block in blocks:
         tags = (f"T{i}" for i in itertools.count())
-        expected += [line.answer(next(tags) if line.word is not None else None) for line in block]
+        expected += [line.text + line.column(next(tags) if line.word is not None else None) for line in block]
     assert [line.rstrip(" \t") for line in out.split("\r\n")] == expected
     assert "saw VB O T1\t\r\n" in out  # blanks at the end stay there
 
@@ -424,7 +425,7 @@ def test_a_sentence_that_cannot_be_read_has_no_tags():
     data = b"Ada NN O\ncaf\xe9 NN O\n\nLee NN O\n"
     records = SentenceRecords(reader(data), 0, 2, {"tag": "_"})
     found = list(records)
-    assert [record.error for record in found] == ["mine:2: byte 0xe9 at column 4 is not UTF-8", ""]
+    assert [record.error for record in found] == [f"mine:2: byte 0xe9 at column 4 is not UTF-8{ADVICE}", ""]
     out = b"".join(records.written(record, None) for record in found)
     assert out == b"Ada NN O _\ncaf\xe9 NN O _\n\nLee NN O _\n"
 

@@ -27,6 +27,8 @@ from textcls.metrics.classification import Correct
 from textcls.metrics.statistics import bootstrap, mean
 from textcls.models.recurrent import WordDims
 from textcls.pretrained.backbone import words_of
+from textcls.records import stream
+from textcls.records.plain import PlainLines
 from textcls.report.compare import Result
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
@@ -212,10 +214,13 @@ class counting:
         def read(self, path):
             return counting.read(path, "test")
 
+        def records(self, lines, kind, columns):
+            return PlainLines(lines, lambda where, texts: tuple(texts), columns)
+
     def predict_file(predictor, source, arguments):
-        for line in base.lines_of(source):
-            text = line.rstrip("\r\n")
-            print(f"{predictor.predict([text])[0]:.2f}\t{text}", flush=True)
+        for texts in stream.items(predictor, source, "lines"):
+            for (text,), number in zip(texts, predictor.predict([text for (text,) in texts]), strict=True):
+                print(f"{number:.2f}\t{text}", flush=True)
 
 
 class Sum(torch.nn.Module):

@@ -124,12 +124,8 @@ class Line(NamedTuple):
     columns: list[str]
     word: str | None = None
 
-    def answer(self, tag: str | None) -> str:
-        """The line with one more column: the tag of its word, or what keeps the columns of other lines in step."""
-        return self.text + self.column(tag)
-
     def column(self, tag: str | None) -> str:
-        """What :meth:`answer` adds."""
+        """What stands in one more column: the tag of its word, or what keeps the columns of other lines in step."""
         if not self.text or self.text.startswith("#") and self.word is None:
             return ""
         filler = "O" if self.text.startswith(DOCUMENT) else "_"
@@ -162,11 +158,6 @@ def blocks(
             block, size = [], 0
     if block:
         yield block, width
-
-
-def characters(block: list[Line]) -> int:
-    """Of the lines, their ends among them."""
-    return sum(len(line.text) + 1 for line in block)
 
 
 def with_words(block: list[Line], width: int | None, word: int, tag: int) -> list[Line]:

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 
 from textcls.records import fill
-from textcls.records.lines import is_typed, opened
+from textcls.records.formats import ending_of
+from textcls.records.lines import opened
 from textcls.records.record import Records
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
@@ -19,7 +20,6 @@ from textcls.runtime.partial import growing
 ENDINGS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON Lines", "json": "JSON"}
 KINDS = ENDINGS | {"lines": "a text a line"}
 PACK = {".gz": lambda data: gzip.compress(data, mtime=0), ".xz": lzma.compress}
-BOTH_ENDS = 64  # rows that are answered together where others wait for them: from standard input to standard output
 
 
 def predict(predictor, asked, arguments) -> None:
@@ -31,7 +31,7 @@ def predict(predictor, asked, arguments) -> None:
     with opened(source, predictor.config.encoding) as (lines, done):
         records = predictor.records(lines, kind, columns)
         check_names(records, out, arguments.prefix, predictor.labels)
-        size = chunk_size(source, out)
+        size = fill.chunk_size(source, out)
         facts = facts_of(predictor, records, size) | {"options": dataclasses.asdict(asked)}
         with target_of(out, facts, arguments) as target, hinting(out, target):
             answers = functools.partial(predictor.answers, asked=asked)
@@ -50,14 +50,6 @@ def check(source: str, out: str, arguments) -> None:
         raise InputError("--resume and --overwrite go with a file as --out, not with standard output")
 
 
-def ending_of(name: str) -> str:
-    """What a file's name ends in, without the dot and without .gz or .xz: csv, tsv, …"""
-    path = pathlib.Path(name)
-    if path.suffix.lower() in PACK:
-        path = path.with_suffix("")
-    return path.suffix.lower().removeprefix(".")
-
-
 def check_names(records: Records, out: str, prefix: str, labels: list[str]) -> None:
     """Raise InputError where the name of the output promises another format than that of the input, where the new
     columns have no names, and where the encoding has not the letters of the labels."""
@@ -69,13 +61,6 @@ def check_names(records: Records, out: str, prefix: str, labels: list[str]) -> N
         raise InputError(f"--prefix {prefix}: the columns of {name} have no names")
     for label in (*records.columns, *labels) if kind in ("csv", "tsv", "lines", "CoNLL") else ():
         records.encoded(label)
-
-
-def chunk_size(source: str, out: str) -> int:
-    """Rows that are answered together; of what is typed, one."""
-    if source != "-" or out != "-":
-        return fill.CHUNK
-    return 1 if is_typed(source) else BOTH_ENDS
 
 
 def facts_of(predictor, records: Records, size: int) -> dict:

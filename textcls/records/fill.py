@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from textcls.records.lines import Progress
+from textcls.records.lines import Progress, is_typed
 from textcls.records.record import Answer, Record, Records
 from textcls.runtime import parallel, progress
 from textcls.runtime.errors import InputError
 
 CHUNK = 1024  # rows that are answered together: 32 batches of 32, sorted by length
 CHUNK_BYTES = 1 << 21  # … or fewer, where they are long: what is made of a text takes many times its bytes
+BOTH_ENDS = 64  # … from standard input to standard output: others wait for them
 HOPELESS = 10  # rows, none of which can be read: then it is the file that is wrong
 
 Answers = Callable[[Sequence[Any]], Sequence[Answer | InputError]]
@@ -44,6 +45,13 @@ class State:
 
     def noted(self) -> dict:
         return vars(self) | {"digest": self.digest.hexdigest()}
+
+
+def chunk_size(source: str, out: str) -> int:
+    """Rows that are answered together; of what is typed, one."""
+    if source != "-" or out != "-":
+        return CHUNK
+    return 1 if is_typed(source) else BOTH_ENDS
 
 
 Chunk = tuple[list[Record], InputError | None]  # with what keeps the rest of the file from being read, if anything does

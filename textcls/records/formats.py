@@ -1,7 +1,9 @@
 """Which format a file of texts is in."""
 
+import pathlib
 from collections.abc import Sequence
 
+from textcls.data.packed import ENDINGS
 from textcls.data.tables import by_position
 from textcls.records.document import JsonDocument, array_items
 from textcls.records.lines import LineReader
@@ -9,6 +11,14 @@ from textcls.records.objects import ObjectLines
 from textcls.records.record import MakeItem, Records, Value
 from textcls.records.tables import Table
 from textcls.runtime.errors import InputError
+
+
+def ending_of(name: str) -> str:
+    """What a file's name ends in, without the dot and without .gz or .xz: csv, tsv, …"""
+    path = pathlib.Path(name)
+    if path.suffix.lower() in ENDINGS:
+        path = path.with_suffix("")
+    return path.suffix.lower().removeprefix(".")
 
 
 def of_columns(

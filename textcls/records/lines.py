@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from textcls.data.decoding import LONGEST, check_beginning, too_long
+from textcls.data.decoding import LONGEST, check_beginning, not_in, too_long
 from textcls.data.packed import Damaged, unpacked
 from textcls.runtime.errors import InputError
 
@@ -72,6 +72,13 @@ class LineReader(Iterator[Line]):
             raw = b"".join(line.raw for line in itertools.islice(self._waiting, count))
             yield LineReader(io.BytesIO(raw), self.name, self.encoding)
 
+    def texts(self) -> Iterator[str]:
+        """The lines as text. Raises InputError for the first that is none."""
+        for line in self:
+            if line.fault:
+                raise InputError(line.fault)
+            yield line.text
+
     def where(self, line: Line) -> str:
         return f"{self.name}:{line.number}"
 
@@ -95,8 +102,8 @@ class LineReader(Iterator[Line]):
             text, fault = raw.decode(self.codec), ""
         except UnicodeDecodeError as error:
             text = raw.decode(self.codec, "replace")
-            place = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-            fault = f"{self.name}:{self._number}: {place} is not {self.encoding.upper()}"
+            where = f"{self.name}:{self._number}: byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+            fault = str(not_in(self.encoding, where))
         return Line(self._number, raw, text.removeprefix("\ufeff") if first else text, fault)
 
 

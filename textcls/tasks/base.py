@@ -1,25 +1,20 @@
 """What tasks have in common: settings, predictors, backbones of word pieces, run folders, files to be predicted."""
 
-import contextlib
 import dataclasses
 import functools
 import json
-import os
-import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, identity
-from textcls.data.decoding import LONGEST, UTF8, decode
 from textcls.metrics.statistics import Interval
 from textcls.models.elmo import ScalarMix
 from textcls.pretrained.backbone import Backbone, bert_of, keep_in_run, keep_vectors, reload, say_pooler
-from textcls.records.lines import is_typed, standard_input
 from textcls.report.compare import Result
 from textcls.runtime import files, parallel
 from textcls.runtime.device import Precision
@@ -311,21 +306,6 @@ def check_strings(parts: Sequence, where: str) -> None:
             raise InputError(f"{where}: expected a str, got {type(part).__name__}: {part!r:.60}")
 
 
-def opened(source: str | os.PathLike) -> contextlib.AbstractContextManager[BinaryIO]:
-    """The file, or standard input for "-"."""
-    return contextlib.nullcontext(standard_input()) if str(source) == "-" else open(source, "rb")
-
-
-def name_of(source: str | os.PathLike) -> str:
-    return "standard input" if str(source) == "-" else str(pathlib.Path(source))
-
-
-def lines_of(source: str | os.PathLike, encoding: str = UTF8, longest: int = LONGEST) -> Iterator[str]:
-    """The lines of a file or of standard input, of at most `longest` bytes; errors name the line and the byte."""
-    with opened(source) as file:
-        yield from decode(file, name_of(source), encoding, longest)
-
-
 def chunks_of(items: Iterable, count: int, size_of: Callable) -> Iterator[list]:
     """Lists of `count` items, or of fewer that have TOGETHER characters by `size_of`. Where the items end in an
     InputError, those before it come first: what is right in a file is answered, whatever comes after."""
@@ -344,7 +324,3 @@ def chunks_of(items: Iterable, count: int, size_of: Callable) -> Iterator[list]:
     if chunk:
         yield chunk
 
-
-def chunk_size(source: str | os.PathLike) -> int:
-    """Items that are predicted together: of what is typed, one."""
-    return 1 if is_typed(source) else CHUNK

@@ -16,6 +16,8 @@ from textcls.metrics import classification as metrics
 from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
 from textcls.metrics.statistics import Interval, bootstrap
 from textcls.pretrained.backbone import Backbone
+from textcls.records import stream
+from textcls.records.formats import ending_of
 from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
@@ -23,7 +25,7 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.distillation import Taught, TaughtBatches, distilled, with_unlabelled
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
 from textcls.tasks.mistakes import mistakes, suspicious_first
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -310,14 +312,10 @@ class Predictor(documents.Predictor):
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
-    """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
-    Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
-    kind = arguments.format or format_of(source)
-    for texts in documents.in_chunks(predictor, source, kind):
-        emit(predictor, texts, arguments.top_k, kind == "jsonl")
-
-
-def emit(predictor: Predictor, texts: list[tuple[str, ...]], top_k: int, as_json: bool) -> None:
-    for answer in predictor.answers(texts, Asked(top_k)):
-        print(documents.in_a_line(answer[::2], answer[1::2], as_json))
-    sys.stdout.flush()
+    """Stream labels and probabilities: tab-separated, or one JSON object a line for JSON. Of CSV, TSV and JSON the
+    run's text columns are read. What comes before a line that cannot be read is answered."""
+    kind = arguments.format or ending_of(source)
+    for texts in stream.items(predictor, source, kind):
+        for answer in predictor.answers(texts, Asked(arguments.top_k)):
+            print(documents.in_a_line(answer[::2], answer[1::2], kind in documents.OBJECTS))
+        sys.stdout.flush()

@@ -7,10 +7,8 @@ Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 import contextlib
 import hashlib
 import json
-import os
-import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +16,6 @@ import torch
 from textcls.config import TrainConfig
 from textcls.data import glue, tabular
 from textcls.data.corpus import Corpus, Documents
-from textcls.data.decoding import held
 from textcls.data.multilabel import LabelSets
 from textcls.data.scores import Scored
 from textcls.pretrained.backbone import Backbone, check_pairs, elmo_of, words_of
@@ -52,7 +49,8 @@ DEFAULTS = base.DEFAULTS | {
 }
 Text = str | tuple[str, ...]
 Split = Documents | LabelSets | Scored
-FORMATS = ("csv", "tsv", "jsonl")  # of files to be predicted, by their ending; others have a text a line
+FORMATS = ("csv", "tsv", "jsonl")  # of files to be predicted, beside .json; others have a text a line
+OBJECTS = ("jsonl", "json")  # whose answers are printed as objects
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -254,37 +252,6 @@ class Predictor(base.Predictor):
         return parts
 
 
-def format_of(source: str | os.PathLike) -> str:
-    """One of FORMATS, by the ending of a file; else lines."""
-    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
-    return ending if ending in FORMATS else "lines"
-
-
-def length(texts: tuple[str, ...]) -> int:
-    """Characters of a document."""
-    return sum(map(len, texts))
-
-
-def read_texts(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[tuple[str, ...]]:
-    """The texts of each document of a file in one of FORMATS, or a text a line."""
-    config, name, columns = predictor.config, base.name_of(source), text_columns(predictor.config)
-    lines = base.lines_of(source, config.encoding)
-    if kind == "jsonl":
-        rows = tabular.json_lines(lines, name, columns)
-    elif kind in ("csv", "tsv"):
-        table = tabular.read_table(again(lines, source, config.encoding), name, columns, kind == "tsv")
-        rows = tabular.without_header(table, columns)
-    else:
-        check_lines(predictor)
-        rows = (("", (line.rstrip("\r\n"),)) for line in lines)
-    return (tuple(texts) for _, texts in rows)
-
-
-def in_chunks(predictor: Predictor, source: str | os.PathLike, kind: str) -> Iterator[list[tuple[str, ...]]]:
-    """The same, as many together as are predicted together."""
-    return base.chunks_of(read_texts(predictor, source, kind), base.chunk_size(source), length)
-
-
 def in_a_line(labels: Sequence[str], probabilities: Sequence[float], as_json: bool) -> str:
     """The labels of a document with their probabilities: a JSON object, or tab-separated."""
     if as_json:
@@ -305,11 +272,3 @@ def check_lines(predictor: Predictor) -> None:
             "--format jsonl, csv or tsv"
         )
 
-
-def again(lines: Iterator[str], source: str | os.PathLike, encoding: str) -> Callable[[], Iterator[str]]:
-    """What gives the lines of a source from the first on, as often as it is called: a file is opened anew, standard
-    input is kept in memory."""
-    if str(source) != "-":
-        return lambda: base.lines_of(source, encoding)
-    kept = list(held(lines, base.name_of(source)))
-    return lambda: iter(kept)

@@ -16,13 +16,15 @@ from textcls.data.multilabel import Columns, LabelSets
 from textcls.metrics import multilabel as metrics
 from textcls.metrics.multilabel import METRICS, LabelScores, choose_thresholds, sigmoid
 from textcls.pretrained.backbone import Backbone
+from textcls.records import stream
+from textcls.records.formats import ending_of
 from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked, ranked
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -247,17 +249,12 @@ class Predictor(documents.Predictor):
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """Stream the labels of each document with their probabilities, or with --top-k K its K most probable labels:
-    tab-separated, an empty line where there is none, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON
-    Lines the run's text columns are read. What comes before a line that cannot be read is answered."""
-    kind = arguments.format or format_of(source)
-    most = arguments.top_k if arguments.ranked else None
-    for texts in documents.in_chunks(predictor, source, kind):
-        emit(predictor, texts, most, kind == "jsonl")
-
-
-def emit(predictor: Predictor, texts: list[tuple[str, ...]], most: int | None, as_json: bool) -> None:
-    """Print an answer for each text; `most` labels, or where it is None those above their thresholds."""
-    for row in predictor.predict(texts)[1]:
-        best = predictor.chosen(row) if most is None else np.argsort(-row, kind="stable")[:most]
-        print(documents.in_a_line([predictor.labels[i] for i in best], row[best].tolist(), as_json))
-    sys.stdout.flush()
+    tab-separated, an empty line where there is none, or one JSON object a line for JSON. Of CSV, TSV and JSON the run's
+    text columns are read. What comes before a line that cannot be read is answered."""
+    kind = arguments.format or ending_of(source)
+    for texts in stream.items(predictor, source, kind):
+        for row in predictor.predict(texts)[1]:
+            best = np.argsort(-row, kind="stable")[: arguments.top_k] if arguments.ranked else predictor.chosen(row)
+            names = [predictor.labels[i] for i in best]
+            print(documents.in_a_line(names, row[best].tolist(), kind in documents.OBJECTS))
+        sys.stdout.flush()

@@ -21,6 +21,7 @@ from textcls.models.bert import BertConfig
 from textcls.models.pretraining import BertForPreTraining
 from textcls.pretrained import bert, hub, ppmi
 from textcls.pretrained.backbone import Backbone, check_pairs, for_pretraining, say_pooler
+from textcls.records import stream
 from textcls.records.lines import LineReader
 from textcls.records.plain import PlainLines
 from textcls.records.record import Records, Value, cell
@@ -264,13 +265,14 @@ def check_format(kind: str | None) -> None:
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
     """The likeliest word pieces, with their probabilities, for each [MASK] of a line: tab-separated. Every line has its
     line of answers: of one without a [MASK] it is empty, and where that line is not blank standard error says so."""
-    check_format(arguments.format)
-    for number, line in enumerate(base.lines_of(source, predictor.config.encoding), 1):
-        try:
-            answers = predictor.fill(line.rstrip("\r\n"))
-        except InputError as error:
-            answers = []
-            if line.strip():
-                print(f"{base.name_of(source)}:{number}: {error}", file=sys.stderr)
-        best = [itertools.islice(pieces.items(), arguments.top_k) for pieces in answers]
-        print("\t".join(f"{piece}\t{probability:.4f}" for part in best for piece, probability in part), flush=True)
+    for _, chunk in stream.chunks(predictor, source, arguments.format or "lines"):
+        for record in chunk:
+            (text,) = record.item
+            try:
+                answers = predictor.fill(text)
+            except InputError as error:
+                answers = []
+                if text.strip():
+                    print(f"{record.where}: {error}", file=sys.stderr)
+            best = [itertools.islice(pieces.items(), arguments.top_k) for pieces in answers]
+            print("\t".join(f"{piece}\t{probability:.4f}" for part in best for piece, probability in part), flush=True)

@@ -17,13 +17,15 @@ from textcls.data.scores import Scored
 from textcls.metrics import regression as metrics
 from textcls.metrics.regression import Fit, Predicted
 from textcls.pretrained.backbone import Backbone
+from textcls.records import stream
+from textcls.records.formats import ending_of
 from textcls.records.record import Value
 from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked
-from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, format_of, is_glue
+from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
@@ -181,14 +183,14 @@ class Predictor(documents.Predictor):
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:
-    """Stream scores, a line a document: numbers, or one JSON object a line for JSON Lines. Of CSV, TSV and JSON Lines
-    the run's text columns are read. What comes before a line that cannot be read is answered."""
+    """Stream scores, a line a document: numbers, or one JSON object a line for JSON. Of CSV, TSV and JSON the run's
+    text columns are read. What comes before a line that cannot be read is answered."""
     if arguments.top_k > 1:
         raise InputError(f"--top-k {arguments.top_k}: {predictor.run.folder} predicts a number, and no labels")
-    kind = arguments.format or format_of(source)
-    for texts in documents.in_chunks(predictor, source, kind):
+    kind = arguments.format or ending_of(source)
+    for texts in stream.items(predictor, source, kind):
         for score in predictor.predict(texts).tolist():
-            print(json.dumps({"score": score}) if kind == "jsonl" else in_digits(score))
+            print(json.dumps({"score": score}) if kind in documents.OBJECTS else in_digits(score))
         sys.stdout.flush()
 
 

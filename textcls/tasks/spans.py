@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from textcls.data.squad import Questions
 from textcls.metrics.spans import ExactMatches, F1Scores, Scores
 from textcls.pretrained.backbone import Backbone, check_pairs
 from textcls.records.document import SQUAD, Item, JsonDocument, array_items
-from textcls.records.formats import of_columns
-from textcls.records.lines import LineReader
+from textcls.records.formats import ending_of, of_columns
+from textcls.records.lines import LineReader, opened
 from textcls.records.record import Records, Value
 from textcls.report.compare import Result
 from textcls.runtime import parallel
@@ -306,14 +305,15 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     """One JSON object {id: answer}, as SQuAD's evaluation reads it; with --top-k N above 1 {id: its N best answers with
     their probabilities and places}. A file without ids has the numbers of its rows from 1. Nothing is printed where the
     file cannot be read to its end: half an object is none."""
-    ending = pathlib.Path(source).suffix.lower().removeprefix(".")
+    ending = ending_of(source)
     kind = arguments.format or (ending if f".{ending}" in squad.FORMATS else "json")
-    if kind == "lines":
-        raise no_lines(base.name_of(source))
-    lines = base.lines_of(source, predictor.config.encoding, squad.longest(kind))
-    kept = list(held(lines, base.name_of(source)))
-    rows = squad.rows_of(lambda: iter(kept), base.name_of(source), kind, columns(predictor.config), answered=False)
-    asked = squad.questions("predict", list(rows), base.name_of(source))
+    with opened(source, predictor.config.encoding) as (lines, _):
+        if kind == "lines":
+            raise no_lines(lines.name)
+        lines.longest = squad.longest(kind)
+        kept = list(held(lines.texts(), lines.name))
+    rows = squad.rows_of(lambda: iter(kept), lines.name, kind, columns(predictor.config), answered=False)
+    asked = squad.questions("predict", list(rows), lines.name)
     pairs = list(zip(asked.questions, asked.contexts, strict=True))
     found = predictor.n_best(pairs, arguments.top_k, arguments.quiet)
     answers = [text or "" for text in texts_of(found)]

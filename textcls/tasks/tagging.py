@@ -18,7 +18,9 @@ from textcls.data.corpus import Corpus
 from textcls.metrics import entities
 from textcls.metrics.statistics import Interval
 from textcls.pretrained.backbone import Backbone, elmo_of, words_of
-from textcls.records import conll as records
+from textcls.records import stream
+from textcls.records.conll import NO_TAG, SentenceRecords
+from textcls.records.formats import ending_of
 from textcls.records.lines import LineReader
 from textcls.records.record import Value
 from textcls.report.compare import Result
@@ -273,17 +275,17 @@ class Predictor(base.Predictor):
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         if asked != Asked():
             raise InputError(f"{self.run.folder} gives each word a tag: no --top-k, no --all-probabilities")
-        return {"tag": records.NO_TAG}
+        return {"tag": NO_TAG}
 
     def answers(self, sentences: Sequence[Sequence[str]], asked: Asked) -> list[list[str]]:
         """The tags of each sentence, in the scheme of the training file."""
         scheme = self.meta.get("scheme", "BIO")
         return [conll.from_bio(tags, scheme) for tags in self.predict(sentences)]
 
-    def records(self, lines: LineReader, kind: str, columns: dict[str, Value]) -> records.SentenceRecords:
+    def records(self, lines: LineReader, kind: str, columns: dict[str, Value]) -> SentenceRecords:
         """The sentences of a CoNLL file."""
         check_format(lines.name, kind)
-        return records.SentenceRecords(lines, *self.places(), columns)
+        return SentenceRecords(lines, *self.places(), columns)
 
     def places(self) -> tuple[int, int]:
         """Of the columns of words and tags."""
@@ -298,12 +300,12 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     """The lines of a CoNLL file with one more column, the predicted tag, in the scheme of the training file: O for the
     beginning of a document, _ for CoNLL-U's ranges and empty nodes. Blank lines end sentences, as ever, and so do
     LONGEST_SENTENCE characters without one: a file is a stream. What comes before a line that cannot be read is answered."""
-    name = base.name_of(source)
-    check_format(name, arguments.format or pathlib.Path(source).suffix.lower().removeprefix("."))
-    lines = base.lines_of(source, predictor.config.encoding)
-    blocks = conll.sentences(lines, name, *predictor.places(), longest=conll.LONGEST_SENTENCE)
-    for chunk in base.chunks_of(blocks, base.chunk_size(source), conll.characters):
-        emit(predictor, chunk)
+    for records, chunk in stream.chunks(predictor, source, arguments.format or ending_of(source)):
+        answers = iter(predictor.answers([record.item for record in chunk if record.item is not None], Asked()))
+        for record in chunk:
+            written = records.written(record, None if record.item is None else next(answers))
+            print(written.decode(records.lines.codec).removeprefix("\ufeff"), end="")
+        sys.stdout.flush()
 
 
 def check_format(name: str, kind: str) -> None:
@@ -311,11 +313,3 @@ def check_format(name: str, kind: str) -> None:
     if kind in ("csv", "jsonl", "json"):
         raise InputError(f"{name}: a tagger reads CoNLL: a word a line, a blank line between sentences")
 
-
-def emit(predictor: Predictor, blocks: list[list[conll.Line]]) -> None:
-    words = [[line.word for line in block if line.word is not None] for block in blocks]
-    for block, tags in zip(blocks, predictor.answers(words, Asked()), strict=True):
-        names = iter(tags)
-        for line in block:
-            print(line.answer(next(names) if line.word is not None else None))
-    sys.stdout.flush()
