@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 import textcls
 from textcls import out_of_fold
+from textcls.arguments import check_given, of_runs
 from textcls.config import check_bounds
 from textcls.data.corpus import Corpus, identity
 from textcls.metrics.statistics import mcnemar
@@ -172,7 +173,7 @@ def test(
 
 
 def parse(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = of_runs("RUN RUN [RUN ...]", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more run folders, as left by train.py")
     parser.add_argument("--out", metavar="S", help="run folder to make (default: the first free runs/ensemble[-N])")
     parser.add_argument(
@@ -200,6 +201,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    check_given(arguments)
     check_bounds("seed", arguments.seed)
     if len(arguments.runs) < 2:
         parser.error("give two or more runs")

@@ -33,6 +33,7 @@ from textcls import export as exports
 from textcls import page as pages
 from textcls import predictor as predictors
 from textcls import reference
+from textcls.arguments import check_given, of_runs
 from textcls.config import check_bounds
 from textcls.export.size import needed
 from textcls.records import command, stream
@@ -94,7 +95,7 @@ def main(argv=None):
 
 
 def parse(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = of_runs("RUN [RUN ...]", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, as left by train.py or ensemble.py")
     parser.add_argument("--json", action="store_true", help="print the results, or each explanation, as JSON")
     parser.add_argument("--predict", metavar="FILE", help="predict the texts of FILE (- is standard input)")
@@ -136,6 +137,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
+    check_given(arguments, but="prefix")
     arguments.typed = sys.argv[1:] if argv is None else argv
     check_arguments(parser, arguments)
     check_out(parser, arguments)

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from textcls.config import TrainConfig
+from textcls.config import TrainConfig, flag
 from textcls.data import glue_files
 from textcls.data.decoding import decode, is_blank
 from textcls.data.plain import Lines
@@ -60,8 +60,8 @@ def test_a_wrong_encoding_and_an_empty_name_are_refused():
     for name in ("nonsense", "rot13", "base64"):
         with pytest.raises(InputError, match=f"--encoding {name}: unknown"):
             TrainConfig(train="x", encoding=name).check()
-    for name in ("train", "dev", "test"):
-        with pytest.raises(InputError, match=f"--{name} '': expected the name of a file"):
+    for name in ("train", "dev", "test", "bert", "data_dir", "out"):
+        with pytest.raises(InputError, match=f"{flag(name)} '': expected the name of a file, or folder"):
             TrainConfig(**{"train": "x", name: ""}).check()
 
 

@@ -279,3 +279,14 @@ def test_tasks_know_their_model(folder, call, tmp_path):
     assert "words on a.txt, 0.2 of it held out: 16 words" in call("evaluate", "words")
     message = call("train", "--task", "lm", "--model", "bilstm", *small, status=2)
     assert "--model bilstm is not there for --task lm" in message
+
+
+@pytest.mark.parametrize("script, arguments, flag", [
+    ("evaluate", ["run", "--predict", ""], "--predict"),
+    ("evaluate", ["run", "--predict", "a.txt", "--out", ""], "--out"),
+    ("evaluate", ["run", ""], "RUN"),
+    ("ensemble", ["run", "other", "--out", ""], "--out"),
+    ("ensemble", ["run", "other", "--out-of-fold", "folds", ""], "--out-of-fold"),
+])  # fmt: skip
+def test_a_value_that_is_nothing_is_no_name(call, script, arguments, flag):
+    assert f"{flag} '': expected a name" in call(script, *arguments, status=2)

@@ -1,4 +1,4 @@
-"""The command line of `train.py`, derived from the fields of TrainConfig."""
+"""The command line of `train.py`, derived from the fields of TrainConfig; and what other scripts share."""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterable
 
 from textcls.config import OPTIONS, TrainConfig, flag
+from textcls.runtime.errors import InputError
 
 
 def parser(description: str, choices: dict[str, Iterable[str]] | None = None) -> argparse.ArgumentParser:
@@ -26,6 +27,20 @@ def parser(description: str, choices: dict[str, Iterable[str]] | None = None) ->
         names = (choices or {}).get(field.name, field.metadata["choices"])
         add_flag(groups[field.metadata["group"]], field, hints[field.name], names)
     return result
+
+
+def of_runs(runs: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a script that is told `runs`, which its usage shows in front of all flags."""
+    usage, kind = f"%(prog)s {runs} [--FLAG VALUE] ...", argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(usage=usage, description=description, formatter_class=kind)
+
+
+def check_given(arguments: argparse.Namespace, but: str = "") -> None:
+    """Raise InputError for a value that is nothing (an unset variable of a shell?), `but` for one that may be."""
+    for name, value in vars(arguments).items():
+        if name != but and "" in (value if isinstance(value, list) else [value]):
+            what = "RUN" if name == "runs" else flag(name)
+            raise InputError(f"{what} '': expected a name; leave it out, or say what")
 
 
 class OneOrSeveral(argparse.Action):

@@ -13,6 +13,7 @@ RUN, EITHER, COMMAND = "run", "either", "command"
 GLUE = ("cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte")  # corpora that data/glue.py reads
 SCORES = ("sts-b",)  # those of them that have scores in place of classes
 LARGEST = 3e38  # about what float32 holds
+PATHS = "data_dir train dev test bert vectors elmo elmo_options teacher unlabelled out resume".split()
 MOST = 2**63  # whole numbers lie below it
 
 
@@ -259,9 +260,9 @@ class TrainConfig:
         if self.memory is not None:
             parse_memory(self.memory)
         check_encoding(self.encoding)
-        for name in ("train", "dev", "test", "elmo", "elmo_options", "teacher", "unlabelled"):
+        for name in PATHS:
             if getattr(self, name) == "":
-                raise InputError(f"{flag(name)} '': expected the name of a file")
+                raise InputError(f"{flag(name)} '': expected the name of a file, or folder")
         if self.train is None:
             self.check_built_in()
         for name in ("nodes", "gpus", "updates"):

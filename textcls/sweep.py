@@ -111,7 +111,7 @@ def words(values: Sequence) -> str:
     return " ".join(map(str, values))
 
 
-def kind_of(config: TrainConfig, rates: list[float]) -> str:
+def purpose_of(config: TrainConfig, rates: list[float]) -> str:
     return FOLDS if config.folds is not None else SEARCH if rates else SEEDS
 
 
@@ -137,7 +137,7 @@ def begun(folder: pathlib.Path) -> list[pathlib.Path]:
 def find_folder(config: TrainConfig, rates: list[float]) -> pathlib.Path:
     """The folder in runs/ in which runs of these settings were begun, so that the same command goes on; else the first
     free one."""
-    name = f"{config.model}-{kind_of(config, rates)}"
+    name = f"{config.model}-{purpose_of(config, rates)}"
     free, count = free_folder(name), 1
     folder = free.with_name(name)
     while folder != free:
@@ -190,7 +190,7 @@ def differences(folder: pathlib.Path, config: TrainConfig, rates: list[float]) -
     """In words: every setting of a run in `folder` that is not the same in `config`, but for its folder, its seed or
     fold, in a search its learning rate, and for what may change when a run goes on."""
     fixed = {name for name, option in OPTIONS.items() if option["belongs"] == RUN} - {"out"}
-    settings, found, kind = config.stored(), [], kind_of(config, rates)
+    settings, found, kind = config.stored(), [], purpose_of(config, rates)
     fixed -= {"seed"} if kind != FOLDS else set()
     for run in begun(folder):
         own = FOLDS if run.name.startswith("fold-") else SEARCH if run.parent != folder else SEEDS
