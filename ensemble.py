@@ -10,17 +10,14 @@ run that was not trained on it; the test documents are looked at once, at the en
 """
 
 import argparse
-import copy
 import dataclasses
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 import textcls
 from textcls import out_of_fold
@@ -40,11 +37,22 @@ from textcls.tasks import probabilities
 from textcls.tasks.base import check_split, stored, test_description
 from textcls.tasks.combination import Classes, Kind, kind_of
 from textcls.tasks.documents import Predictor, cached_logits
-from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
+from textcls.tasks.ensemble import is_tested_on_dev, label_columns, member_probabilities
+from textcls.tasks.stacking import fit_network, fit_weights, inner_split
 from textcls.training.run import Run, free_folder
 
-EPOCHS, PATIENCE, INNER_SHARE = 1500, 100, 0.2
-LR, WEIGHT_DECAY, PERMUTED = 3e-3, 0.1, 0.9  # by cross-validation on the dev documents of 20newsgroups and pydocs
+
+@dataclasses.dataclass
+class Members:
+    """What an ensemble is fitted to and judged on. `kind`: what the members give; `logits`: of each (N, C), for "dev"
+    and "test"; `facts`: what the run notes of each; `temperatures`: of each member's own probabilities."""
+
+    kind: Kind | None = None
+    corpus: Corpus | None = None
+    labels: list[str] = dataclasses.field(default_factory=list)
+    logits: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=lambda: {"dev": [], "test": []})
+    facts: list[dict] = dataclasses.field(default_factory=list)
+    temperatures: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @exit_on_input_error
@@ -53,43 +61,40 @@ def main(argv=None):
     prepare(choose_device(arguments.device))
     run = Run(arguments.out or free_folder("ensemble", claim=True))
     with run.claimed(new=True):
-        kind, corpus, labels, logits, facts, temperatures = read_members(arguments, run)
-        models, training = fit_all(kind, corpus, labels, logits["dev"], arguments)
-        known = {}
-        if kind is Classes and not arguments.in_sample:
-            known = calibrate(corpus, models, logits["dev"], arguments.seed)
-        calibration = known.get(arguments.combine)
-        save(run, models[arguments.combine], corpus, labels, facts, arguments.combine, training, calibration)
-        temperatures |= {f"{name} ensemble": values["temperature"] for name, values in known.items()}
-        test(kind, corpus, models, logits, arguments, temperatures)
+        members = read_members(arguments, run)
+        models, training = fit_all(members, arguments)
+        known = calibrate(members, models, arguments) if members.kind is Classes and not arguments.in_sample else {}
+        save(run, models[arguments.combine], members, arguments.combine, training, known.get(arguments.combine))
+        members.temperatures |= {f"{name} ensemble": values["temperature"] for name, values in known.items()}
+        test(members, models, arguments)
     say(f"\nrun folder {run.folder}; next: python evaluate.py {' '.join(arguments.runs)} {run.folder}")
 
 
-def read_members(arguments, run: Run) -> tuple[Kind, Corpus, list[str], dict[str, list[np.ndarray]], list[dict], dict]:
-    """(what the members give, their corpus, its labels, {"dev", "test": the logits (N, C) of each member}, what the run
-    notes of each, {member: the temperature of its own probabilities}). One member at a time is on the device."""
-    kind, corpus, labels, logits, facts, temperatures = None, None, [], {"dev": [], "test": []}, [], {}
+def read_members(arguments, run: Run) -> Members:
+    """One member at a time is on the device."""
     check_distinct(arguments.runs)
-    folds = [out_of_fold.read(folder) for folder in arguments.out_of_fold]
+    read, folds = Members(), []
     for number, folder in enumerate(arguments.runs):
         member = textcls.load(folder, arguments.device, arguments.bert, arguments.elmo)
-        kind = check_kind(member, folder, kind)
-        if corpus is None:
-            corpus, labels = load_corpus(member, kind.load, arguments.data_dir, arguments.quiet), member.labels
-        columns = label_columns(member, labels, pathlib.Path(folder))
-        check_out_of_sample(member, corpus, arguments.in_sample or bool(folds))
-        if folds:
-            out_of_fold.check_member(member, folds[number])
+        read.kind = check_kind(member, folder, read.kind)
+        if read.corpus is None:
+            read.corpus = load_corpus(member, read.kind.load, arguments.data_dir, arguments.quiet)
+            read.labels = member.labels
+        columns = label_columns(member, read.labels, pathlib.Path(folder))
+        check_out_of_sample(member, read.corpus, arguments.in_sample or bool(arguments.out_of_fold))
+        if arguments.out_of_fold:
+            folds.append(out_of_fold.read(arguments.out_of_fold[number]))
+            out_of_fold.check_member(member, folds[-1])
         for name in ("test",) if folds else ("dev", "test"):
-            logits[name].append(cached_logits(member, getattr(corpus, name), arguments.quiet)[0][:, columns])
+            read.logits[name].append(cached_logits(member, getattr(read.corpus, name), arguments.quiet)[0][:, columns])
         member.release()
-        temperatures[folder] = member.temperature
+        read.temperatures[folder] = member.temperature
         path, digest = files.seen_from(run.folder, folder), files.sha256(member.run.folder / "best.pt")
-        facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
+        read.facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
     if folds:
-        documents, logits["dev"] = out_of_fold.to_fit_on(corpus, folds)
-        corpus = dataclasses.replace(corpus, dev=documents, train=documents.take(np.arange(0)))
-    return kind, corpus, labels, logits, facts, temperatures
+        documents, read.logits["dev"] = out_of_fold.to_fit_on(read.corpus, folds)
+        read.corpus = dataclasses.replace(read.corpus, dev=documents, train=documents.take(np.arange(0)))
+    return read
 
 
 def check_distinct(folders: list[str]) -> None:
@@ -111,32 +116,36 @@ def check_kind(member: Predictor, folder: str, first: Kind | None) -> Kind:
     return kind
 
 
-def fit_all(kind: Kind, corpus: Corpus, labels: list[str], dev: list[np.ndarray], arguments) -> tuple[dict, str]:
+def fit_all(members: Members, arguments) -> tuple[dict, str]:
     """({name: ensemble fitted on the dev documents, which are all training documents out of fold where the command has
     them}, a phrase on the training)."""
     torch.manual_seed(arguments.seed)
-    models = {name: kind.build(name, len(dev), len(labels)) for name in ENSEMBLES}
-    inputs, targets = member_probabilities(dev, kind), torch.from_numpy(corpus.dev.labels)
-    epochs, seconds = fit(models["learned"], inputs, targets, arguments.seed, loss_fn=kind.loss)
+    kind, dev, documents = members.kind, members.logits["dev"], members.corpus.dev
+    models = {name: kind.build(name, len(dev), len(members.labels)) for name in ENSEMBLES}
+    inputs, targets = member_probabilities(dev, kind), torch.from_numpy(documents.labels)
+    epochs, seconds = fit_network(models["learned"], inputs, targets, arguments.seed, loss_fn=kind.loss)
     fit_weights(models["weighted"], inputs, targets, kind.loss)
     for model in models.values():
-        kind.settle(model, logits_of(model, inputs), corpus.dev.labels)
-    training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu"
-    what = "training documents out of fold" if arguments.out_of_fold else "dev documents"
-    training += f", on {len(corpus.dev)} {what}"
+        kind.settle(model, logits_of(model, inputs), documents.labels)
+    training = f"{epochs} epochs, {seconds / epochs:.3f} s/epoch on cpu, on {len(documents)} {fitted_on(arguments)}"
     say(f"learned ensemble: {size_of(models['learned']):,} parameters; {training}")
     weights = zip(models["weighted"].weights.tolist(), arguments.runs, strict=True)
     say("weighted ensemble: " + ", ".join(f"{weight:.2f} {run}" for weight, run in weights))
     return models, training
 
 
-def calibrate(corpus: Corpus, models: dict, dev: list[np.ndarray], seed: int) -> dict[str, dict]:
+def fitted_on(arguments) -> str:
+    return "training documents out of fold" if arguments.out_of_fold else "dev documents"
+
+
+def calibrate(members: Members, models: dict, arguments) -> dict[str, dict]:
     """{ensemble: what is kept of its probabilities}. The network's temperature is fitted on the inner fifth, which its
     weights were not fitted on; the weighted one's is 1: its few weights are fitted to the likelihood, and their size is
     a temperature."""
+    corpus, found = members.corpus, {}
     inner = np.zeros(len(corpus.dev), bool)
-    inner[inner_split(len(corpus.dev), seed)[0]] = True
-    found, inputs = {}, member_probabilities(dev, Classes)
+    inner[inner_split(len(corpus.dev), arguments.seed)[0]] = True
+    inputs = member_probabilities(members.logits["dev"], Classes)
     for name, rows in (("learned", inner), ("weighted", np.ones_like(inner))):
         usable = rows & probabilities.unseen(corpus)
         if not usable.any():
@@ -144,7 +153,7 @@ def calibrate(corpus: Corpus, models: dict, dev: list[np.ndarray], seed: int) ->
         logits = logits_of(models[name], inputs[usable])
         found[name] = probabilities.fit(logits, corpus.dev.labels[usable], fixed=name == "weighted")
         if name == "learned":
-            say(f"learned ensemble: {probabilities.sentence(found[name])}")
+            say(f"learned ensemble: {probabilities.sentence(found[name], fitted_on(arguments))}")
     return found
 
 
@@ -157,19 +166,17 @@ def logits_of(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
     return model.eval()(inputs).numpy()
 
 
-def test(
-    kind: Kind, corpus: Corpus, models: dict, logits: dict[str, list[np.ndarray]], arguments,
-    temperatures: dict[str, float],
-) -> None:  # fmt: skip
+def test(members: Members, models: dict, arguments) -> None:
     """Look at the test documents once: every member, their average, both ensembles, at their temperatures."""
+    kind = members.kind
     ways = {name: [] for name in (*arguments.runs, "average", *(f"{name} ensemble" for name in models))}
-    for of_members in (logits["dev"], logits["test"]):
+    for of_members in (members.logits["dev"], members.logits["test"]):
         inputs = member_probabilities(of_members, kind)
         average = kind.logits(np.mean([kind.probabilities(part) for part in of_members], axis=0))
         combined = (logits_of(model, inputs) for model in models.values())
         for name, values in zip(ways, (*of_members, average, *combined), strict=True):
-            ways[name].append(values / temperatures.get(name, 1.0))
-    show(kind, corpus, ways, arguments.runs, f"{arguments.combine} ensemble")
+            ways[name].append(values / members.temperatures.get(name, 1.0))
+    show(kind, members.corpus, ways, arguments.runs, f"{arguments.combine} ensemble")
 
 
 def parse(argv) -> argparse.Namespace:
@@ -243,77 +250,20 @@ def check_out_of_sample(member: Predictor, corpus: Corpus, in_sample: bool) -> N
         )
 
 
-def fit(
-    model: LearnedEnsemble,
-    probabilities: torch.Tensor,
-    labels: torch.Tensor,
-    seed: int,
-    epochs: int = EPOCHS,
-    loss_fn: Callable = F.cross_entropy,
-) -> tuple[int, float]:
-    """Full-batch AdamW; the epoch with the lowest loss on an inner fifth wins. Returns (epochs, seconds).
-
-    Few dev documents show a rare class, and the network would never learn to name it. What there is to learn, mostly,
-    is which member to believe when, and that does not depend on how the classes are numbered: see `permute_classes`.
-    """
-    inner, outer = map(torch.from_numpy, inner_split(len(labels), seed))
-    if not len(outer):
-        raise InputError(f"{len(labels)} dev document(s) are too few to fit an ensemble on")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    best, best_epoch, best_state, start = float("inf"), 0, copy.deepcopy(model.state_dict()), time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        model.train()
-        optimizer.zero_grad(set_to_none=True)
-        inputs, targets = permute_classes(probabilities[outer], labels[outer], model.num_labels, PERMUTED)
-        loss_fn(model(inputs), targets).backward()
-        optimizer.step()
-        model.eval()
-        with torch.no_grad():
-            loss = loss_fn(model(probabilities[inner]), labels[inner]).item()
-        if loss < best:
-            best, best_epoch, best_state = loss, epoch, copy.deepcopy(model.state_dict())
-        if epoch - best_epoch >= PATIENCE:
-            break
-    model.load_state_dict(best_state)
-    return epoch, time.perf_counter() - start
-
-
-def inner_split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(the inner fifth, the others) of so many documents."""
-    order = np.random.default_rng(seed).permutation(count)
-    held = max(1, round(INNER_SHARE * count))
-    return order[:held], order[held:]
-
-
-def permute_classes(probabilities: torch.Tensor, labels: torch.Tensor, num_labels: int, share: float):
-    """Renumber the classes of about `share` of the documents, each at random and alike in all members and the label.
-
-    (probabilities (N, M * C), labels (N,), or of several a document (N, C)) -> the same two, renumbered.
-    """
-    members = probabilities.view(len(labels), -1, num_labels)  # (N, M, C)
-    order = torch.rand(len(labels), num_labels).argsort(1)  # (N, C): the old class at each new place
-    order[torch.rand(len(labels)) >= share] = torch.arange(num_labels)
-    permuted = members.gather(2, order[:, None, :].expand_as(members))
-    renumbered = labels.gather(1, order) if labels.dim() == 2 else (order == labels[:, None]).int().argmax(1)
-    return permuted.flatten(1), renumbered
-
-
 def save(
     run: Run,
     model: LearnedEnsemble | WeightedEnsemble,
-    corpus: Corpus,
-    labels: list[str],
-    members: list[dict],
+    members: Members,
     combine: str,
     training: str,
     calibration: dict | None,
 ) -> None:
-    size = size_of(model)
-    total = size + sum(member["parameters"] for member in members)
+    size, corpus, labels = size_of(model), members.corpus, members.labels
+    total = size + sum(member["parameters"] for member in members.facts)
     run.create(
         {
             "textcls": textcls.__version__,
-            "members": members,
+            "members": members.facts,
             "combine": combine,
             "labels": labels,
             "data": corpus.description,

@@ -29,7 +29,8 @@ from textcls.models.ensemble import LearnedEnsemble, WeightedEnsemble  # noqa: E
 from textcls.runtime.device import prepare_cpu  # noqa: E402
 from textcls.tasks.combination import Classes  # noqa: E402
 from textcls.tasks.documents import cached_logits  # noqa: E402
-from textcls.tasks.ensemble import fit_weights, label_columns, member_probabilities  # noqa: E402
+from textcls.tasks.ensemble import label_columns, member_probabilities  # noqa: E402
+from textcls.tasks.stacking import fit_network, fit_weights  # noqa: E402
 
 FOLDS = 10
 WAYS = ("weighted", "learned", "mean of probabilities", "mean of their logarithms")
@@ -82,7 +83,7 @@ def combined(fit_on, targets, probabilities, classes: int, seed: int) -> list[to
     count = members.shape[1]
     weighted, learned = WeightedEnsemble(count, classes), LearnedEnsemble(count, classes)
     fit_weights(weighted, fit_on, targets)
-    ensemble.fit(learned, fit_on, targets, seed)
+    fit_network(learned, fit_on, targets, seed)
     logs = members.clamp_min(1e-30).log()
     with torch.no_grad():
         fitted = weighted(probabilities), learned.eval()(probabilities)

@@ -1,9 +1,8 @@
 import torch
 
-from ensemble import fit, permute_classes
 from textcls import LearnedEnsemble
 from textcls.models.ensemble import WeightedEnsemble
-from textcls.tasks.ensemble import fit_weights
+from textcls.tasks.stacking import fit_network, fit_weights, permute_classes
 
 
 def test_shape_and_parameter_count():
@@ -45,7 +44,7 @@ def test_fit_learns_whom_to_believe():
     probabilities = torch.cat(members, 1)
     assert ((members[0] + members[1]).argmax(1) == labels).float().mean() < 0.1
     model = LearnedEnsemble(2, classes)
-    fit(model, probabilities[:400], labels[:400], seed=0, epochs=400)
+    fit_network(model, probabilities[:400], labels[:400], seed=0, epochs=400)
     with torch.no_grad():
         assert (model.eval()(probabilities[400:]).argmax(1) == labels[400:]).float().mean() > 0.9
 

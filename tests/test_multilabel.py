@@ -282,7 +282,7 @@ def test_a_larger_backbone_is_named_with_its_task(folder, call):
 
 
 def test_ensembles(folder, call, run, monkeypatch):
-    monkeypatch.setattr("ensemble.PATIENCE", 10)
+    monkeypatch.setattr("textcls.tasks.stacking.PATIENCE", 10)
     text = call("ensemble", run, f"{run}/linear", "--out", "both", "--quiet", "--combine", "weighted")
     assert "weighted ensemble" in text and "McNemar, weighted ensemble against" in text and "in micro-F1" in text
     kept = textcls.load("both")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ensemble import permute_classes
 from textcls.metrics.multilabel import (
     METRICS,
     LabelScores,
@@ -20,8 +19,9 @@ from textcls.metrics.multilabel import (
 from textcls.metrics.statistics import RESAMPLES
 from textcls.models.linear import STRENGTHS, Bags, OneVersusRest, logistic_regression
 from textcls.tasks.combination import SeveralLabels
-from textcls.tasks.ensemble import fit_weights, member_probabilities
+from textcls.tasks.ensemble import member_probabilities
 from textcls.tasks.multilabel import label_loss, positive_weights, sigmoid_cross_entropy
+from textcls.tasks.stacking import fit_weights, permute_classes
 from textcls.text.batches import Batch
 
 HALF = np.full(4, 0.5)

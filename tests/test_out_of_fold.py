@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ensemble import fit_weights
 from tests.conftest import make_rows, stop_after, write_csv
 from textcls import out_of_fold, predictor
 from textcls.config import TrainConfig
@@ -17,6 +16,7 @@ from textcls.metrics.confident import confident_learning
 from textcls.models.ensemble import WeightedEnsemble
 from textcls.runtime.errors import InputError
 from textcls.suspicious import places
+from textcls.tasks.stacking import fit_weights
 from textcls.training.run import Run
 
 LSTM = "--model lstm --embedding 8 --hidden 4 --lr 0.02 --epochs 3 --batch-size 16 --quiet --train train.csv".split()

@@ -15,7 +15,8 @@ from textcls.report.text import intervals_table, title
 from textcls.runtime.errors import InputError
 from textcls.tasks.combination import Kind, Metrics, kind_of
 from textcls.tasks.documents import cached_logits
-from textcls.tasks.ensemble import fit_weights, is_tested_on_dev, label_columns, member_probabilities
+from textcls.tasks.ensemble import is_tested_on_dev, label_columns, member_probabilities
+from textcls.tasks.stacking import fit_weights
 from textcls.training import facts
 from textcls.training.run import Run
 

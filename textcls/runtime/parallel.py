@@ -69,19 +69,6 @@ def is_first() -> bool:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[bool]:
-    """What is inside `if yielded:` is done by the first process as if there were no others, while they wait."""
-    global _alone
-    first, before = is_first(), _alone
-    try:
-        _alone = _alone or first
-        yield first
-    finally:
-        _alone = before
-    wait()
-
-
-@contextlib.contextmanager
 def apart() -> Iterator[None]:
     """What is inside is done by every process as if there were no others: each has something else to do."""
     global _alone
@@ -90,6 +77,15 @@ def apart() -> Iterator[None]:
         yield
     finally:
         _alone = before
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[bool]:
+    """What is inside `if yielded:` is done by the first process as if there were no others, while they wait."""
+    first = is_first()
+    with apart() if first else contextlib.nullcontext():
+        yield first
+    wait()
 
 
 @contextlib.contextmanager

@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from textcls.data.corpus import Corpus
-from textcls.models.ensemble import WeightedEnsemble
 from textcls.runtime import files
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -23,7 +21,6 @@ from textcls.tasks.combination import Classes, Kind, SeveralLabels, kind_of
 from textcls.tasks.documents import Predictor, Split, Text, cached_logits
 from textcls.training.run import Run
 
-RIDGE = 1e-3  # of the weighted ensemble
 IN_WORDS = {"learned": "meta-MLP on probabilities", "weighted": "weighted {}"}
 
 
@@ -103,24 +100,6 @@ def member_probabilities(members: Sequence[np.ndarray], kind: Kind) -> torch.Ten
 def is_tested_on_dev(corpus: Corpus) -> bool:
     """Whether an ensemble would be fitted on what it is judged by, as with --protocol paper."""
     return bool(np.isin(corpus.dev.ids, corpus.test.ids).any())
-
-
-def fit_weights(
-    model: WeightedEnsemble, probabilities: torch.Tensor, labels: torch.Tensor, loss_fn: Callable = F.cross_entropy
-) -> None:
-    """The weights with the lowest loss on all dev documents, by L-BFGS. So few of them cannot overfit, but where the dev
-    documents are separable they would grow without end: hence a little L2."""
-    if not probabilities.isfinite().all():
-        raise InputError("a member's probabilities are not finite numbers; there is nothing to weigh")
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = loss_fn(model(probabilities), labels) + RIDGE * model.weights.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
 
 
 def load(run: Run, meta: dict, weights: dict, device: torch.device, load_member: Callable) -> Ensemble:

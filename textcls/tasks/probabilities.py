@@ -48,14 +48,14 @@ def rounded_down(probabilities: np.ndarray) -> list[float]:
     return (np.floor(probabilities * 10**DIGITS) / 10**DIGITS).tolist()
 
 
-def sentence(values: dict) -> str:
+def sentence(values: dict, of: str = "dev documents") -> str:
     """What :func:`fit` found, in words."""
     count, (nll, ece) = values["documents"], (values["nll"], values["ece"])
     if values["temperature"] == 1:
         found = f"NLL {nll['after']:.4f}, ECE {ece['after']:.4f}"
-        return f"temperature 1: {count:,} dev documents settle no other; there {found}"
+        return f"temperature 1: {count:,} {of} settle no other; there {found}"
     return (
-        f"temperature {values['temperature']:.3f} fitted on {count:,} dev documents: there NLL {nll['before']:.4f} -> "
+        f"temperature {values['temperature']:.3f} fitted on {count:,} {of}: there NLL {nll['before']:.4f} -> "
         f"{nll['after']:.4f}, ECE {ece['before']:.4f} -> {ece['after']:.4f}"
     )
 
