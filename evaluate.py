@@ -13,7 +13,7 @@ python evaluate.py runs/bilstm --predict new.csv --target-accuracy 0.95    an em
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/bert-spans --predict dev-v1.1.json      answers in SQuAD's form of predictions
-python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its label
+python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its answer
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
 python evaluate.py runs/bert --export FOLDER --format hf|onnx  the model as other libraries open it
 python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
@@ -117,7 +117,7 @@ def parse(argv) -> argparse.Namespace:
         "--target-accuracy", type=float, metavar="A", help="the threshold from which on dev answers are this accurate"
     )
     out_options(parser)
-    parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
+    parser.add_argument("--explain", metavar="FILE", help="what each word counts for the labels or scores of FILE's texts")
     parser.add_argument(
         "--by",
         choices=explanations.WAYS,
@@ -309,6 +309,7 @@ def predict(arguments) -> None:
 
 def explain(predictor: Predictor, arguments) -> None:
     """What each word of each text counts, as lines, JSON objects or a page."""
+    explanations.check_task(predictor)  # before a file is read as another task would
     rows = stream.items(predictor, arguments.explain, arguments.format or ending_of(arguments.explain))
     texts = [row if len(row) > 1 else row[0] for chunk in rows for row in chunk]
     found = explanations.explain(predictor, texts, arguments.by)

@@ -29,6 +29,7 @@ from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
+from textcls.tasks.answers import Explained
 from textcls.tasks.contents import Described
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
 from textcls.text.characters import Characters
@@ -220,6 +221,18 @@ class Predictor(base.Predictor):
     def given(self, split: Split) -> dict[str, int]:
         """How often each label is given; {} where there are none."""
         return {}
+
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        """The numbers of which answers are made, probabilities or scores, with a gradient: logits (N, C) -> (N, C)."""
+        raise NotImplementedError
+
+    def explained(self, logits: np.ndarray) -> list[Explained]:
+        """The outputs that are the answer to a text, by its logits (C,)."""
+        raise NotImplementedError
+
+    def decisive(self, terms: torch.Tensor) -> tuple[torch.Tensor, str]:
+        """Terms of sums that are logits, (F, C): what of them an answer rests on (F, C), and this in words."""
+        return terms, "the word's terms of the logit"
 
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""

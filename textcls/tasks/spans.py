@@ -241,6 +241,8 @@ def chance(corpus: Corpus) -> dict:
 class Predictor(base.Predictor):
     """What answers questions about passages."""
 
+    unexplained = "an answer is a piece of its passage, which is another one when a word of it is left out"
+
     def predict(self, question: str | Sequence[tuple[str, str]], context: str | None = None) -> Answer | list[Answer]:
         """The best answer to a question about a context; or to each of a list of pairs (question, context). An answer
         has `text`, `probability`, and `start` and `end`, which are its characters in the context. Raises InputError for
