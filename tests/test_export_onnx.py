@@ -24,6 +24,7 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
 from textcls.tasks.combination import Classes
 from textcls.tasks.ensemble import EnsemblePredictor, Member
+from textcls.text import passages
 from textcls.text.characters import TOKENS, Characters
 from textcls.text.division import UNBROKEN, WORD
 from textcls.text.vocabulary import Vocabulary
@@ -35,7 +36,16 @@ pytest.importorskip("onnxruntime")
 ROWS = [text for text, _ in make_rows(60)]
 TEXTS = ["a star and a comet", "Flour!", " ".join(ROWS[:4]), "an unknownword, and [SEP] a star star star", ""]
 PAIRS = [("a star", "and a comet"), (TEXTS[2], "flour"), (TEXTS[2], TEXTS[2] + " sail"), ("wind", "")]
-LABELS = {"classification": sorted(TOPICS), "multilabel": sorted(TOPICS), "regression": ["score"], "tagging": ["O", "B-X", "I-X"]}
+LABELS = {"classification": sorted(TOPICS), "multilabel": sorted(TOPICS), "regression": ["score"],
+          "tagging": ["O", "B-X", "I-X"], "spans": []}  # fmt: skip
+QUESTIONS = [
+    ("a star", " ".join(ROWS[:6])),  # several windows
+    ("where is the mast near the old harbour, and whose is it, this new rope of a very small sail?", " ".join(ROWS[6:9])),
+    ("who", "star"),
+    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel \U0001f3f4\U000e0067\U000e007f; half \ud800 a pair"),
+    ("wind \udce9", "\u0301 the wind [SEP] and the [MASK] tide"),
+    ("a", "\u200b"),  # no token
+]
 CPU = torch.device("cpu"), Precision(None, "")
 
 
@@ -61,7 +71,7 @@ def predictor_of(model: str, task: str = "classification", seed: int = 0, **sett
     """A predictor whose weights are random, and large enough for every part of it to matter."""
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"]
     small = {"hidden": 6, "layers": 2, "max_length": 24, "elmo": "bilm"}
-    small = {name: value for name, value in small.items() if name in known}
+    small = {name: value for name, value in small.items() if name in known and (name == "elmo" or known[name] is not None)}
     config = recipes.complete(TrainConfig(model=model, task=task, train="x.csv", **small | settings))
     recipe = recipes.choose(config)
     vocabulary = vocabulary_of(recipe["input"], task)
@@ -153,6 +163,74 @@ def test_taggers(tmp_path, model, crf):
     assert [tag(words) for words in sentences] == predictor.predict(sentences)
 
 
+SPAN_MODELS = [model for model, task in recipes.RECIPES if task == "spans"]
+SPAN_SETTINGS = [
+    ("bert", {"decoder": "blstm"}),
+    ("bert", {"max_length": 40, "stride": 100}),  # a stride longer than a window
+    ("bert", {"max_length": 64, "stride": 1}),
+    ("blstm", {"max_length": 17, "stride": 3}),
+]
+
+
+@pytest.mark.parametrize("model, settings", [*((model, {}) for model in SPAN_MODELS), *SPAN_SETTINGS])
+def test_answers_to_questions(tmp_path, model, settings):
+    predictor = predictor_of(model, "spans", **{"stride": 7} | settings)
+    page = written(predictor, tmp_path)
+    for pair, expected in zip(QUESTIONS, predictor.n_best(QUESTIONS), strict=True):
+        found = page.answers(*pair)
+        assert [(text, start, end) for text, _, start, end in found] == [(a.text, a.start, a.end) for a in expected]
+        assert [share for _, share, *_ in found] == pytest.approx([a.probability for a in expected], abs=1e-5)
+        assert len(found) == len(expected) <= 20
+    best = predictor.predict(QUESTIONS)
+    assert page.predict(QUESTIONS) == [(a.text, pytest.approx(a.probability, abs=1e-5), a.start, a.end) for a in best]
+    assert len({a.text for a in best}) > 3  # the texts are told apart
+    assert page.JOINED == passages.JOINED and page.MARKS == passages.MARKS
+
+
+def test_a_span_model_has_the_usual_inputs_and_outputs(tmp_path):
+    import onnxruntime
+
+    predictor = predictor_of("bert", "spans")
+    written(predictor, tmp_path)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert [part.name for part in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [part.name for part in session.get_outputs()] == ["start_logits", "end_logits"]
+    inputs = onnx_folder.example_of(predictor, 3, 11, np.random.default_rng(0))
+    with torch.no_grad():
+        expected = predictor.model(**inputs).numpy()
+    given = {onnx_folder.NAMES[name]: tensor.numpy() for name, tensor in inputs.items()}
+    for place, found in enumerate(session.run(None, given)):
+        assert found.shape == (3, 11) and np.abs(found - expected[..., place]).max() < 1e-4
+
+
+def test_no_answer_ends_before_it_begins(tmp_path, monkeypatch):
+    """Where the best beginnings all come behind the best ends, there is none, as in the library."""
+    predictor = predictor_of("bert", "spans", max_length=64)
+    page, pair = written(predictor, tmp_path), QUESTIONS[0]
+
+    def rising(rows, *_, **__):
+        slope = np.arange(64.0, dtype=np.float32)
+        return [np.tile(slope, (len(rows), 1)), np.tile(-slope, (len(rows), 1))]
+
+    monkeypatch.setattr(page, "run", rising)
+    monkeypatch.setattr(predictor.model, "forward", lambda ids, mask=None, segments=None: torch.from_numpy(
+        np.stack(rising(ids), -1)[:, : ids.shape[1]]))  # fmt: skip
+    assert page.answers(*pair) == [] == predictor.n_best([pair])[0]
+    assert page.predict([pair]) == [("", 0.0, 0, 0)] == [tuple(predictor.predict([pair])[0])]
+
+
+def test_questions_are_typed_with_their_passages(tmp_path):
+    predictor = predictor_of("bilstm", "spans")
+    written(predictor, tmp_path)
+    pairs = QUESTIONS[:3]
+    command = [sys.executable, "predict.py", *(text for pair in pairs for text in pair)]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
+    for line, answer in zip(said.splitlines(), predictor.predict(pairs), strict=True):
+        assert line.split("\t")[0] == answer.text and float(line.split("\t")[1]) == pytest.approx(answer.probability, abs=1e-4)
+    failed = subprocess.run(command[:3], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert not failed.stdout and "python predict.py QUESTION PASSAGE [QUESTION PASSAGE…]" in failed.stderr
+
+
 @pytest.mark.parametrize("combine", ENSEMBLES)
 def test_ensembles(tmp_path, combine):
     members = [predictor_of("bilstm"), predictor_of("linear", seed=1)]
@@ -224,7 +302,7 @@ def test_viterbi_of_the_example_is_the_best_of_all_ways():
     assert names["best"](scores.numpy()) == ways[values.argmax()].tolist()
 
 
-@pytest.mark.parametrize("model, task", [("bert", "tagging"), ("bilstm", "classification")])
+@pytest.mark.parametrize("model, task", [("bert", "tagging"), ("bilstm", "classification"), ("bert", "spans")])
 def test_8_bits_of_any_model(tmp_path, model, task):
     predictor = predictor_of(model, task)
     onnx_folder.write_graph(predictor, tmp_path / "model.onnx")

@@ -3,7 +3,8 @@ tokenizers alone. It is put together from the parts below, so that a reader sees
 
 from collections.abc import Iterable
 
-from textcls.tasks import multilabel, regression, tagging
+from textcls.export import example_spans
+from textcls.tasks import multilabel, regression, spans, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
 from textcls.text.characters import Characters
@@ -15,7 +16,7 @@ pip install numpy onnxruntime tokenizers"""
 import json
 import pathlib
 import sys
-
+{imports}
 import numpy as np
 import onnxruntime
 import tokenizers
@@ -24,6 +25,8 @@ HERE = pathlib.Path(__file__).parent
 CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
 TOKENIZER = tokenizers.Tokenizer.from_file(str(HERE / "tokenizer.json"))
 MODEL = onnxruntime.InferenceSession(str(HERE / "model.onnx"))
+'''
+ROOM = '''\
 ROOM = CONFIG["max_length"] - len(CONFIG["begin"]){between} - len(CONFIG["end"])  # for the tokens of a row
 '''
 
@@ -117,11 +120,11 @@ def rows(words):
 
 RUN = '''
 def run(rows, **more):
-    """Rows of tokens, padded to the longest -> logits, a row each."""
+    """Rows of tokens, padded to the longest -> {what}, a row each."""
     real = np.arange(max(map(len, rows))) < np.array([[len(ids)] for ids in rows])
     inputs = {{"input_ids": np.full({shape}, CONFIG["pad"], np.int64), "attention_mask": real.astype(np.int64), **more}}
     inputs["input_ids"][real] = [token for ids in rows for token in ids]
-    return MODEL.run(None, {{given.name: inputs[given.name] for given in MODEL.get_inputs()}})[0]
+    return MODEL.run(None, {{given.name: inputs[given.name] for given in MODEL.get_inputs()}}){output}
 '''
 
 LOGITS = '''
@@ -291,16 +294,20 @@ def text(predictor: Predictor) -> str:
     """predict.py for this model."""
     config, pairs = predictor.config, len(text_columns(predictor.config)) > 1
     by_characters = isinstance(predictor.vocabulary, Characters)
-    shape = 'real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape"
+    run = RUN.format(
+        shape='real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape", what="logits", output="[0]"
+    )
     usage, arguments = TYPED[pairs]
     main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    if isinstance(predictor, spans.Predictor):
+        return answering(main + example_spans.PRINT.format(arguments=arguments))
     if isinstance(predictor, tagging.Predictor):
         usage, read = "WORD…", [SPELLED, WORD] if by_characters else [PIECES]
-        answer = [SENTENCE, RUN.format(shape=shape), VITERBI if predictor.model.crf else ARGMAX, TAGS]
+        answer = [SENTENCE, run, VITERBI if predictor.model.crf else ARGMAX, TAGS]
         answer.append(main + PRINT_TAGS)
     else:
         read = reading(predictor, pairs)
-        answer = [RUN.format(shape=shape), LOGITS_OF_PAIRS if pairs else LOGITS]
+        answer = [run, LOGITS_OF_PAIRS if pairs else LOGITS]
         if config.long_documents == "window":
             answer[1] = LOGITS_OF_WINDOWS
         if isinstance(predictor, regression.Predictor):
@@ -309,8 +316,16 @@ def text(predictor: Predictor) -> str:
             answer += [SEVERAL_LABELS, main + PRINT_SEVERAL_LABELS.format(arguments=arguments)]
         else:
             answer += [SOFTMAX, LABELS, main + PRINT_LABELS.format(arguments=arguments)]
-    head = HEAD.format(usage=usage, between=' - len(CONFIG["between"])' * pairs)
+    head = HEAD.format(usage=usage, imports="") + ROOM.format(between=' - len(CONFIG["between"])' * pairs)
     return joined([head, *read, *answer])
+
+
+def answering(main: str) -> str:
+    """predict.py for a model that answers questions."""
+    head = HEAD.format(usage="QUESTION PASSAGE [QUESTION PASSAGE…]", imports="import unicodedata\n")
+    run = RUN.format(shape="real.shape", what="logits of first tokens and of last ones", output="")
+    parts = example_spans.PLACED, example_spans.WINDOWS, run, example_spans.LOGITS, example_spans.ANSWERS
+    return joined([head, *parts, example_spans.PREDICT, main])
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
 """A run as a folder with its model in ONNX, for batches and texts of any size, and what is needed to use it without
 this library: tokenizer.json, config.json, predict.py.
 
-model.onnx computes logits in float32 of a row of tokens each; how texts become rows, and logits answers, is in
-predict.py (examples.py) and config.json. Dimensions: B rows, T tokens, W words, K characters of a word, C outputs.
+model.onnx computes logits in float32 of a row of tokens each, or of each of its tokens; how texts become rows, and
+logits answers, is in predict.py (examples.py) and config.json. Dimensions: B rows, T tokens, W words, K characters of a
+word, C outputs.
 """
 
 import pathlib
@@ -17,19 +18,23 @@ from textcls.models.crf import CRF
 from textcls.models.recurrent import Tagger
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
-from textcls.tasks import classification, multilabel, regression, tagging
+from textcls.tasks import classification, multilabel, regression, spans, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
 from textcls.tasks.ensemble import Ensemble, EnsemblePredictor
 from textcls.text.characters import Characters, batch_of
+from textcls.text.passages import longest_question
 from textcls.text.sequences import ends
+from textcls.text.spans import BEST, LONGEST_ANSWER
 
 OPSET = 17
 NAMES = {"ids": "input_ids", "mask": "attention_mask", "segments": "token_type_ids", "starts": "word_starts"}
 TOLERANCE = 1e-4  # of logits
 TRACED = 2, 9  # rows and tokens that the graph is made with
 OTHERS = (1, 5), (7, 64), (3, 1)  # and that it is compared with the model at, as far as the model reads so many
-KINDS = classification.Predictor | multilabel.Predictor | regression.Predictor | tagging.Predictor
+KINDS = classification.Predictor | multilabel.Predictor | regression.Predictor | tagging.Predictor | spans.Predictor
+LOGITS = {"logits": {0: "rows"}}  # outputs, and what is free in them
+OF_TOKENS = {name: {0: "rows", 1: "tokens"} for name in ("start_logits", "end_logits")}
 EXTRA = "pip install onnx onnxruntime"
 
 
@@ -68,10 +73,9 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
 
 def check_kind(predictor: Predictor) -> None:
     if not isinstance(predictor, KINDS):
-        hf = ", or --format hf" if predictor.recipe.get("hf") else ""
         raise InputError(
-            f"{predictor.run.folder}: --format onnx is for classifiers, regressors and taggers, this is a run of "
-            f"--task {predictor.config.task}{hf}"
+            f"{predictor.run.folder}: --format onnx is for models that answer: classifiers, regressors, taggers and what "
+            f"answers questions. This is a run of --task {predictor.config.task}"
         )
 
 
@@ -96,6 +100,9 @@ def config_json(predictor: Predictor) -> dict:
         values["range"] = predictor.meta["range"]
     if isinstance(predictor, multilabel.Predictor):
         values["thresholds"] = predictor.thresholds.tolist()
+    if isinstance(predictor, spans.Predictor):
+        values |= {"stride": config.stride, "longest_question": longest_question(config.max_length)}
+        values |= {"longest_answer": LONGEST_ANSWER, "best": BEST}
     if isinstance(predictor, tagging.Predictor):
         values["unknown"] = getattr(vocabulary, "unk", None)
         crf = predictor.model.crf
@@ -107,14 +114,16 @@ def config_json(predictor: Predictor) -> dict:
 
 
 class Graph(torch.nn.Module):
-    """A model that is called with its inputs in the order of their `names`: -> logits in float32."""
+    """A model that is called with its inputs in the order of their `names`: -> logits in float32, of each token where
+    they are two the one after the other."""
 
-    def __init__(self, model: torch.nn.Module, names: list[str]):
+    def __init__(self, model: torch.nn.Module, names: list[str], of_tokens: bool):
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.of_tokens = model, names, of_tokens
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(self.names, inputs, strict=True))).float()
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        logits = self.model(**dict(zip(self.names, inputs, strict=True))).float()
+        return logits.unbind(-1) if self.of_tokens else logits
 
 
 def write_graph(predictor: Predictor, path: pathlib.Path) -> float:
@@ -123,20 +132,24 @@ def write_graph(predictor: Predictor, path: pathlib.Path) -> float:
     random, model = np.random.default_rng(0), predictor.model.cpu()
     example = example_of(predictor, *TRACED, random)
     axes = {NAMES[name]: {0: "rows", 1: "words" if name == "starts" else "tokens"} for name in example}
-    graph = Graph(model, list(example)).eval()
-    save(graph, {NAMES[name]: tensor for name, tensor in example.items()}, axes, path)
+    of_tokens = isinstance(predictor, spans.Predictor)
+    graph = Graph(model, list(example), of_tokens).eval()
+    named = {NAMES[name]: tensor for name, tensor in example.items()}
+    save(graph, named, axes, path, OF_TOKENS if of_tokens else LOGITS)
     run, worst = Session(path), 0.0
     for rows, tokens in OTHERS:
         inputs = example_of(predictor, rows, min(tokens, predictor.config.max_length), random)
         with torch.no_grad():
-            worst = max(worst, float((run(**inputs) - graph(*inputs.values())).abs().max()))
+            worst = max(worst, float((run(**inputs) - model(**inputs)).abs().max()))
     if not worst <= TOLERANCE:
         raise InputError(f"{predictor.run.folder}: the ONNX model's logits differ by {worst:.2g} (--format onnx)")
     return worst
 
 
 @torch.no_grad()
-def save(model: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict, path: pathlib.Path) -> None:
+def save(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict, path: pathlib.Path, outputs: dict = LOGITS
+) -> None:
     """By the exporter that traces: torch.export cannot have an LSTM over texts of any length. It needs onnx itself only
     for some models, and says so late."""
     try:
@@ -150,8 +163,8 @@ def save(model: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict, pa
             tuple(inputs.values()),
             str(path),
             input_names=list(inputs),
-            output_names=["logits"],
-            dynamic_axes=axes | {"logits": {0: "rows"}},
+            output_names=list(outputs),
+            dynamic_axes=axes | outputs,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -179,7 +192,7 @@ def example_of(predictor: Predictor, B: int, T: int, random: np.random.Generator
 
 
 class Session(torch.nn.Module):
-    """An ONNX file in a model's place: inputs as of a model -> logits. `crf` is the tagger's, where there is one."""
+    """An ONNX file in a model's place: inputs as of a model -> its logits. `crf` is the tagger's, where there is one."""
 
     def __init__(self, path: pathlib.Path, crf: CRF | None = None):
         super().__init__()
@@ -199,4 +212,5 @@ class Session(torch.nn.Module):
         segments = torch.zeros(ids.shape[:2], dtype=torch.int64) if segments is None else segments
         given = {"ids": ids, "mask": mask, "segments": segments, "starts": starts}
         inputs = {NAMES[name]: tensor.numpy() for name, tensor in given.items() if NAMES[name] in self.wanted}
-        return torch.from_numpy(self.session.run(None, inputs)[0])
+        logits = self.session.run(None, inputs)
+        return torch.from_numpy(logits[0] if len(logits) == 1 else np.stack(logits, -1))
