@@ -1,5 +1,6 @@
 """A run as Hugging Face's folder, held to transformers; and such folders, ours and others', as what predicts."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ from tests.test_every_model import asked
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
+from textcls.text.sequences import assemble
 from textcls.training.run import Run
 
 TEXTS = ["a star and a comet", "flour, butter and the very old onion of a small oven near the wind", "Sail"]
@@ -105,6 +107,24 @@ def test_logits_of_pairs(exported, trained):
     folder, pairs = exported("pair"), [(TEXTS[0], "star"), ("oven", "the moon"), ("the wind of a sail", "keel")]
     logits = textcls.load(trained("pair")).logits(pairs)
     assert np.abs(theirs(folder, *map(list, zip(*pairs, strict=True))) - logits).max() < 2e-5
+
+
+@pytest.mark.parametrize("flags", [(), ("--truncate", "tail")])
+def test_the_odd_piece_of_pairs_that_are_cut(exported, trained, flags):
+    """It is as docs/export.md says, and where it says nothing rows are the same."""
+    predictor, (_, tokenizer) = textcls.load(trained("pair", *flags)), opened(exported("pair", *flags))
+    vocabulary, room = predictor.vocabulary, predictor.config.max_length - 3
+    assert room == 13 and len(vocabulary.encode(["star wind"])[0]) == 2
+    apart = set()
+    for first, second in itertools.product(range(1, 16), repeat=2):
+        pair = " ".join(["star"] * first), " ".join(["wind"] * second)
+        sides = [vocabulary.encode([text]) for text in pair]
+        ours = assemble(sides, vocabulary, room + 3, predictor.config.truncate).rows[0].tolist()
+        rows = tokenizer(*pair, truncation=True)["input_ids"]
+        if ours != rows:
+            apart.add((first, second))
+            assert ours.index(vocabulary.sep) - 1 == 7 and rows.index(vocabulary.sep) - 1 == 6
+    assert apart == {(a, b) for a, b in itertools.product(range(1, 16), repeat=2) if 6 < a <= b}
 
 
 def test_logits_of_pairs_without_token_types(exported, trained, folder):
