@@ -13,6 +13,8 @@ import textcls
 import train
 from tests.conftest import make_rows, save_tiny, write_csv
 from tests.test_every_model import asked
+from textcls.export import hf
+from textcls.pretrained.finetuned import HEADS
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
@@ -263,8 +265,8 @@ def test_an_export_is_exported_as_it_is(call, exported, kind, tmp_path):
     before, after = pathlib.Path(exported(kind)), tmp_path / "again"
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         assert (after / name).read_bytes() == (before / name).read_bytes()
-    configs = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (before, after)]
-    assert {name for name in configs[0] if configs[0][name] != configs[1][name]} <= {"classifier_dropout"}
+    first, second = (json.loads((folder / "config.json").read_text("utf-8")) for folder in (before, after))
+    assert first == second
 
 
 def test_a_model_without_its_run_is_no_member(call, exported, trained):
@@ -307,6 +309,22 @@ def test_a_foreign_classifier(folder, tmp_path):
     assert predictor.config.max_length == 32  # as many as it has positions: nothing else is said
 
 
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("config", [{"classifier_dropout": 0.4}, {"hidden_dropout_prob": 0.25}, {"classifier_dropout": 0.0}])
+def test_dropout_before_a_foreign_head_is_theirs(folder, tmp_path, name, config):
+    """Which matters to who trains the model on, and to what is exported of it."""
+    path = foreign(tmp_path / "model", name, folder / "tiny", **config)
+    import transformers
+
+    theirs = getattr(transformers, name).from_pretrained(path)
+    predictor = textcls.load(path)
+    expected = theirs.dropout.p if hasattr(theirs, "dropout") else 0.0
+    assert predictor.model.dropout.p == predictor.config.dropout == expected
+    if config.get("classifier_dropout") is not None:
+        hf.write(predictor, tmp_path)
+        assert json.loads((tmp_path / "config.json").read_text("utf-8"))["classifier_dropout"] == expected
+
+
 @pytest.mark.parametrize("name, config, task", [
     ("BertForSequenceClassification", {"num_labels": 1}, "regression"),
     ("BertForTokenClassification", {"id2label": {0: "O", 1: "B-X", 2: "I-X"}}, "tagging"),
@@ -326,6 +344,8 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
     ({"id2label": {"0": "a", "1": "b"}}, "id2label has 2 labels, the head of the model 3 outputs"),
     ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "a label twice"),
     ({"id2label": {"1": "a", "2": "b", "3": "c"}}, "numbers from 0 on"),
+    ({"classifier_dropout": 1}, "--dropout 1.*below 1"),
+    ({"classifier_dropout": "much"}, "dropout"),
     ({"problem_type": "ranking"}, "problem_type is 'ranking'"),
     ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ({"textcls": 3}, "textcls is 3"),
