@@ -21,7 +21,6 @@ python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli,
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -46,7 +45,7 @@ from textcls.runtime import parallel
 from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.encodings import check_encoding
 from textcls.runtime.errors import InputError, check_output, exit_on_input_error, show_everything
-from textcls.runtime.files import file_names, write_text
+from textcls.runtime.files import file_names, json_text, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
@@ -82,8 +81,7 @@ def main(argv=None):
     corpora = corpora_table(entries) if not arguments.test and len(columns(entries)) > 1 else ""
     if arguments.json:
         summaries = [result.summary for result in results]
-        json.dump(summaries if len(results) > 1 else summaries[0], sys.stdout, indent=2)
-        print()
+        print(json_text(summaries if len(results) > 1 else summaries[0], indent=2))
     elif corpora:
         print(corpora)
     elif len(results) > 1:
@@ -117,7 +115,7 @@ def parse(argv) -> argparse.Namespace:
         "--target-accuracy", type=float, metavar="A", help="the threshold from which on dev answers are this accurate"
     )
     out_options(parser)
-    parser.add_argument("--explain", metavar="FILE", help="what each word counts for the labels or scores of FILE's texts")
+    parser.add_argument("--explain", metavar="FILE", help="say what each word of FILE's texts counts for their answers")
     parser.add_argument(
         "--by",
         choices=explanations.WAYS,
@@ -321,7 +319,7 @@ def explain(predictor: Predictor, arguments) -> None:
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for number, explanation in enumerate(found):
         if arguments.json:
-            print(json.dumps(explanation.as_json(), ensure_ascii=False))
+            print(json_text(explanation.as_json(), ensure_ascii=False))
         else:
             print("\n" * (number > 0) + words.in_terminal(explanation, coloured))
 

@@ -310,7 +310,9 @@ def test_a_foreign_classifier(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("config", [{"classifier_dropout": 0.4}, {"hidden_dropout_prob": 0.25}, {"classifier_dropout": 0.0}])
+@pytest.mark.parametrize("config", [
+    {"classifier_dropout": 0.4}, {"hidden_dropout_prob": 0.25}, {"classifier_dropout": 0.0},
+])  # fmt: skip
 def test_dropout_before_a_foreign_head_is_theirs(folder, tmp_path, name, config):
     """Which matters to who trains the model on, and to what is exported of it."""
     path = foreign(tmp_path / "model", name, folder / "tiny", **config)
@@ -335,6 +337,21 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
     assert predictor.config.task == task
     if task == "regression":
         assert np.array_equal(predictor.predict(TEXTS), predictor.logits(TEXTS)[:, 0])  # in no range
+
+
+@pytest.mark.parametrize("bounds", [[None, None], [None, 0.5], [0.5, None]])
+def test_a_score_may_have_no_range(call, exported, tmp_path, bounds):
+    path = shutil.copytree(exported("score"), tmp_path / "changed")
+    values = json.loads((path / "config.json").read_text("utf-8"))
+    values["textcls"]["range"] = bounds
+    (path / "config.json").write_text(json.dumps(values), "utf-8")
+    predictor = textcls.load(path)
+    low, high = (bound if value is None else value for bound, value in zip((-np.inf, np.inf), bounds))
+    assert predictor.predict(TEXTS).tolist() == np.clip(predictor.logits(TEXTS)[:, 0].astype(float), low, high).tolist()
+    call("evaluate", path, "--export", tmp_path / "again", "--format", "hf")
+    again = json.loads((tmp_path / "again/config.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert again["textcls"].get("range", [None, None]) == bounds
+    assert textcls.load(tmp_path / "again").range == predictor.range
 
 
 @pytest.mark.parametrize("change, message", [

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -42,7 +43,7 @@ QUESTIONS = [
     ("a star", " ".join(ROWS[:6])),  # several windows
     ("where is the mast near the old harbour, and whose is it, this new rope of a very small sail?", " ".join(ROWS[6:9])),
     ("who", "star"),
-    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel \U0001f3f4\U000e0067\U000e007f; half \ud800 a pair"),
+    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel \U0001f3f4\U000e0067\U000e007f; half \ud800 of it"),
     ("wind \udce9", "\u0301 the wind [SEP] and the [MASK] tide"),
     ("a", "\u200b"),  # no token
 ]
@@ -71,7 +72,7 @@ def predictor_of(model: str, task: str = "classification", seed: int = 0, **sett
     """A predictor whose weights are random, and large enough for every part of it to matter."""
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"]
     small = {"hidden": 6, "layers": 2, "max_length": 24, "elmo": "bilm"}
-    small = {name: value for name, value in small.items() if name in known and (name == "elmo" or known[name] is not None)}
+    small = {name: value for name, value in small.items() if name in known and (name == "elmo" or known[name])}
     config = recipes.complete(TrainConfig(model=model, task=task, train="x.csv", **small | settings))
     recipe = recipes.choose(config)
     vocabulary = vocabulary_of(recipe["input"], task)
@@ -152,6 +153,16 @@ def test_scores(tmp_path, model):
     assert written(predictor, tmp_path).predict(TEXTS) == pytest.approx(predictor.predict(TEXTS), abs=1e-5)
 
 
+@pytest.mark.parametrize("bounds", [[-math.inf, math.inf], [-math.inf, 0.1], [-0.1, math.inf]])
+def test_scores_of_a_model_without_a_range(tmp_path, bounds):
+    """As of other people's: what JSON has not is null."""
+    predictor = predictor_of("bert", "regression")
+    predictor.meta["range"] = bounds
+    assert written(predictor, tmp_path).predict(TEXTS) == pytest.approx(predictor.predict(TEXTS), abs=1e-5)
+    values = json.loads((tmp_path / "config.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert values["range"] == [bound if math.isfinite(bound) else None for bound in bounds]
+
+
 @pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "tagging"])
 @pytest.mark.parametrize("crf", [False, True])
 def test_taggers(tmp_path, model, crf):
@@ -226,7 +237,8 @@ def test_questions_are_typed_with_their_passages(tmp_path):
     command = [sys.executable, "predict.py", *(text for pair in pairs for text in pair)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
     for line, answer in zip(said.splitlines(), predictor.predict(pairs), strict=True):
-        assert line.split("\t")[0] == answer.text and float(line.split("\t")[1]) == pytest.approx(answer.probability, abs=1e-4)
+        text, probability = line.split("\t")
+        assert text == answer.text and float(probability) == pytest.approx(answer.probability, abs=1e-4)
     failed = subprocess.run(command[:3], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert not failed.stdout and "python predict.py QUESTION PASSAGE [QUESTION PASSAGE…]" in failed.stderr
 

@@ -192,8 +192,9 @@ PRINT_SEVERAL_LABELS = '''\
 
 SCORES = '''
 def predict(texts):
-    """Scores, within the range of those that the model was trained on."""
-    return np.clip(logits(texts)[:, 0].astype(np.float64), *CONFIG["range"])
+    """Scores, within the range of those that the model was trained on; null is no bound."""
+    low, high = (bound if value is None else value for bound, value in zip((-np.inf, np.inf), CONFIG["range"]))
+    return np.clip(logits(texts)[:, 0].astype(np.float64), low, high)
 '''
 
 PRINT_SCORES = '''\

@@ -38,7 +38,7 @@ USUAL = {  # what it means where it does not say one of these
 class Ours(TypedDict):
     settings: dict
     temperature: float
-    range: tuple[float, float]
+    range: tuple[float | None, float | None]
     scheme: Scheme
     metrics: list[Metric]
     thresholds: list[float]
@@ -105,6 +105,9 @@ def read_ours(path: pathlib.Path, ours: dict) -> dict:
     problem = misfit(ours, Ours, OURS)
     if not problem and not LEAST <= ours["temperature"] <= MOST:
         problem = f"{OURS}.temperature is {ours['temperature']!r}, expected a number from {LEAST:g} to {MOST:g}"
+    if not problem:
+        low, high = ours["range"]
+        ours["range"] = [-math.inf if low is None else low, math.inf if high is None else high]
     if not problem and not ours["range"][0] <= ours["range"][1]:
         problem = f"{OURS}.range is {ours['range']!r:.60}, expected the least number first"
     if problem:

@@ -6,7 +6,6 @@ Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -268,7 +267,7 @@ class Predictor(base.Predictor):
 def in_a_line(labels: Sequence[str], probabilities: Sequence[float], as_json: bool) -> str:
     """The labels of a document with their probabilities: a JSON object, or tab-separated."""
     if as_json:
-        return json.dumps({"labels": labels, "probabilities": probabilities}, ensure_ascii=False)
+        return files.json_text({"labels": labels, "probabilities": probabilities}, ensure_ascii=False)
     pairs = zip(map(in_column, labels), probabilities, strict=True)
     return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs)
 

@@ -1,7 +1,6 @@
 """A number for a text, or for a pair of texts, such as how alike two sentences are. Dimensions: B rows of a batch, N
 documents."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from textcls.report.compare import Result
 from textcls.report.text import in_digits
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import json_text
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked, Explained
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
@@ -200,5 +200,5 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     kind = arguments.format or ending_of(source)
     for texts in stream.items(predictor, source, kind):
         for score in predictor.predict(texts).tolist():
-            print(json.dumps({"score": score}) if kind in documents.OBJECTS else in_digits(score))
+            print(json_text({"score": score}) if kind in documents.OBJECTS else in_digits(score))
         sys.stdout.flush()

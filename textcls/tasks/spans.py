@@ -1,6 +1,5 @@
 """The piece of a passage that answers a question. Dimensions: N questions, W windows, B rows of a batch, T tokens."""
 
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import json_text
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.tasks.answers import Asked, ranked
@@ -323,8 +323,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
         answers = [[answer._asdict() for answer in best] for best in found]
     if (without := sum(not best for best in found)) and not arguments.quiet:
         print(f"questions without an answer, since their contexts have no word piece: {without:,}", file=sys.stderr)
-    json.dump(dict(zip(asked.names, answers, strict=True)), sys.stdout, ensure_ascii=False, indent=2)
-    print()
+    print(json_text(dict(zip(asked.names, answers, strict=True)), ensure_ascii=False, indent=2))
 
 
 def no_lines(name: str) -> InputError:
