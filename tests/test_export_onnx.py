@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from tests.conftest import TOPICS, make_rows, save_tiny, write_csv
+from tests.test_every_model import asked
 from textcls import recipes
 from textcls.config import TrainConfig
+from textcls.data import squad
+from textcls.data.corpus import Corpus
 from textcls.export import examples, int8, onnx_folder
 from textcls.models.bert import BertConfig
 from textcls.models.crf import CRF
@@ -43,7 +46,8 @@ QUESTIONS = [
     ("a star", " ".join(ROWS[:6])),  # several windows
     ("where is the mast near the old harbour, and whose is it, this new rope of a very small sail?", " ".join(ROWS[6:9])),
     ("who", "star"),
-    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel \U0001f3f4\U000e0067\U000e007f; half \ud800 of it"),
+    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel; half \ud800 of it"),
+    ("near", "sail \U0001f3f4\U000e0067\U000e007f of a mast\U0001f3f4\U000e0067"),
     ("wind \udce9", "\u0301 the wind [SEP] and the [MASK] tide"),
     ("a", "\u200b"),  # no token
 ]
@@ -323,6 +327,29 @@ def test_8_bits_of_any_model(tmp_path, model, task):
     with torch.no_grad():
         exact, rounded = predictor.model(**inputs), onnx_folder.Session(tmp_path / "model.int8.onnx")(**inputs)
     assert 0 < (rounded - exact).abs().max() < 0.25 * exact.std() + 0.05
+
+
+def test_8_bits_of_answers_are_judged_on_the_dev_questions(tmp_path, monkeypatch):
+    texts = [text.split() for text in ROWS[:8]]
+    (tmp_path / "x.json").write_text(json.dumps(asked(texts)), "utf-8")
+    questions = squad.read(str(tmp_path / "x.json"), ["question", "context", "answer"])
+    corpus = Corpus("x", "x", [], questions, questions, questions)
+    monkeypatch.setattr(int8, "dev_documents", lambda *_: corpus)
+    predictor = predictor_of("bert", "spans")
+    onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
+    said, *_ = int8.write(predictor, tmp_path, None, True)
+    found = predictor.predict(list(zip(questions.questions, questions.contexts, strict=True)))
+    right = np.mean([answer.text == gold[0].text for answer, gold in zip(found, questions.golds, strict=True)])
+    assert said.startswith("int8 on 16 dev questions: answer_f1 ") and "exact_match" in said
+    assert f"(fp32 {right:.4f});" in said
+
+
+@pytest.mark.parametrize("task", ["lm", "pretrain"])
+def test_what_gives_no_answer_is_refused(tmp_path, task):
+    predictor = object.__new__(TASKS[task].Predictor)
+    predictor.run, predictor.config = Foreign("run", {}), TrainConfig(task=task)
+    with pytest.raises(InputError, match=f"answers questions; a run of --task {task} gives a text no answer"):
+        onnx_folder.write(predictor, tmp_path)
 
 
 # ---- through the command --------------------------------------------------------------------------------------------

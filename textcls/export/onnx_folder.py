@@ -74,8 +74,8 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
 def check_kind(predictor: Predictor) -> None:
     if not isinstance(predictor, KINDS):
         raise InputError(
-            f"{predictor.run.folder}: --format onnx is for models that answer: classifiers, regressors, taggers and what "
-            f"answers questions. This is a run of --task {predictor.config.task}"
+            f"{predictor.run.folder}: --format onnx is for classifiers, regressors, taggers and what answers questions; a "
+            f"run of --task {predictor.config.task} gives a text no answer"
         )
 
 
