@@ -26,8 +26,8 @@ from textcls.models.recurrent import WordDims
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
-from textcls.tasks.combination import Classes
-from textcls.tasks.ensemble import EnsemblePredictor, Member
+from textcls.tasks.combination import Classes, SeveralLabels
+from textcls.tasks.ensemble import EnsemblePredictor, Member, SeveralLabelsEnsemble
 from textcls.text import passages
 from textcls.text.characters import TOKENS, Characters
 from textcls.text.division import UNBROKEN, WORD
@@ -99,7 +99,7 @@ def module_of(folder: pathlib.Path):
 
 def written(predictor, folder: pathlib.Path):
     lines = onnx_folder.write(predictor, folder)
-    assert all("model.onnx: logits within" in line for line in lines)
+    assert all("model.onnx: logits within" in line or "combine.onnx: logits within" in line for line in lines)
     return module_of(folder)
 
 
@@ -263,6 +263,25 @@ def test_ensembles(tmp_path, combine):
     expected = torch.from_numpy(predictor.logits(TEXTS)) / 0.6
     assert probabilities == pytest.approx(expected.softmax(1).numpy(), abs=1e-5)
     assert labels == [LABELS["classification"][i] for i in expected.argmax(1)]
+
+
+@pytest.mark.parametrize("combine", SeveralLabels.MODELS)
+def test_ensembles_of_several_labels(tmp_path, combine):
+    members = [predictor_of("bilstm", "multilabel"), predictor_of("linear", "multilabel", seed=1)]
+    torch.manual_seed(2)
+    model = SeveralLabels.build(combine, 2, 3)
+    torch.nn.init.normal_(next(model.parameters()))
+    meta = {"labels": LABELS["multilabel"], "members": [], "combine": combine}
+    members[1].labels = ["sailing", "astronomy", "cooking"]
+    columns = [[0, 1, 2], [1, 2, 0]]
+    predictor = SeveralLabelsEnsemble(
+        SeveralLabels, Foreign("run", {}), meta, model, [Member(m, c) for m, c in zip(members, columns)], CPU[0]
+    )
+    model.thresholds.copy_(torch.from_numpy(np.sort(predictor.predict(TEXTS)[1], 0)[1:3].mean(0)))
+    labels, probabilities = written(predictor, tmp_path).predict(TEXTS)
+    expected, shares = predictor.predict(TEXTS)
+    assert probabilities == pytest.approx(shares, abs=1e-5) and np.ptp(shares, 0).max() > 1e-3
+    assert labels == expected and len({len(of) for of in labels}) > 1
 
 
 def test_ensembles_of_pairs_are_typed_as_pairs(tmp_path):

@@ -176,10 +176,15 @@ PRINT_LABELS = '''\
         print(f"{{label}}\\t{{row_of.max():.4f}}")
 '''
 
+SIGMOID = '''
+def sigmoid(logits):
+    return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+'''
+
 SEVERAL_LABELS = '''
 def predict(texts):
     """(the labels of each text, the most probable first; probabilities (N, labels))"""
-    probabilities = 1 / (1 + np.exp(-logits(texts).astype(np.float64)))
+    probabilities = sigmoid(logits(texts))
     order = np.argsort(-probabilities, 1, kind="stable")
     found = [[i for i in of if row[i] >= CONFIG["thresholds"][i]] for of, row in zip(order, probabilities)]
     return [[CONFIG["labels"][i] for i in of] for of in found], probabilities
@@ -267,12 +272,12 @@ MEMBERS = [member(name) for name in CONFIG["members"]]
 
 OF_MEMBERS = '''
 def logits(texts):
-    """The members' probabilities, their classes in the order of the ensemble's, and the model over them."""
+    """The members' probabilities, their labels in the order of the ensemble's, and the model over them."""
     each = []
     for part in MEMBERS:
         places = [part.CONFIG["labels"].index(label) for label in CONFIG["labels"]]
-        each.append(part.softmax(part.logits(texts))[:, places])
-    return MODEL.run(None, {"probabilities": np.concatenate(each, 1).astype(np.float32)})[0]
+        each.append(part.{shares}(part.logits(texts))[:, places])
+    return MODEL.run(None, {{"probabilities": np.concatenate(each, 1).astype(np.float32)}})[0]
 '''
 
 # Usage, and the arguments, of single texts and of pairs.
@@ -285,48 +290,50 @@ TYPED = {
 def ensemble(predictor: Predictor) -> str:
     """predict.py for models over members, each in a folder of its own."""
     pairs = len(text_columns(predictor.config)) > 1
-    usage, arguments = TYPED[pairs]
-    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
-    last = main + PRINT_LABELS.format(arguments=arguments)
-    return joined((ENSEMBLE.replace("{usage}", usage), SOFTMAX, OF_MEMBERS, LABELS, last))
+    shares = "sigmoid" if isinstance(predictor, multilabel.Predictor) else "softmax"
+    head = ENSEMBLE.replace("{usage}", TYPED[pairs][0])
+    return joined((head, OF_MEMBERS.format(shares=shares), *from_logits(predictor, pairs)))
 
 
 def text(predictor: Predictor) -> str:
     """predict.py for this model."""
     config, pairs = predictor.config, len(text_columns(predictor.config)) > 1
     by_characters = isinstance(predictor.vocabulary, Characters)
-    run = RUN.format(
-        shape='real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape", what="logits", output="[0]"
-    )
-    usage, arguments = TYPED[pairs]
-    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    shape = 'real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape"
+    usage, run = TYPED[pairs][0], RUN.format(shape=shape, what="logits", output="[0]")
     if isinstance(predictor, spans.Predictor):
-        return answering(main + example_spans.PRINT.format(arguments=arguments))
+        return answering_questions()
     if isinstance(predictor, tagging.Predictor):
         usage, read = "WORD…", [SPELLED, WORD] if by_characters else [PIECES]
         answer = [SENTENCE, run, VITERBI if predictor.model.crf else ARGMAX, TAGS]
-        answer.append(main + PRINT_TAGS)
+        answer.append(MAIN.format(wrong=NO_TEXT) + PRINT_TAGS)
     else:
         read = reading(predictor, pairs)
-        answer = [run, LOGITS_OF_PAIRS if pairs else LOGITS]
-        if config.long_documents == "window":
-            answer[1] = LOGITS_OF_WINDOWS
-        if isinstance(predictor, regression.Predictor):
-            answer += [SCORES, main + PRINT_SCORES.format(arguments=arguments)]
-        elif isinstance(predictor, multilabel.Predictor):
-            answer += [SEVERAL_LABELS, main + PRINT_SEVERAL_LABELS.format(arguments=arguments)]
-        else:
-            answer += [SOFTMAX, LABELS, main + PRINT_LABELS.format(arguments=arguments)]
+        logits = LOGITS_OF_WINDOWS if config.long_documents == "window" else LOGITS_OF_PAIRS if pairs else LOGITS
+        answer = [run, logits, *from_logits(predictor, pairs)]
     head = HEAD.format(usage=usage, imports="") + ROOM.format(between=' - len(CONFIG["between"])' * pairs)
     return joined([head, *read, *answer])
 
 
-def answering(main: str) -> str:
+def from_logits(predictor: Predictor, pairs: bool) -> list[str]:
+    """From the logits of texts, or of pairs, to what is printed of them."""
+    if isinstance(predictor, regression.Predictor):
+        parts, last = [SCORES], PRINT_SCORES
+    elif isinstance(predictor, multilabel.Predictor):
+        parts, last = [SIGMOID, SEVERAL_LABELS], PRINT_SEVERAL_LABELS
+    else:
+        parts, last = [SOFTMAX, LABELS], PRINT_LABELS
+    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    return [*parts, main + last.format(arguments=TYPED[pairs][1])]
+
+
+def answering_questions() -> str:
     """predict.py for a model that answers questions."""
     head = HEAD.format(usage="QUESTION PASSAGE [QUESTION PASSAGE…]", imports="import unicodedata\n")
     run = RUN.format(shape="real.shape", what="logits of first tokens and of last ones", output="")
     parts = example_spans.PLACED, example_spans.WINDOWS, run, example_spans.LOGITS, example_spans.ANSWERS
-    return joined([head, *parts, example_spans.PREDICT, main])
+    last = MAIN.format(wrong=NO_PAIR) + example_spans.PRINT.format(arguments=TYPED[True][1])
+    return joined([head, *parts, example_spans.PREDICT, last])
 
 
 def joined(parts: Iterable[str]) -> str:

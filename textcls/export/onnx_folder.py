@@ -21,7 +21,7 @@ from textcls.runtime.errors import InputError
 from textcls.tasks import classification, multilabel, regression, spans, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
-from textcls.tasks.ensemble import Ensemble, EnsemblePredictor
+from textcls.tasks.ensemble import Ensemble
 from textcls.text.characters import Characters, batch_of
 from textcls.text.passages import longest_question
 from textcls.text.sequences import ends
@@ -39,10 +39,8 @@ EXTRA = "pip install onnx onnxruntime"
 
 
 def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
-    if isinstance(predictor, EnsemblePredictor):
-        return write_ensemble(predictor, folder)
     if isinstance(predictor, Ensemble):
-        raise InputError(f"{predictor.run.folder}: an ensemble of several labels a text; export its members")
+        return write_ensemble(predictor, folder)
     check_kind(predictor)
     difference = write_graph(predictor, folder / "model.onnx")
     tokenizer = Tokenizer.from_str(predictor.vocabulary.tokenizer.to_str())
@@ -54,7 +52,7 @@ def write(predictor: Predictor, folder: pathlib.Path) -> list[str]:
     return [f"model.onnx: logits within {difference:.0e} of this library's at other sizes than it was made with"]
 
 
-def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[str]:
+def write_ensemble(predictor: Ensemble, folder: pathlib.Path) -> list[str]:
     """The members in folders of their own, and the model over their probabilities."""
     lines, names = [], []
     for number, member in enumerate(predictor.members, 1):
@@ -65,8 +63,13 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
     C, M = len(predictor.labels), len(predictor.members)
     model, example = predictor.model.eval(), torch.full((2, M * C), 1 / C)
     save(model, {"probabilities": example}, {"probabilities": {0: "rows"}}, folder / "combine.onnx")
+    others = torch.rand(5, M * C, generator=torch.Generator().manual_seed(0))
+    (found,) = Session(folder / "combine.onnx").session.run(None, {"probabilities": others.numpy()})
+    with torch.no_grad():
+        difference = checked(predictor, float((model(others) - torch.from_numpy(found)).abs().max()))
+    lines.append(f"combine.onnx: logits within {difference:.0e} of this library's at another size than it was made with")
     values = {"labels": predictor.labels, "temperature": predictor.temperature, "members": names}
-    files.write_json(folder / "config.json", values)
+    files.write_json(folder / "config.json", values | of_task(predictor))
     files.write_text(folder / "predict.py", examples.ensemble(predictor))
     return lines
 
@@ -74,8 +77,8 @@ def write_ensemble(predictor: EnsemblePredictor, folder: pathlib.Path) -> list[s
 def check_kind(predictor: Predictor) -> None:
     if not isinstance(predictor, KINDS):
         raise InputError(
-            f"{predictor.run.folder}: --format onnx is for classifiers, regressors, taggers and what answers questions; a "
-            f"run of --task {predictor.config.task} gives a text no answer"
+            f"{predictor.run.folder}: --format onnx is for classifiers, regressors, taggers and what answers questions; "
+            f"a run of --task {predictor.config.task} gives a text no answer"
         )
 
 
@@ -96,18 +99,24 @@ def config_json(predictor: Predictor) -> dict:
     if config.long_documents == "window":
         half = (config.max_length - ends(vocabulary)) // 2
         values |= {"stride": config.stride or half, "max_windows": config.max_windows}
+    return values | of_task(predictor)
+
+
+def of_task(predictor: Predictor) -> dict:
+    """What it reads to make answers of logits, beside labels and temperature."""
+    config = predictor.config
     if isinstance(predictor, regression.Predictor):
-        values["range"] = predictor.meta["range"]
+        return {"range": predictor.range}
     if isinstance(predictor, multilabel.Predictor):
-        values["thresholds"] = predictor.thresholds.tolist()
+        return {"thresholds": predictor.thresholds.tolist()}
     if isinstance(predictor, spans.Predictor):
-        values |= {"stride": config.stride, "longest_question": longest_question(config.max_length)}
-        values |= {"longest_answer": LONGEST_ANSWER, "best": BEST}
+        longest = {"longest_question": longest_question(config.max_length), "longest_answer": LONGEST_ANSWER}
+        return {"stride": config.stride, **longest, "best": BEST}
     if isinstance(predictor, tagging.Predictor):
-        values["unknown"] = getattr(vocabulary, "unk", None)
         crf = predictor.model.crf
-        values |= {"crf": {name: part.tolist() for name, part in crf.named_parameters()}} if crf else {}
-    return values
+        scores = {"crf": {name: part.tolist() for name, part in crf.named_parameters()}} if crf else {}
+        return {"unknown": getattr(predictor.vocabulary, "unk", None)} | scores
+    return {}
 
 
 # ---- the graph ------------------------------------------------------------------------------------------------------
@@ -141,9 +150,14 @@ def write_graph(predictor: Predictor, path: pathlib.Path) -> float:
         inputs = example_of(predictor, rows, min(tokens, predictor.config.max_length), random)
         with torch.no_grad():
             worst = max(worst, float((run(**inputs) - model(**inputs)).abs().max()))
-    if not worst <= TOLERANCE:
-        raise InputError(f"{predictor.run.folder}: the ONNX model's logits differ by {worst:.2g} (--format onnx)")
-    return worst
+    return checked(predictor, worst)
+
+
+def checked(predictor: Predictor, difference: float) -> float:
+    """The largest difference of a logit. Raises InputError where it is more than TOLERANCE."""
+    if not difference <= TOLERANCE:
+        raise InputError(f"{predictor.run.folder}: the ONNX model's logits differ by {difference:.2g} (--format onnx)")
+    return difference
 
 
 @torch.no_grad()
