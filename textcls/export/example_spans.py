@@ -6,7 +6,7 @@ MARKS, JOINED = ("Mn", "Me"), "\\u200c\\u200d" + "".join(map(chr, range(0xE0020,
 
 
 def encoded(text):
-    """What the tokeniser makes of a text, where half of a surrogate pair is none of its characters."""
+    """What the tokeniser makes of a text; half of a surrogate pair is a question mark."""
     return TOKENIZER.encode(text.encode("utf-8", "replace").decode("utf-8"), add_special_tokens=False)
 
 
