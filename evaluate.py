@@ -13,7 +13,7 @@ python evaluate.py runs/bilstm --predict new.csv --target-accuracy 0.95    an em
 python evaluate.py runs/bert-tagging --predict words.conll      the same lines with a column of tags
 python evaluate.py runs/bert-pretrain --predict masked.txt      what stands at each [MASK]
 python evaluate.py runs/bert-spans --predict dev-v1.1.json      answers in SQuAD's form of predictions
-python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its label
+python evaluate.py runs/bilstm --explain texts.txt   what each word of each line counts for its answer
 python evaluate.py runs/lstm-lm --sample 100         words drawn from a language model
 python evaluate.py runs/bert --export FOLDER --format hf|onnx  the model as other libraries open it
 python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli, …: what GLUE's server wants
@@ -21,7 +21,6 @@ python evaluate.py runs/bert --submission FOLDER     a run of --data cola, mnli,
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -46,7 +45,7 @@ from textcls.runtime import parallel
 from textcls.runtime.device import choose_device, prepare
 from textcls.runtime.encodings import check_encoding
 from textcls.runtime.errors import InputError, check_output, exit_on_input_error, show_everything
-from textcls.runtime.files import file_names, write_text
+from textcls.runtime.files import file_names, json_text, write_text
 from textcls.tasks import TASKS, classification, probabilities, submission
 from textcls.tasks.answers import Asked
 from textcls.tasks.base import Predictor
@@ -82,8 +81,7 @@ def main(argv=None):
     corpora = corpora_table(entries) if not arguments.test and len(columns(entries)) > 1 else ""
     if arguments.json:
         summaries = [result.summary for result in results]
-        json.dump(summaries if len(results) > 1 else summaries[0], sys.stdout, indent=2)
-        print()
+        print(json_text(summaries if len(results) > 1 else summaries[0], indent=2))
     elif corpora:
         print(corpora)
     elif len(results) > 1:
@@ -117,7 +115,7 @@ def parse(argv) -> argparse.Namespace:
         "--target-accuracy", type=float, metavar="A", help="the threshold from which on dev answers are this accurate"
     )
     out_options(parser)
-    parser.add_argument("--explain", metavar="FILE", help="say why the texts of FILE get their labels, word by word")
+    parser.add_argument("--explain", metavar="FILE", help="say what each word of FILE's texts counts for their answers")
     parser.add_argument(
         "--by",
         choices=explanations.WAYS,
@@ -309,6 +307,7 @@ def predict(arguments) -> None:
 
 def explain(predictor: Predictor, arguments) -> None:
     """What each word of each text counts, as lines, JSON objects or a page."""
+    explanations.check_task(predictor)  # before a file is read as another task would
     rows = stream.items(predictor, arguments.explain, arguments.format or ending_of(arguments.explain))
     texts = [row if len(row) > 1 else row[0] for chunk in rows for row in chunk]
     found = explanations.explain(predictor, texts, arguments.by)
@@ -320,7 +319,7 @@ def explain(predictor: Predictor, arguments) -> None:
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for number, explanation in enumerate(found):
         if arguments.json:
-            print(json.dumps(explanation.as_json(), ensure_ascii=False))
+            print(json_text(explanation.as_json(), ensure_ascii=False))
         else:
             print("\n" * (number > 0) + words.in_terminal(explanation, coloured))
 

@@ -261,7 +261,7 @@ def test_explanations_tell_the_same_probability(run, by):
     predictor = textcls.load(run)
     predictor.temperature = 2.5
     found = next(iter(explain(predictor, ["star planet orbit moon"], by)))
-    assert found.probability == pytest.approx(predictor.predict(["star planet orbit moon"])[1].max(), abs=1e-6)
+    assert found.value == pytest.approx(predictor.predict(["star planet orbit moon"])[1].max(), abs=1e-6)
 
 
 def test_a_threshold_for_an_accuracy(call, run, folder):

@@ -1,24 +1,38 @@
-"""What words count for a class: left out, by integrated gradients, and by the weights of a linear model."""
+"""What words count for a class, a label, a score: left out, by integrated gradients, and by a linear model's weights."""
 
+import argparse
 import json
 
 import numpy as np
 import pytest
 import torch
 
+import evaluate
 import textcls
 from tests.conftest import save_tiny
+from textcls import explain as explanations
+from textcls.config import TrainConfig
 from textcls.explain import WORD, explain, table_of, unfrozen
 from textcls.report.words import Explanation, Word, in_terminal, page
 from textcls.runtime.errors import InputError
+from textcls.tasks import TASKS, documents
 from textcls.text.sequences import ends
+from textcls.training.run import Foreign
 
 CLASSES = {"red": "fire rose blood brick", "blue": "sky sea ice ink", "green": "leaf grass moss frog"}
 TEXTS = "text,label\n" + "".join(f"the {a} and a {b},{name}\n" for name, words in CLASSES.items()
                                 for a in words.split() for b in words.split())  # fmt: skip
 PAIRS = "a,b,label\n" + "".join(f"{a} {b},{b} it's,{name}\n" for name, words in CLASSES.items()
                                for a in words.split() for b in words.split())  # fmt: skip
-COMMON = "--bert tiny --train texts.csv --dev 0.25 --epochs 1 --max-length 24 --batch-size 8 --amp off"
+SEVERAL = "text,label\n" + "".join(f"{a} and {b} and {c},{one}|{two}\n" for one, words in CLASSES.items()
+                                   for two, others in CLASSES.items() if one < two
+                                   for a, b in zip(words.split(), others.split()) for c in (a, b))  # fmt: skip
+SCORES = "text,label\n" + "".join(f"the {a} and a {b},{len(a) - len(b) / 4}\n" for words in CLASSES.values()
+                                  for a in words.split() for b in words.split())  # fmt: skip
+SIZES = "--bert tiny --dev 0.25 --epochs 1 --max-length 24 --batch-size 8 --amp off"
+COMMON = f"{SIZES} --train texts.csv"
+OF_LABELS = f"{SIZES} --task multilabel --train several.csv --test 0.2"
+OF_SCORES = f"{SIZES} --task regression --train scores.csv"
 NETWORKS = {
     "bilstm": f"--model bilstm --hidden 8 {COMMON}",
     "bert": f"--model bert --fresh-layers 0 --word-dropout 0 {COMMON}",
@@ -27,9 +41,14 @@ NETWORKS = {
     "bert-lstm": f"--model bert-lstm --hidden 8 {COMMON}",
     "probe": f"--model probe {COMMON}",
     "trans-blstm-2": f"--model trans-blstm-2 --fresh-layers 0 --word-dropout 0 {COMMON}",
+    "bert-labels": f"--model bert --fresh-layers 0 --word-dropout 0 {OF_LABELS}",
+    "bilstm-labels": f"--model bilstm --hidden 8 {OF_LABELS}",
+    "bert-score": f"--model bert --fresh-layers 0 --word-dropout 0 {OF_SCORES}",
+    "bilstm-score": f"--model bilstm --hidden 8 {OF_SCORES}",
 }
 OTHERS = {
     "linear": f"--model linear {COMMON}",
+    "linear-labels": f"--model linear {OF_LABELS}",
     "pairs": "--model bilstm --bert tiny --train pairs.csv --text-column a,b --dev 0.25 --epochs 1 --max-length 24",
 }
 
@@ -41,6 +60,8 @@ def folder(tmp_path_factory):
     save_tiny(folder / "tiny", TEXTS.splitlines())
     (folder / "texts.csv").write_text(TEXTS)
     (folder / "pairs.csv").write_text(PAIRS)
+    (folder / "several.csv").write_text(SEVERAL)
+    (folder / "scores.csv").write_text(SCORES)
     return folder
 
 
@@ -56,6 +77,19 @@ def run(call, folder):
     return made
 
 
+def outputs(predictor, logits: torch.Tensor) -> torch.Tensor:
+    """What the task makes of logits (N, C), by the textbook: in float64 (N, C)."""
+    logits = logits.double()
+    match predictor.config.task:
+        case "classification":
+            return (logits / predictor.temperature).exp() / (logits / predictor.temperature).exp().sum(1, keepdim=True)
+        case "multilabel":
+            return 1 / (1 + (-logits).exp())
+        case "regression":
+            low, high = predictor.range
+            return logits.minimum(torch.tensor(high)).maximum(torch.tensor(low))
+
+
 def test_words():
     assert WORD.findall("It's not—don’t! 3.5") == ["It's", "not", "—", "don’t", "!", "3", ".", "5"]
 
@@ -69,7 +103,7 @@ def test_leaving_out_is_what_it_says(run, name):
     (found,) = explain(predictor, [text], "leave-one-out")
     labels, (probabilities,) = predictor.predict([text])
     at = predictor.labels.index(labels[0])
-    assert found.label == labels[0] and found.probability == pytest.approx(probabilities[at])
+    assert found.label == labels[0] and found.value == pytest.approx(probabilities[at])
     assert [found.spelled(word) for word in found.words] == ["the", "sky", ",", "and", "the", "ice"]
     shorter = ["" + " sky, and the ice", "the , and the ice", "the sky and the ice", "the sky,  the ice",
                "the sky, and  ice", "the sky, and the "]  # fmt: skip
@@ -80,8 +114,8 @@ def test_leaving_out_is_what_it_says(run, name):
 def test_the_copies_of_a_long_text_are_answered_in_chunks(run, monkeypatch):
     predictor, text = run("linear"), "the sky and the ice " * 30
     _, shares = predictor.predict([text, text.replace("sky", "", 1)])
-    asked, predict = [], predictor.predict
-    monkeypatch.setattr(predictor, "predict", lambda texts: asked.append(len(texts)) or predict(texts))
+    asked, logits = [], predictor.logits
+    monkeypatch.setattr(predictor, "logits", lambda texts: asked.append(len(texts)) or logits(texts))
     (found,) = explain(predictor, [text], "leave-one-out")
     assert len(found.words) == 150 and sum(asked) == 151 and max(asked) <= 64
     at = shares[0].argmax()
@@ -102,8 +136,8 @@ def test_pairs_of_texts(run):
 def test_a_long_text_is_read_a_part_at_a_time(run, monkeypatch):
     predictor, text = run("linear"), "sky ice the rose moss " * 9
     at_once = next(explain(predictor, [text], "leave-one-out"))
-    predict, sizes = predictor.predict, []
-    monkeypatch.setattr(predictor, "predict", lambda texts: (sizes.append(len(texts)), predict(texts))[1])
+    logits, sizes = predictor.logits, []
+    monkeypatch.setattr(predictor, "logits", lambda texts: (sizes.append(len(texts)), logits(texts))[1])
     monkeypatch.setattr("textcls.tasks.base.TOGETHER", 7 * len(text))
     in_parts = next(explain(predictor, [text], "leave-one-out"))
     assert sizes == [7] * 6 + [4] and len(in_parts.words) == 45
@@ -118,6 +152,82 @@ def test_a_text_without_words(run):
     assert not found.words and "no word counts" in in_terminal(found, coloured=True)
 
 
+# ---- labels and scores ----------------------------------------------------------------------------------------------
+
+
+def shorter(text: str) -> list[str]:
+    """The text without each of its words in turn."""
+    return [text[: match.start()] + text[match.end() :] for match in WORD.finditer(text)]
+
+
+@pytest.mark.parametrize("name", ["bilstm-labels", "linear-labels", "ensemble"])
+def test_every_label_that_a_text_gets_is_explained(run, call, folder, name):
+    text = "the sky and a rose"
+    if name == "ensemble":
+        run("bilstm-labels")
+        call("ensemble", "bilstm-labels", "bilstm-labels/linear", "--combine", "weighted", "--out", name, "--quiet")
+    predictor = run(name)
+    (shares,) = predictor.predict([text])[1]
+    second, third = np.sort(shares)[[-2, -3]]
+    predictor.model.thresholds.fill_((second + third) / 2)  # two labels of the three
+    (labels,), (shares,) = predictor.predict([text])
+    answers = list(explain(predictor, [text], "leave-one-out"))
+    assert [found.label for found in answers] == labels and len(labels) == 2
+    without = predictor.predict(shorter(text))[1]
+    for found in answers:
+        column = predictor.labels.index(found.label)
+        assert found.predicted and found.value == pytest.approx(shares[column], abs=1e-6)
+        expected = shares[column] - without[:, column]
+        assert [word.value for word in found.words] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_where_no_label_reaches_its_threshold_the_most_probable_one_is_explained(run):
+    predictor = run("linear-labels")
+    predictor.model.thresholds.fill_(1.0)
+    answers = list(explain(predictor, ["the sky and a rose", "moss"]))
+    assert [found.document for found in answers] == [0, 1]
+    for found, (labels, shares) in zip(answers, map(predictor.predict, (["the sky and a rose"], ["moss"]))):
+        assert labels == [[]] and found.label == predictor.labels[shares[0].argmax()] and not found.predicted
+        assert in_terminal(found, False).splitlines()[0].endswith("\tnot predicted: below its threshold")
+        assert not found.as_json()["predicted"] and "not predicted" in page([found], "why")
+
+
+def test_a_class_below_the_threshold_is_said_to_be(run):
+    predictor = run("linear")
+    assert next(explain(predictor, ["moss"])).predicted
+    predictor.threshold = 1.0
+    assert predictor.predict(["moss"])[0] == [""] and not next(explain(predictor, ["moss"])).predicted
+
+
+def test_scores_are_explained_as_they_are_predicted(run):
+    """Beyond the training scores, too, where they stay as they are."""
+    predictor, text = run("bilstm-score"), "the sky, and the ice"
+    raw = predictor.logits([text, *shorter(text)])[:, 0].astype(float)
+    middle = np.sort(raw)[len(raw) // 2]
+    for bounds, words in (([-9, 9], "the score, less"), ([-9, middle], "highest"), ([middle, 9], "lowest")):
+        predictor.meta["range"] = bounds
+        (found,) = explain(predictor, [text])
+        score, *others = predictor.predict([text, *shorter(text)])
+        assert found.label is None and found.value == score == np.clip(raw[0], *bounds)
+        assert [word.value for word in found.words] == pytest.approx([score - other for other in others], abs=1e-6)
+        if raw[0] > bounds[1] or raw[0] < bounds[0] or words.startswith("the"):
+            assert words in found.note
+    assert np.ptp(raw) > 1e-5
+
+
+def test_weights_of_a_label_sum_up_to_its_logit(run):
+    predictor, text = run("linear-labels"), "the sky and a sky and a rose"
+    predictor.model.thresholds.zero_()  # every label is given
+    answers, (logits,) = list(explain(predictor, [text])), predictor.logits([text])
+    assert {found.label for found in answers} == set(predictor.labels)
+    bias = dict(zip(predictor.labels, predictor.model.bias.tolist(), strict=True))
+    expected = dict(zip(predictor.labels, logits.tolist(), strict=True))
+    for found in answers:
+        total = sum(word.value for word in found.words) + bias[found.label]
+        assert total == pytest.approx(expected[found.label], abs=1e-5) and found.note == "the word's terms of the logit"
+        assert found.value == pytest.approx(1 / (1 + np.exp(-total)), abs=1e-6)
+
+
 # ---- integrated gradients -------------------------------------------------------------------------------------------
 
 
@@ -130,24 +240,23 @@ def test_gradients_sum_up_to_the_difference(run, name):
         for parameter in predictor.model.parameters():
             if parameter.dim() == 2:
                 parameter.mul_(3 if name.startswith("bilstm") else 8)  # to where answers depend on the text
-    (found,) = explain(predictor, [text], "gradients")
-    total = sum(word.value for word in found.words)
+    if predictor.config.task == "multilabel":
+        predictor.model.thresholds.copy_(torch.from_numpy(predictor.predict([text])[1][0] - 0.01))  # all are given
+    if predictor.config.task == "regression":
+        predictor.meta["range"] = [-1e3, 1e3]
+    answers = list(explain(predictor, [text], "gradients"))
     model, vocabulary = predictor.model, predictor.vocabulary
-    pieces = vocabulary.encode([text])[0].tolist()
+    pieces, place = vocabulary.encode([text])[0].tolist(), len(vocabulary.begin)
+    assert ends(vocabulary) == place + len(vocabulary.end)
     row = torch.tensor([[*vocabulary.begin, *pieces, *vocabulary.end]])
     empty = torch.tensor([[*vocabulary.begin, *[vocabulary.pad] * len(pieces), *vocabulary.end]])
+    values = np.zeros((len(pieces), len(predictor.labels)))
     with torch.no_grad():
-        reached, left = (model(ids).softmax(1)[0] for ids in (row, empty))
-        label = int(reached.argmax())
-        difference = float(reached[label] - left[label])
-        assert abs(difference) > 1e-3  # there is something to explain
-        assert total == pytest.approx(difference, rel=0.05)
+        reached, left = (outputs(predictor, model(ids))[0].numpy() for ids in (row, empty))
         table = table_of(model, predictor)
         here, there = table(row).double(), table(empty).double()
-        values, place = np.zeros(len(pieces)), len(vocabulary.begin)
         for step in range(32):
-            share = (step + 0.5) / 32
-            middle = there + share * (here - there)
+            middle = there + (step + 0.5) / 32 * (here - there)
             for i in range(len(pieces)):
                 change = torch.zeros_like(here)
                 change[0, place + i] = (here - there)[0, place + i]
@@ -155,15 +264,20 @@ def test_gradients_sum_up_to_the_difference(run, name):
                 for sign in (0.5, -0.5):
                     vectors = (middle + sign / 32 * change).float()
                     hook = table.register_forward_hook(lambda *_, vectors=vectors: vectors)
-                    ends_of.append(float(model(row).double().softmax(1)[0, label]))
+                    ends_of.append(outputs(predictor, model(row))[0].numpy())
                     hook.remove()
                 values[i] += ends_of[0] - ends_of[1]
-    assert values.sum() == pytest.approx(total, rel=0.1)
-    words = [found.spelled(word) for word in found.words]
-    if len(pieces) == len(words):
-        ours = [word.value for word in found.words]
-        assert np.allclose(values, ours, atol=0.1 * np.abs(values).max()), (values, ours)
-    assert ends(vocabulary) == place + len(vocabulary.end)
+    assert len(answers) == (len(predictor.labels) if predictor.config.task == "multilabel" else 1)
+    for found in answers:
+        column = 0 if found.label is None else predictor.labels.index(found.label)
+        assert found.value == pytest.approx(reached[column], abs=1e-6)
+        difference = reached[column] - left[column]
+        assert abs(difference) > 1e-3  # there is something to explain
+        total = sum(word.value for word in found.words)
+        assert total == pytest.approx(difference, rel=0.05) and values[:, column].sum() == pytest.approx(total, rel=0.1)
+        if len(pieces) == len(found.words):
+            ours = [word.value for word in found.words]
+            assert np.allclose(values[:, column], ours, atol=0.1 * np.abs(values[:, column]).max())
 
 
 def test_nothing_stays_changed(run):
@@ -239,12 +353,26 @@ def test_the_command(run, call, folder):
         ("linear --explain asked.txt --by gradients", "reads no word vectors: --by gradients is not there"),
         ("bilstm --by weights", "--by goes with --explain"),
         ("bilstm --explain nothing.txt", "nothing.txt"),
+        ("bilstm-score --explain asked.txt --by weights", "is no linear model: --by weights is not there"),
     ],
 )
 def test_what_is_not_there(run, call, folder, options, message):
-    run("bilstm"), run("linear")
+    run("bilstm"), run("linear"), run("bilstm-score")
     (folder / "asked.txt").write_text("the sky\n")
     assert message in call("evaluate", *options.split(), status=2)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_explained_or_says_why_not(name):
+    predictor = object.__new__(TASKS[name].Predictor)
+    predictor.run, predictor.config = Foreign("run", {}), TrainConfig(task=name)
+    if isinstance(predictor, documents.Predictor):
+        explanations.check_task(predictor)
+        own = type(predictor)
+        assert own.outputs is not documents.Predictor.outputs and own.explained is not documents.Predictor.explained
+        return
+    with pytest.raises(InputError, match=f"this is a run of --task {name}: (each word|an answer is|it gives)"):
+        evaluate.explain(predictor, argparse.Namespace(explain="nowhere.txt", format=None))
 
 
 def test_colours():
@@ -254,3 +382,28 @@ def test_colours():
     assert coloured.splitlines()[1].endswith(" so")
     assert "good +0.200  bad -0.100 (n)" in coloured
     assert 'title="+0.2000">good</mark>' in page([found], "why")
+
+
+def test_small_numbers_are_told():
+    found = Explanation(("good bad",), None, 0.00012, [Word(0, 0, 4, 0.00002), Word(0, 5, 8, -0.5)], "n")
+    assert in_terminal(found, False) == "0.00012\ngood bad\nbad -0.500  good +2.0e-05 (n)"
+
+
+def test_the_command_for_labels_and_scores(run, call, folder):
+    run("linear-labels"), run("bilstm-score")
+    (folder / "asked.csv").write_text("text\nsky and ice and rose\nfrog\n")
+    lines = list(map(json.loads, call("evaluate", "linear-labels", "--explain", "asked.csv", "--json").splitlines()))
+    given = [line.split("\t")[::2] for line in call("evaluate", "linear-labels", "--predict", "asked.csv").splitlines()]
+    told = [[line["label"] for line in lines if line["document"] == i and line["predicted"]] for i in range(2)]
+    assert told == [[label for label in labels if label] for labels in given]
+    assert set(lines[0]) == {"document", "label", "probability", "predicted", "words", "note"}
+    call("evaluate", "linear-labels", "--explain", "asked.csv", "--html", "why.html")
+    assert (folder / "why.html").read_text().count('class="answer"') == len(lines)
+    said = call("evaluate", "bilstm-score", "--explain", "asked.csv", "--json").splitlines()
+    scores = [float(line) for line in call("evaluate", "bilstm-score", "--predict", "asked.csv").splitlines()]
+    assert [json.loads(line)["score"] for line in said] == pytest.approx(scores, abs=1e-4)
+    assert "label" not in json.loads(said[0])
+    first = call("evaluate", "bilstm-score", "--explain", "asked.csv").splitlines()[0]
+    assert float(first) == pytest.approx(scores[0], abs=1e-4)
+    call("evaluate", "bilstm-score", "--explain", "asked.csv", "--html", "why.html")
+    assert "Blue words raise the score, orange ones lower it" in (folder / "why.html").read_text()

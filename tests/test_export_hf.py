@@ -1,5 +1,6 @@
 """A run as Hugging Face's folder, held to transformers; and such folders, ours and others', as what predicts."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -12,9 +13,12 @@ import textcls
 import train
 from tests.conftest import make_rows, save_tiny, write_csv
 from tests.test_every_model import asked
+from textcls.export import hf
+from textcls.pretrained.finetuned import HEADS
 from textcls.pretrained.safetensors import read_safetensors, write_safetensors
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
+from textcls.text.sequences import assemble
 from textcls.training.run import Run
 
 TEXTS = ["a star and a comet", "flour, butter and the very old onion of a small oven near the wind", "Sail"]
@@ -105,6 +109,24 @@ def test_logits_of_pairs(exported, trained):
     folder, pairs = exported("pair"), [(TEXTS[0], "star"), ("oven", "the moon"), ("the wind of a sail", "keel")]
     logits = textcls.load(trained("pair")).logits(pairs)
     assert np.abs(theirs(folder, *map(list, zip(*pairs, strict=True))) - logits).max() < 2e-5
+
+
+@pytest.mark.parametrize("flags", [(), ("--truncate", "tail")])
+def test_the_odd_piece_of_pairs_that_are_cut(exported, trained, flags):
+    """It is as docs/export.md says, and where it says nothing rows are the same."""
+    predictor, (_, tokenizer) = textcls.load(trained("pair", *flags)), opened(exported("pair", *flags))
+    vocabulary, room = predictor.vocabulary, predictor.config.max_length - 3
+    assert room == 13 and len(vocabulary.encode(["star wind"])[0]) == 2
+    apart = set()
+    for first, second in itertools.product(range(1, 16), repeat=2):
+        pair = " ".join(["star"] * first), " ".join(["wind"] * second)
+        sides = [vocabulary.encode([text]) for text in pair]
+        ours = assemble(sides, vocabulary, room + 3, predictor.config.truncate).rows[0].tolist()
+        rows = tokenizer(*pair, truncation=True)["input_ids"]
+        if ours != rows:
+            apart.add((first, second))
+            assert ours.index(vocabulary.sep) - 1 == 7 and rows.index(vocabulary.sep) - 1 == 6
+    assert apart == {(a, b) for a, b in itertools.product(range(1, 16), repeat=2) if 6 < a <= b}
 
 
 def test_logits_of_pairs_without_token_types(exported, trained, folder):
@@ -243,8 +265,8 @@ def test_an_export_is_exported_as_it_is(call, exported, kind, tmp_path):
     before, after = pathlib.Path(exported(kind)), tmp_path / "again"
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         assert (after / name).read_bytes() == (before / name).read_bytes()
-    configs = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (before, after)]
-    assert {name for name in configs[0] if configs[0][name] != configs[1][name]} <= {"classifier_dropout"}
+    first, second = (json.loads((folder / "config.json").read_text("utf-8")) for folder in (before, after))
+    assert first == second
 
 
 def test_a_model_without_its_run_is_no_member(call, exported, trained):
@@ -287,6 +309,24 @@ def test_a_foreign_classifier(folder, tmp_path):
     assert predictor.config.max_length == 32  # as many as it has positions: nothing else is said
 
 
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("config", [
+    {"classifier_dropout": 0.4}, {"hidden_dropout_prob": 0.25}, {"classifier_dropout": 0.0},
+])  # fmt: skip
+def test_dropout_before_a_foreign_head_is_theirs(folder, tmp_path, name, config):
+    """Which matters to who trains the model on, and to what is exported of it."""
+    path = foreign(tmp_path / "model", name, folder / "tiny", **config)
+    import transformers
+
+    theirs = getattr(transformers, name).from_pretrained(path)
+    predictor = textcls.load(path)
+    expected = theirs.dropout.p if hasattr(theirs, "dropout") else 0.0
+    assert predictor.model.dropout.p == predictor.config.dropout == expected
+    if config.get("classifier_dropout") is not None:
+        hf.write(predictor, tmp_path)
+        assert json.loads((tmp_path / "config.json").read_text("utf-8"))["classifier_dropout"] == expected
+
+
 @pytest.mark.parametrize("name, config, task", [
     ("BertForSequenceClassification", {"num_labels": 1}, "regression"),
     ("BertForTokenClassification", {"id2label": {0: "O", 1: "B-X", 2: "I-X"}}, "tagging"),
@@ -299,6 +339,21 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
         assert np.array_equal(predictor.predict(TEXTS), predictor.logits(TEXTS)[:, 0])  # in no range
 
 
+@pytest.mark.parametrize("bounds", [[None, None], [None, 0.5], [0.5, None]])
+def test_a_score_may_have_no_range(call, exported, tmp_path, bounds):
+    path = shutil.copytree(exported("score"), tmp_path / "changed")
+    values = json.loads((path / "config.json").read_text("utf-8"))
+    values["textcls"]["range"] = bounds
+    (path / "config.json").write_text(json.dumps(values), "utf-8")
+    predictor = textcls.load(path)
+    low, high = (bound if value is None else value for bound, value in zip((-np.inf, np.inf), bounds))
+    assert predictor.predict(TEXTS).tolist() == np.clip(predictor.logits(TEXTS)[:, 0].astype(float), low, high).tolist()
+    call("evaluate", path, "--export", tmp_path / "again", "--format", "hf")
+    again = json.loads((tmp_path / "again/config.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert again["textcls"].get("range", [None, None]) == bounds
+    assert textcls.load(tmp_path / "again").range == predictor.range
+
+
 @pytest.mark.parametrize("change, message", [
     ({"architectures": ["BertModel"]}, "architectures is BertModel"),
     ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}, "architectures is GPT2LMHeadModel"),
@@ -306,6 +361,8 @@ def test_other_foreign_heads(folder, tmp_path, name, config, task):
     ({"id2label": {"0": "a", "1": "b"}}, "id2label has 2 labels, the head of the model 3 outputs"),
     ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "a label twice"),
     ({"id2label": {"1": "a", "2": "b", "3": "c"}}, "numbers from 0 on"),
+    ({"classifier_dropout": 1}, "--dropout 1.*below 1"),
+    ({"classifier_dropout": "much"}, "dropout"),
     ({"problem_type": "ranking"}, "problem_type is 'ranking'"),
     ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ({"textcls": 3}, "textcls is 3"),

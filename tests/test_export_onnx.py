@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import pytest
 import torch
 
 from tests.conftest import TOPICS, make_rows, save_tiny, write_csv
+from tests.test_every_model import asked
 from textcls import recipes
 from textcls.config import TrainConfig
+from textcls.data import squad
+from textcls.data.corpus import Corpus
 from textcls.export import examples, int8, onnx_folder
 from textcls.models.bert import BertConfig
 from textcls.models.crf import CRF
@@ -22,8 +26,9 @@ from textcls.models.recurrent import WordDims
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import TASKS
-from textcls.tasks.combination import Classes
-from textcls.tasks.ensemble import EnsemblePredictor, Member
+from textcls.tasks.combination import Classes, SeveralLabels
+from textcls.tasks.ensemble import EnsemblePredictor, Member, SeveralLabelsEnsemble
+from textcls.text import passages
 from textcls.text.characters import TOKENS, Characters
 from textcls.text.division import UNBROKEN, WORD
 from textcls.text.vocabulary import Vocabulary
@@ -35,7 +40,17 @@ pytest.importorskip("onnxruntime")
 ROWS = [text for text, _ in make_rows(60)]
 TEXTS = ["a star and a comet", "Flour!", " ".join(ROWS[:4]), "an unknownword, and [SEP] a star star star", ""]
 PAIRS = [("a star", "and a comet"), (TEXTS[2], "flour"), (TEXTS[2], TEXTS[2] + " sail"), ("wind", "")]
-LABELS = {"classification": sorted(TOPICS), "multilabel": sorted(TOPICS), "regression": ["score"], "tagging": ["O", "B-X", "I-X"]}
+LABELS = {"classification": sorted(TOPICS), "multilabel": sorted(TOPICS), "regression": ["score"],
+          "tagging": ["O", "B-X", "I-X"], "spans": []}  # fmt: skip
+QUESTIONS = [
+    ("a star", " ".join(ROWS[:6])),  # several windows
+    ("where is the mast near the old harbour, and whose is it, this new rope of a very small sail?", " ".join(ROWS[6:9])),
+    ("who", "star"),
+    ("What?", "A  STAR\u0301, na\u00efve e\u0301te\u0301 \u661f\u661f\tk\u200de\ufe0fel; half \ud800 of it"),
+    ("near", "sail \U0001f3f4\U000e0067\U000e007f of a mast\U0001f3f4\U000e0067"),
+    ("wind \udce9", "\u0301 the wind [SEP] and the [MASK] tide"),
+    ("a", "\u200b"),  # no token
+]
 CPU = torch.device("cpu"), Precision(None, "")
 
 
@@ -61,7 +76,7 @@ def predictor_of(model: str, task: str = "classification", seed: int = 0, **sett
     """A predictor whose weights are random, and large enough for every part of it to matter."""
     known = TASKS[task].DEFAULTS | recipes.RECIPES[model, task]["defaults"]
     small = {"hidden": 6, "layers": 2, "max_length": 24, "elmo": "bilm"}
-    small = {name: value for name, value in small.items() if name in known}
+    small = {name: value for name, value in small.items() if name in known and (name == "elmo" or known[name])}
     config = recipes.complete(TrainConfig(model=model, task=task, train="x.csv", **small | settings))
     recipe = recipes.choose(config)
     vocabulary = vocabulary_of(recipe["input"], task)
@@ -84,7 +99,7 @@ def module_of(folder: pathlib.Path):
 
 def written(predictor, folder: pathlib.Path):
     lines = onnx_folder.write(predictor, folder)
-    assert all("model.onnx: logits within" in line for line in lines)
+    assert all("model.onnx: logits within" in line or "combine.onnx: logits within" in line for line in lines)
     return module_of(folder)
 
 
@@ -142,6 +157,16 @@ def test_scores(tmp_path, model):
     assert written(predictor, tmp_path).predict(TEXTS) == pytest.approx(predictor.predict(TEXTS), abs=1e-5)
 
 
+@pytest.mark.parametrize("bounds", [[-math.inf, math.inf], [-math.inf, 0.1], [-0.1, math.inf]])
+def test_scores_of_a_model_without_a_range(tmp_path, bounds):
+    """As of other people's: what JSON has not is null."""
+    predictor = predictor_of("bert", "regression")
+    predictor.meta["range"] = bounds
+    assert written(predictor, tmp_path).predict(TEXTS) == pytest.approx(predictor.predict(TEXTS), abs=1e-5)
+    values = json.loads((tmp_path / "config.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert values["range"] == [bound if math.isfinite(bound) else None for bound in bounds]
+
+
 @pytest.mark.parametrize("model", [model for model, task in recipes.RECIPES if task == "tagging"])
 @pytest.mark.parametrize("crf", [False, True])
 def test_taggers(tmp_path, model, crf):
@@ -151,6 +176,74 @@ def test_taggers(tmp_path, model, crf):
     sentences = [TEXTS[0].split(), ["Flour!"], (" ".join(ROWS[:5])).split(), ["no\u00a0break", "\u200b", "x" * 300]]
     tag = written(predictor, tmp_path).predict
     assert [tag(words) for words in sentences] == predictor.predict(sentences)
+
+
+SPAN_MODELS = [model for model, task in recipes.RECIPES if task == "spans"]
+SPAN_SETTINGS = [
+    ("bert", {"decoder": "blstm"}),
+    ("bert", {"max_length": 40, "stride": 100}),  # a stride longer than a window
+    ("bert", {"max_length": 64, "stride": 1}),
+    ("blstm", {"max_length": 17, "stride": 3}),
+]
+
+
+@pytest.mark.parametrize("model, settings", [*((model, {}) for model in SPAN_MODELS), *SPAN_SETTINGS])
+def test_answers_to_questions(tmp_path, model, settings):
+    predictor = predictor_of(model, "spans", **{"stride": 7} | settings)
+    page = written(predictor, tmp_path)
+    for pair, expected in zip(QUESTIONS, predictor.n_best(QUESTIONS), strict=True):
+        found = page.answers(*pair)
+        assert [(text, start, end) for text, _, start, end in found] == [(a.text, a.start, a.end) for a in expected]
+        assert [share for _, share, *_ in found] == pytest.approx([a.probability for a in expected], abs=1e-5)
+        assert len(found) == len(expected) <= 20
+    best = predictor.predict(QUESTIONS)
+    assert page.predict(QUESTIONS) == [(a.text, pytest.approx(a.probability, abs=1e-5), a.start, a.end) for a in best]
+    assert len({a.text for a in best}) > 3  # the texts are told apart
+    assert page.JOINED == passages.JOINED and page.MARKS == passages.MARKS
+
+
+def test_a_span_model_has_the_usual_inputs_and_outputs(tmp_path):
+    import onnxruntime
+
+    predictor = predictor_of("bert", "spans")
+    written(predictor, tmp_path)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert [part.name for part in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [part.name for part in session.get_outputs()] == ["start_logits", "end_logits"]
+    inputs = onnx_folder.example_of(predictor, 3, 11, np.random.default_rng(0))
+    with torch.no_grad():
+        expected = predictor.model(**inputs).numpy()
+    given = {onnx_folder.NAMES[name]: tensor.numpy() for name, tensor in inputs.items()}
+    for place, found in enumerate(session.run(None, given)):
+        assert found.shape == (3, 11) and np.abs(found - expected[..., place]).max() < 1e-4
+
+
+def test_no_answer_ends_before_it_begins(tmp_path, monkeypatch):
+    """Where the best beginnings all come behind the best ends, there is none, as in the library."""
+    predictor = predictor_of("bert", "spans", max_length=64)
+    page, pair = written(predictor, tmp_path), QUESTIONS[0]
+
+    def rising(rows, *_, **__):
+        slope = np.arange(64.0, dtype=np.float32)
+        return [np.tile(slope, (len(rows), 1)), np.tile(-slope, (len(rows), 1))]
+
+    monkeypatch.setattr(page, "run", rising)
+    monkeypatch.setattr(predictor.model, "forward", lambda ids, mask=None, segments=None: torch.from_numpy(
+        np.stack(rising(ids), -1)[:, : ids.shape[1]]))  # fmt: skip
+    assert page.answers(*pair) == [] == predictor.n_best([pair])[0]
+    assert page.predict([pair]) == [("", 0.0, 0, 0)] == [tuple(predictor.predict([pair])[0])]
+
+
+def test_questions_are_typed_with_their_passages(tmp_path):
+    predictor = predictor_of("bilstm", "spans")
+    written(predictor, tmp_path)
+    pairs = QUESTIONS[:3]
+    command = [sys.executable, "predict.py", *(text for pair in pairs for text in pair)]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
+    for line, answer in zip(said.splitlines(), predictor.predict(pairs), strict=True):
+        text, probability = line.split("\t")
+        assert text == answer.text and float(probability) == pytest.approx(answer.probability, abs=1e-4)
+    assert "python predict.py QUESTION PASSAGE [QUESTION PASSAGE…]" in (tmp_path / "predict.py").read_text("utf-8")
 
 
 @pytest.mark.parametrize("combine", ENSEMBLES)
@@ -169,6 +262,25 @@ def test_ensembles(tmp_path, combine):
     expected = torch.from_numpy(predictor.logits(TEXTS)) / 0.6
     assert probabilities == pytest.approx(expected.softmax(1).numpy(), abs=1e-5)
     assert labels == [LABELS["classification"][i] for i in expected.argmax(1)]
+
+
+@pytest.mark.parametrize("combine", SeveralLabels.MODELS)
+def test_ensembles_of_several_labels(tmp_path, combine):
+    members = [predictor_of("bilstm", "multilabel"), predictor_of("linear", "multilabel", seed=1)]
+    torch.manual_seed(2)
+    model = SeveralLabels.build(combine, 2, 3)
+    torch.nn.init.normal_(next(model.parameters()))
+    meta = {"labels": LABELS["multilabel"], "members": [], "combine": combine}
+    members[1].labels = ["sailing", "astronomy", "cooking"]
+    columns = [[0, 1, 2], [1, 2, 0]]
+    predictor = SeveralLabelsEnsemble(
+        SeveralLabels, Foreign("run", {}), meta, model, [Member(m, c) for m, c in zip(members, columns)], CPU[0]
+    )
+    model.thresholds.copy_(torch.from_numpy(np.sort(predictor.predict(TEXTS)[1], 0)[1:3].mean(0)))
+    labels, probabilities = written(predictor, tmp_path).predict(TEXTS)
+    expected, shares = predictor.predict(TEXTS)
+    assert probabilities == pytest.approx(shares, abs=1e-5) and np.ptp(shares, 0).max() > 1e-3
+    assert labels == expected and len({len(of) for of in labels}) > 1
 
 
 def test_ensembles_of_pairs_are_typed_as_pairs(tmp_path):
@@ -224,7 +336,7 @@ def test_viterbi_of_the_example_is_the_best_of_all_ways():
     assert names["best"](scores.numpy()) == ways[values.argmax()].tolist()
 
 
-@pytest.mark.parametrize("model, task", [("bert", "tagging"), ("bilstm", "classification")])
+@pytest.mark.parametrize("model, task", [("bert", "tagging"), ("bilstm", "classification"), ("bert", "spans")])
 def test_8_bits_of_any_model(tmp_path, model, task):
     predictor = predictor_of(model, task)
     onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
@@ -233,6 +345,29 @@ def test_8_bits_of_any_model(tmp_path, model, task):
     with torch.no_grad():
         exact, rounded = predictor.model(**inputs), onnx_folder.Session(tmp_path / "model.int8.onnx")(**inputs)
     assert 0 < (rounded - exact).abs().max() < 0.25 * exact.std() + 0.05
+
+
+def test_8_bits_of_answers_are_judged_on_the_dev_questions(tmp_path, monkeypatch):
+    texts = [text.split() for text in ROWS[:8]]
+    (tmp_path / "x.json").write_text(json.dumps(asked(texts)), "utf-8")
+    questions = squad.read(str(tmp_path / "x.json"), ["question", "context", "answer"])
+    corpus = Corpus("x", "x", [], questions, questions, questions)
+    monkeypatch.setattr(int8, "dev_documents", lambda *_: corpus)
+    predictor = predictor_of("bert", "spans")
+    onnx_folder.write_graph(predictor, tmp_path / "model.onnx")
+    said, *_ = int8.write(predictor, tmp_path, None, True)
+    found = predictor.predict(list(zip(questions.questions, questions.contexts, strict=True)))
+    right = np.mean([answer.text == gold[0].text for answer, gold in zip(found, questions.golds, strict=True)])
+    assert said.startswith("int8 on 16 dev questions: answer_f1 ") and "exact_match" in said
+    assert f"(fp32 {right:.4f});" in said
+
+
+@pytest.mark.parametrize("task", ["lm", "pretrain"])
+def test_what_gives_no_answer_is_refused(tmp_path, task):
+    predictor = object.__new__(TASKS[task].Predictor)
+    predictor.run, predictor.config = Foreign("run", {}), TrainConfig(task=task)
+    with pytest.raises(InputError, match=f"answers questions; a run of --task {task} gives a text no answer"):
+        onnx_folder.write(predictor, tmp_path)
 
 
 # ---- through the command --------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Files that are written: whole or not at all, by one writer of many, and nothing left over."""
 
+import ast
+import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -7,6 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
 
@@ -99,3 +103,32 @@ def test_arrays_that_inflate_are_not_read(tmp_path):
     entry = data[at:second].replace(b"a.npy", b"b.npy")
     path.write_bytes(data[:second] + entry + data[second + len(entry) :])
     assert files.read_arrays(path) is None
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_number_is_written_that_json_has_not(tmp_path):
+    value = {"a": [1.5, math.nan, (np.float64("inf"), -math.inf)], "b": {"c": math.inf, "d": "NaN"}, "e": 10**400}
+    expected = {"a": [1.5, None, [None, None]], "b": {"c": None, "d": "NaN"}, "e": 10**400}
+    files.write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text("utf-8"), parse_constant=pytest.fail) == expected
+    assert json.loads(files.json_text(value), parse_constant=pytest.fail) == expected
+    assert files.checked(files.json_text(files.with_checksum(value))) == expected
+    assert math.isnan(value["a"][1])  # what was given stays as it is
+
+
+STRINGS_ALONE = {  # what is no JSON of ours to be read by others, or has no number
+    "data/multilabel.py", "data/objects.py", "pretrained/elmo.py", "pretrained/safetensors.py", "records/objects.py",
+    "runtime/files.py", "runtime/partial.py", "tasks/base.py", "text/published.py", "text/vocabulary.py",
+}  # fmt: skip
+
+
+def test_json_is_written_in_one_place():
+    """By files.json_text, which has no NaN and no Infinity."""
+    others = set()
+    for path in [*ROOT.glob("*.py"), *(ROOT / "textcls").rglob("*.py")]:
+        calls = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
+        if any(node.attr in ("dump", "dumps") and getattr(node.value, "id", "") == "json" for node in calls):
+            others.add(path.relative_to(ROOT / "textcls").as_posix() if path.parent != ROOT else path.name)
+    assert others == STRINGS_ALONE

@@ -16,7 +16,7 @@ from textcls.data import conll
 from textcls.records.conll import SentenceRecords
 from textcls.records.document import ARRAY, SQUAD, JsonDocument, array_items, ends_of
 from textcls.records.lines import LineReader, opened
-from textcls.records.objects import ObjectLines
+from textcls.records.objects import ObjectLines, fields
 from textcls.records.plain import PlainLines
 from textcls.records.record import cell
 from textcls.records.tables import Table
@@ -213,6 +213,10 @@ def test_what_the_encoding_cannot_write_is_an_error():
 
 def objects(data: bytes, wanted=("text",), encoding="utf-8") -> ObjectLines:
     return ObjectLines(reader(data, encoding), list(wanted), as_item, dict(COLUMNS))
+
+
+def test_a_number_that_json_has_not_is_null():
+    assert fields(["a", "b"], ["x", float("inf")], "utf-8") == b'"a": "x", "b": null'
 
 
 def random_object(rng: random.Random):

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import pickle
 import resource
@@ -32,7 +33,28 @@ def test_round_trip(run):
     run.write_metrics([{"epoch": 1}, {"epoch": 2}])
     assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
     run.write_results({"documents": 3, "loss": float("inf"), "name": "Straße \udce9"})
-    assert run.results() == {"documents": 3, "loss": float("inf"), "name": "Straße \udce9"}
+    assert run.results() == {"documents": 3, "loss": None, "name": "Straße \udce9"}
+
+
+def test_numbers_that_are_not_finite_are_null_in_files_and_nan_when_they_are_read(run):
+    """A perplexity may be larger than any number there is."""
+    rows = [{"epoch": n, "dev": {"nll": n, "perplexity": value}} for n, value in ((1, math.inf), (2, 7.4))]
+    run.write_metrics(rows)
+    run.write_results({"metrics": {"perplexity": {"value": math.inf, "low": 1.0, "high": math.inf}}})
+    for line in (run.folder / "metrics.jsonl").read_text("utf-8").splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    json.loads((run.folder / "results.json").read_text("utf-8"), parse_constant=pytest.fail)
+    first, second = run.metrics()
+    assert math.isnan(first["dev"].pop("perplexity")) and first == {"epoch": 1, "dev": {"nll": 1}} and second == rows[1]
+    found = run.results()["metrics"]["perplexity"]
+    assert math.isnan(found.pop("value")) and found == {"low": 1.0, "high": None}
+
+
+def test_what_was_written_with_infinities_before_is_read(run):
+    row = {"epoch": 1, "dev": {"perplexity": math.inf}}
+    row[files.CHECKSUM] = files.fingerprint(json.dumps(row)).hex()
+    (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    assert run.metrics() == [{"epoch": 1, "dev": {"perplexity": math.inf}}]
 
 
 def test_a_run_that_has_ended_is_there_with_all_its_files_or_not_at_all(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A search: learning rates x seeds, selected on dev and never on test; stopped and gone on with; every task."""
 
 import json
+import math
 import random
 import shutil
 
@@ -14,6 +15,7 @@ from textcls.metrics.seeds import collapsed, over_seeds, spreads
 from textcls.report import search
 from textcls.runtime.errors import InputError
 from textcls.training.run import Run
+from textcls.training.tally import is_better, selected
 
 LINEAR = "--model linear --epochs 2 --train train.csv --dev dev.csv --test test.csv --quiet".split()
 LSTM = [*"--model lstm --embedding 8 --hidden 4 --epochs 2 --batch-size 16 --quiet".split(),
@@ -145,6 +147,21 @@ def test_of_losses_the_lower_is_better(select, best):
     rates = [{"lr": lr, "mean": mean} for lr, mean in ((0.3, None), (0.1, 0.4), (0.2, 0.6), (0.4, 0.5))]
     assert sweep.best_rate(rates, select) == best
     assert sweep.best_rate(rates[:1], select) is None
+
+
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_an_epoch_without_a_number_is_the_best_only_where_there_is_no_other(tmp_path, select):
+    """What is not finite is null in the file: the run and who reads it choose alike."""
+    rows = [{"dev": {"nll": value, "accuracy": value}} for value in (math.nan, math.nan, 0.5, math.nan)]
+    Run(tmp_path).write_metrics(rows)
+    assert sweep.best_epoch(Run(tmp_path), select)["nll"] == 0.5
+    best = None
+    for number, row in enumerate(rows):
+        if is_better(selected(row, select), best, select):
+            best, chosen = selected(row, select), number
+    assert chosen == 2
+    Run(tmp_path).write_metrics(rows[:2])
+    assert math.isnan(sweep.best_epoch(Run(tmp_path), select)["nll"])
 
 
 def test_the_best_epoch_counts(tmp_path):

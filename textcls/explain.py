@@ -1,20 +1,23 @@
-"""Why a classifier answers as it does: what each word of a text counts for the class that it predicts.
+"""Why a model answers as it does: what each word of a text counts for the class that it gets, for each of its labels,
+or for its score. What is explained is the task's own: `explained` and `outputs` of its predictor.
 
-leave-one-out  the probability of the class, less what it is without the word: exact, for every model
-gradients      integrated gradients (Sundararajan et al., 2017, arXiv:1703.01365) of that probability by the words'
-               vectors, on the way from the text with [PAD] in place of every piece; they sum up to the difference of
-               the two probabilities. For networks on word vectors or BERT's embeddings
-weights        the terms of the linear model's logit, less their mean over the classes: exact, and all that it computes
+leave-one-out  the probability or the score, less what it is without the word: exact, for every model
+gradients      integrated gradients (Sundararajan et al., 2017, arXiv:1703.01365) of that number by the words' vectors,
+               on the way from the text with [PAD] in place of every piece; they sum up to the difference of the two
+               numbers. For networks on word vectors or BERT's embeddings
+weights        the terms of the linear model's logit, of one class in several less their mean over the classes: exact,
+               and all that it computes
 
 Attention is not shown as an explanation: other attention can give the same answer (Jain and Wallace, 2019).
 
-Dimensions: T tokens, H size of a vector, S points on the way.
+Dimensions: T tokens, H size of a vector, S points on the way, C outputs, N words.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,10 +26,13 @@ from textcls.models.bert import Embeddings
 from textcls.models.linear import LinearClassifier
 from textcls.models.lstm import FrozenEmbeddings
 from textcls.models.recurrent import WordVectors
-from textcls.report.words import Explanation, Word
+from textcls.report.text import in_digits
+from textcls.report.words import Explanation, Word, signed
 from textcls.runtime.errors import InputError
+from textcls.tasks import base
+from textcls.tasks.answers import Explained
 from textcls.tasks.base import CHUNK, chunks_of
-from textcls.tasks.classification import Predictor, Text
+from textcls.tasks.documents import Predictor, Text
 from textcls.text.passages import place
 from textcls.text.sequences import ends
 from textcls.text.vocabulary import Vocabulary
@@ -39,21 +45,39 @@ WAYS = ("leave-one-out", "gradients", "weights")
 
 
 def explain(predictor: Predictor, texts: Sequence[Text], by: str | None = None) -> Iterator[Explanation]:
-    """An :class:`Explanation` of each text. `by`: one of WAYS; None for the exact one: weights for a linear model,
-    leave-one-out for others. Raises InputError for a way that the model does not have."""
-    if not isinstance(predictor, Predictor):
-        raise InputError(f"{predictor.run.folder}: no classifier, whose answers could be explained")
+    """An :class:`Explanation` of each text; of several labels a text, one for each label that it gets, or for the most
+    probable one where it gets none. `by`: one of WAYS; None for the exact one: weights for a linear model, leave-one-out
+    for others. Raises InputError for a way that the model does not have, and for a task whose answers are no labels and
+    no scores of a text."""
+    check_task(predictor)
     model = getattr(predictor, "model", None)
     by = by or ("weights" if isinstance(model, LinearClassifier) else "leave-one-out")
     way = {"leave-one-out": leave_one_out, "gradients": gradients, "weights": weights}[by]
-    for text in predictor.checked(texts):
-        yield way(predictor, (text,) if isinstance(text, str) else tuple(text))
+    for number, text in enumerate(predictor.checked(texts)):
+        for explanation in way(predictor, (text,) if isinstance(text, str) else tuple(text)):
+            yield dataclasses.replace(explanation, document=number)
+
+
+def check_task(predictor: base.Predictor) -> None:
+    """Raise InputError for a task whose answers are not explained."""
+    if not isinstance(predictor, Predictor):
+        raise InputError(
+            f"{predictor.run.folder}: --explain says what words count for labels and scores of texts, and this is a run "
+            f"of --task {predictor.config.task}: {predictor.unexplained}"
+        )
+
+
+def explanation_of(
+    answer: Explained, texts: tuple[str, ...], outputs: torch.Tensor, words: Sequence[Word], note: str
+) -> Explanation:
+    """`outputs` (C,) are those of the text."""
+    return Explanation(texts, answer.label, float(outputs[answer.column]), words, note, answer.predicted)
 
 
 # ---- leaving words out ----------------------------------------------------------------------------------------------
 
 
-def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
+def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> list[Explanation]:
     found = [(part, *match.span()) for part, text in enumerate(texts) for match in WORD.finditer(text)]
     length = sum(map(len, texts))
     if len(found) * length > MOST_CHARACTERS:
@@ -63,12 +87,16 @@ def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
         )
     others = itertools.chain([texts], (without(texts, *place) for place in found))
     chunks = chunks_of(map(given, others), CHUNK, lambda text: length)  # a copy of the text for each word
-    probabilities = np.concatenate([predictor.predict(chunk)[1] for chunk in chunks])
-    label = int(probabilities[0].argmax())
-    changes = probabilities[0, label] - probabilities[1:, label]
-    words = [Word(*place, float(change)) for place, change in zip(found, changes, strict=True)]
-    note = "the probability, less what it is without the word"
-    return Explanation(texts, predictor.labels[label], float(probabilities[0, label]), words, note)
+    logits = np.concatenate([predictor.logits(chunk) for chunk in chunks])
+    outputs = predictor.outputs(torch.from_numpy(logits).double())  # (1 + N, C)
+    changes = outputs[0] - outputs[1:]
+    explanations = []
+    for answer in predictor.explained(logits[0]):
+        of_answer = changes[:, answer.column].tolist()
+        words = [Word(*place, change) for place, change in zip(found, of_answer, strict=True)]
+        note = f"{answer.number}, less what it is without the word"
+        explanations.append(explanation_of(answer, texts, outputs[0], words, note))
+    return explanations
 
 
 def without(texts: tuple[str, ...], part: int, start: int, end: int) -> tuple[str, ...]:
@@ -84,7 +112,7 @@ def given(texts: tuple[str, ...]) -> Text:
 # ---- integrated gradients -------------------------------------------------------------------------------------------
 
 
-def gradients(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
+def gradients(predictor: Predictor, texts: tuple[str, ...]) -> list[Explanation]:
     pieces, starts, stops = read(predictor, texts, "gradients")
     vocabulary, model = predictor.vocabulary, predictor.model.to(predictor.device)
     table = table_of(model, predictor)
@@ -93,15 +121,18 @@ def gradients(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
     empty[:, first : first + len(pieces)] = vocabulary.pad
     with torch.no_grad():
         here, there = table(row), table(empty)  # (1, T, H)
-        reached = (model(row).float() / predictor.temperature).softmax(1)[0]
-        left = (model(empty).float() / predictor.temperature).softmax(1)[0]
-    label = int(reached.argmax())
-    slopes = mean_slope(model, table, row, label, here, there, predictor.temperature)
-    values = (slopes * (here - there)).sum(-1)[0, first : first + len(pieces)].tolist()
-    missing = float(reached[label] - left[label]) - sum(values)
-    note = f"integrated gradients of the probability, from {left[label]:.4f} without words; {missing:+.4f} is missing"
-    words = by_word(texts[0], zip(starts, stops, values, strict=True))
-    return Explanation(texts, predictor.labels[label], float(reached[label]), words, note)
+        logits, without_words = model(row).float(), model(empty).float()  # (1, C)
+        reached, left = (predictor.outputs(numbers.double())[0] for numbers in (logits, without_words))
+    explanations = []
+    for answer in predictor.explained(logits[0].cpu().numpy()):
+        slopes = mean_slope(model, table, row, here, there, lambda logits: predictor.outputs(logits)[:, answer.column])
+        values = (slopes * (here - there)).sum(-1)[0, first : first + len(pieces)].tolist()
+        words = by_word(texts[0], zip(starts, stops, values, strict=True))
+        begin = float(left[answer.column])
+        missing = signed(float(reached[answer.column]) - begin - sum(values), 4)
+        note = f"integrated gradients of {answer.number}, from {in_digits(begin)} without words; {missing} is missing"
+        explanations.append(explanation_of(answer, texts, reached, words, note))
+    return explanations
 
 
 def read(predictor: Predictor, texts: tuple[str, ...], by: str) -> tuple[list[int], list[int], list[int]]:
@@ -132,17 +163,16 @@ def table_of(model: torch.nn.Module, predictor: Predictor) -> torch.nn.Module:
 
 
 def mean_slope(
-    model, table, row: torch.Tensor, label: int, here: torch.Tensor, there: torch.Tensor, temperature: float = 1.0
+    model, table, row: torch.Tensor, here: torch.Tensor, there: torch.Tensor, output: Callable
 ) -> torch.Tensor:
-    """(1, T, H): the mean gradient of the probability of `label` by the vectors, at S points on the way from those of
-    `there` to those of `here`, by the midpoint rule."""
+    """(1, T, H): the mean gradient by the vectors of what `output` makes of logits, (S, C) -> (S,), at S points on the
+    way from `there` to `here`, by the midpoint rule."""
     total = torch.zeros_like(here)
     for shares in ((torch.arange(STEPS, device=row.device) + 0.5) / STEPS).split(ROWS):
         vectors = (there + shares[:, None, None] * (here - there)).requires_grad_()
         with replaced(table, vectors), unfrozen(model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            logits = model(row.expand(len(shares), -1)).float() / temperature
-            probabilities = logits.softmax(1)[:, label]
-            total += torch.autograd.grad(probabilities.sum(), vectors)[0].sum(0, keepdim=True)
+            numbers = output(model(row.expand(len(shares), -1)).float())
+            total += torch.autograd.grad(numbers.sum(), vectors)[0].sum(0, keepdim=True)
     return total / STEPS
 
 
@@ -184,7 +214,7 @@ def by_word(text: str, pieces) -> list[Word]:
 # ---- a linear model's weights ---------------------------------------------------------------------------------------
 
 
-def weights(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
+def weights(predictor: Predictor, texts: tuple[str, ...]) -> list[Explanation]:
     """Of a word that stands several times each has its part; a pair of words is half of either."""
     if not isinstance(getattr(predictor, "model", None), LinearClassifier):
         raise InputError(f"{predictor.run.folder} is no linear model: --by weights is not there; take leave-one-out")
@@ -193,16 +223,16 @@ def weights(predictor: Predictor, texts: tuple[str, ...]) -> Explanation:
     firsts, pairs = vocabulary.pairs_in(np.array(words, np.int64))
     row = torch.tensor([[*words, *pairs.tolist()]], device=predictor.device, dtype=torch.int64)
     with torch.no_grad():
-        logits = model(row).double()[0]
+        logits = model(row)
         _, ids, bag = model.bag(row)
-        label = int(logits.argmax())
-        terms = bag.double() * (model.weight[ids, label].double() - model.weight[ids].double().mean(1))
+        terms, note = predictor.decisive(bag.double()[:, None] * model.weight[ids].double())  # (features, C)
     counts = np.bincount(row[0].cpu().numpy(), minlength=len(model.idf))
-    term = dict(zip(ids.tolist(), terms.tolist(), strict=True))
-    values = np.array([term.get(word, 0.0) / counts[word] for word in words])
-    for first, pair in zip(firsts.tolist(), pairs.tolist(), strict=True):
-        values[first : first + 2] += term[pair] / counts[pair] / 2
-    found = [Word(0, start, end, float(v)) for start, end, v in zip(starts, stops, values, strict=True)]
-    note = "the word's terms of the logit, less their mean over the classes"
-    probability = float((logits / predictor.temperature).softmax(0)[label])
-    return Explanation(texts, predictor.labels[label], probability, found, note)
+    outputs, explanations = predictor.outputs(logits.double())[0], []
+    for answer in predictor.explained(logits[0].cpu().numpy()):
+        term = dict(zip(ids.tolist(), terms[:, answer.column].tolist(), strict=True))
+        values = np.array([term.get(word, 0.0) / counts[word] for word in words])
+        for first, pair in zip(firsts.tolist(), pairs.tolist(), strict=True):
+            values[first : first + 2] += term[pair] / counts[pair] / 2
+        found = [Word(0, start, end, float(v)) for start, end, v in zip(starts, stops, values, strict=True)]
+        explanations.append(explanation_of(answer, texts, outputs, found, note))
+    return explanations

@@ -78,7 +78,8 @@ def load_fine_tuned(folder: pathlib.Path, device: torch.device) -> Predictor:
     pairs = [pair for pair, row in recipes.RECIPES.items() if row.get("hf") == found.hf]
     if not pairs:
         raise InputError(f"{path}: problem_type is {found.hf.get('problem_type')!r}, for which there is no task")
-    settings = {"max_length": longest_input(folder, found.dims), "amp": "off"} | found.ours["settings"]
+    known = {"max_length": longest_input(folder, found.dims), "amp": "off", "dropout": found.dropout}
+    settings = known | found.ours["settings"]
     try:
         named = dict(zip(("model", "task"), pairs[0], strict=True))
         config = recipes.complete(TrainConfig(**settings | named, train=str(folder), bert=str(folder)))

@@ -3,7 +3,8 @@ tokenizers alone. It is put together from the parts below, so that a reader sees
 
 from collections.abc import Iterable
 
-from textcls.tasks import multilabel, regression, tagging
+from textcls.export import example_spans
+from textcls.tasks import multilabel, regression, spans, tagging
 from textcls.tasks.base import Predictor
 from textcls.tasks.documents import text_columns
 from textcls.text.characters import Characters
@@ -15,7 +16,7 @@ pip install numpy onnxruntime tokenizers"""
 import json
 import pathlib
 import sys
-
+{imports}
 import numpy as np
 import onnxruntime
 import tokenizers
@@ -24,6 +25,8 @@ HERE = pathlib.Path(__file__).parent
 CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
 TOKENIZER = tokenizers.Tokenizer.from_file(str(HERE / "tokenizer.json"))
 MODEL = onnxruntime.InferenceSession(str(HERE / "model.onnx"))
+'''
+ROOM = '''\
 ROOM = CONFIG["max_length"] - len(CONFIG["begin"]){between} - len(CONFIG["end"])  # for the tokens of a row
 '''
 
@@ -117,11 +120,11 @@ def rows(words):
 
 RUN = '''
 def run(rows, **more):
-    """Rows of tokens, padded to the longest -> logits, a row each."""
+    """Rows of tokens, padded to the longest -> {what}, a row each."""
     real = np.arange(max(map(len, rows))) < np.array([[len(ids)] for ids in rows])
     inputs = {{"input_ids": np.full({shape}, CONFIG["pad"], np.int64), "attention_mask": real.astype(np.int64), **more}}
     inputs["input_ids"][real] = [token for ids in rows for token in ids]
-    return MODEL.run(None, {{given.name: inputs[given.name] for given in MODEL.get_inputs()}})[0]
+    return MODEL.run(None, {{given.name: inputs[given.name] for given in MODEL.get_inputs()}}){output}
 '''
 
 LOGITS = '''
@@ -173,10 +176,15 @@ PRINT_LABELS = '''\
         print(f"{{label}}\\t{{row_of.max():.4f}}")
 '''
 
+SIGMOID = '''
+def sigmoid(logits):
+    return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+'''
+
 SEVERAL_LABELS = '''
 def predict(texts):
     """(the labels of each text, the most probable first; probabilities (N, labels))"""
-    probabilities = 1 / (1 + np.exp(-logits(texts).astype(np.float64)))
+    probabilities = sigmoid(logits(texts))
     order = np.argsort(-probabilities, 1, kind="stable")
     found = [[i for i in of if row[i] >= CONFIG["thresholds"][i]] for of, row in zip(order, probabilities)]
     return [[CONFIG["labels"][i] for i in of] for of in found], probabilities
@@ -189,8 +197,9 @@ PRINT_SEVERAL_LABELS = '''\
 
 SCORES = '''
 def predict(texts):
-    """Scores, within the range of those that the model was trained on."""
-    return np.clip(logits(texts)[:, 0].astype(np.float64), *CONFIG["range"])
+    """Scores, within the range of those that the model was trained on; null is no bound."""
+    low, high = (bound if value is None else value for bound, value in zip((-np.inf, np.inf), CONFIG["range"]))
+    return np.clip(logits(texts)[:, 0].astype(np.float64), low, high)
 '''
 
 PRINT_SCORES = '''\
@@ -263,12 +272,12 @@ MEMBERS = [member(name) for name in CONFIG["members"]]
 
 OF_MEMBERS = '''
 def logits(texts):
-    """The members' probabilities, their classes in the order of the ensemble's, and the model over them."""
+    """The members' probabilities, their labels in the order of the ensemble's, and the model over them."""
     each = []
     for part in MEMBERS:
         places = [part.CONFIG["labels"].index(label) for label in CONFIG["labels"]]
-        each.append(part.softmax(part.logits(texts))[:, places])
-    return MODEL.run(None, {"probabilities": np.concatenate(each, 1).astype(np.float32)})[0]
+        each.append(part.{shares}(part.logits(texts))[:, places])
+    return MODEL.run(None, {{"probabilities": np.concatenate(each, 1).astype(np.float32)}})[0]
 '''
 
 # Usage, and the arguments, of single texts and of pairs.
@@ -281,10 +290,9 @@ TYPED = {
 def ensemble(predictor: Predictor) -> str:
     """predict.py for models over members, each in a folder of its own."""
     pairs = len(text_columns(predictor.config)) > 1
-    usage, arguments = TYPED[pairs]
-    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
-    last = main + PRINT_LABELS.format(arguments=arguments)
-    return joined((ENSEMBLE.replace("{usage}", usage), SOFTMAX, OF_MEMBERS, LABELS, last))
+    shares = "sigmoid" if isinstance(predictor, multilabel.Predictor) else "softmax"
+    head = ENSEMBLE.replace("{usage}", TYPED[pairs][0])
+    return joined((head, OF_MEMBERS.format(shares=shares), *from_logits(predictor, pairs)))
 
 
 def text(predictor: Predictor) -> str:
@@ -292,25 +300,40 @@ def text(predictor: Predictor) -> str:
     config, pairs = predictor.config, len(text_columns(predictor.config)) > 1
     by_characters = isinstance(predictor.vocabulary, Characters)
     shape = 'real.shape + (CONFIG["word_length"],)' if by_characters else "real.shape"
-    usage, arguments = TYPED[pairs]
-    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    usage, run = TYPED[pairs][0], RUN.format(shape=shape, what="logits", output="[0]")
+    if isinstance(predictor, spans.Predictor):
+        return answering_questions()
     if isinstance(predictor, tagging.Predictor):
         usage, read = "WORD…", [SPELLED, WORD] if by_characters else [PIECES]
-        answer = [SENTENCE, RUN.format(shape=shape), VITERBI if predictor.model.crf else ARGMAX, TAGS]
-        answer.append(main + PRINT_TAGS)
+        answer = [SENTENCE, run, VITERBI if predictor.model.crf else ARGMAX, TAGS]
+        answer.append(MAIN.format(wrong=NO_TEXT) + PRINT_TAGS)
     else:
         read = reading(predictor, pairs)
-        answer = [RUN.format(shape=shape), LOGITS_OF_PAIRS if pairs else LOGITS]
-        if config.long_documents == "window":
-            answer[1] = LOGITS_OF_WINDOWS
-        if isinstance(predictor, regression.Predictor):
-            answer += [SCORES, main + PRINT_SCORES.format(arguments=arguments)]
-        elif isinstance(predictor, multilabel.Predictor):
-            answer += [SEVERAL_LABELS, main + PRINT_SEVERAL_LABELS.format(arguments=arguments)]
-        else:
-            answer += [SOFTMAX, LABELS, main + PRINT_LABELS.format(arguments=arguments)]
-    head = HEAD.format(usage=usage, between=' - len(CONFIG["between"])' * pairs)
+        logits = LOGITS_OF_WINDOWS if config.long_documents == "window" else LOGITS_OF_PAIRS if pairs else LOGITS
+        answer = [run, logits, *from_logits(predictor, pairs)]
+    head = HEAD.format(usage=usage, imports="") + ROOM.format(between=' - len(CONFIG["between"])' * pairs)
     return joined([head, *read, *answer])
+
+
+def from_logits(predictor: Predictor, pairs: bool) -> list[str]:
+    """From the logits of texts, or of pairs, to what is printed of them."""
+    if isinstance(predictor, regression.Predictor):
+        parts, last = [SCORES], PRINT_SCORES
+    elif isinstance(predictor, multilabel.Predictor):
+        parts, last = [SIGMOID, SEVERAL_LABELS], PRINT_SEVERAL_LABELS
+    else:
+        parts, last = [SOFTMAX, LABELS], PRINT_LABELS
+    main = MAIN.format(wrong=NO_PAIR if pairs else NO_TEXT)
+    return [*parts, main + last.format(arguments=TYPED[pairs][1])]
+
+
+def answering_questions() -> str:
+    """predict.py for a model that answers questions."""
+    head = HEAD.format(usage="QUESTION PASSAGE [QUESTION PASSAGE…]", imports="import unicodedata\n")
+    run = RUN.format(shape="real.shape", what="logits of first tokens and of last ones", output="")
+    parts = example_spans.PLACED, example_spans.WINDOWS, run, example_spans.LOGITS, example_spans.ANSWERS
+    last = MAIN.format(wrong=NO_PAIR) + example_spans.PRINT.format(arguments=TYPED[True][1])
+    return joined([head, *parts, example_spans.PREDICT, last])
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def check_fits(predictor: Predictor) -> None:
         other = "; a run of train.py --pooling cls has" if odd == [f"--pooling {config.pooling}"] else ""
         raise InputError(
             f"{predictor.run.folder}: Hugging Face's classes have no place for {', '.join(odd)}{other}; --format onnx "
-            "takes every classifier, regressor and tagger"
+            "takes every classifier, regressor and tagger, and what answers questions"
         )
 
 

@@ -17,7 +17,7 @@ from textcls.runtime.progress import through
 from textcls.tasks import TASKS, multilabel
 from textcls.tasks.base import Predictor, check_split
 from textcls.tasks.documents import collect_logits
-from textcls.tasks.ensemble import EnsemblePredictor
+from textcls.tasks.ensemble import Ensemble
 
 ROUNDS = 3  # each model over all dev documents, in turn; the quickest round counts
 
@@ -61,7 +61,7 @@ def write(predictor: Predictor, folder: pathlib.Path, data_dir: str | None, quie
 
 def dev_documents(predictor: Predictor, data_dir: str | None, quiet: bool) -> Corpus:
     """The run's corpus, whose dev split must be what it was."""
-    if isinstance(predictor, EnsemblePredictor):
+    if isinstance(predictor, Ensemble):
         raise InputError("--int8 is for one model; export the members of the ensemble one by one")
     if "dev" not in predictor.run.splits():
         raise InputError(f"{predictor.run.folder}: --int8 is measured on the dev documents of a run, and it has none")

@@ -52,7 +52,7 @@ class WeightedOdds(WeightedEnsemble):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
-        odds = probabilities.logit(eps=1e-6).view(len(probabilities), -1, self.num_labels)  # (B, M, C)
+        odds = probabilities.logit(eps=1e-6).view(probabilities.shape[0], -1, self.num_labels)  # (B, M, C)
         return torch.einsum("bmc,m->bc", odds, self.weights) + self.bias
 
 

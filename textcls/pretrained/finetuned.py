@@ -38,7 +38,7 @@ USUAL = {  # what it means where it does not say one of these
 class Ours(TypedDict):
     settings: dict
     temperature: float
-    range: tuple[float, float]
+    range: tuple[float | None, float | None]
     scheme: Scheme
     metrics: list[Metric]
     thresholds: list[float]
@@ -47,11 +47,13 @@ class Ours(TypedDict):
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
     """`hf`: the class in `architectures`, and `problem_type` where it classifies texts. `labels`: C names, none where
-    the head gives no labels. `ours`: what this library said besides, or what is usual: settings, temperature, FACTS."""
+    the head gives no labels. `dropout`: before the head in training, None where it is not said. `ours`: what this library
+    said besides, or what is usual: settings, temperature, FACTS."""
 
     hf: dict
     dims: BertConfig
     labels: list[str]
+    dropout: float | None
     tensors: dict[str, torch.Tensor]  # in published names
     ours: dict
 
@@ -87,7 +89,12 @@ def read_fine_tuned(folder: pathlib.Path) -> FineTuned:
     if names[0] == "BertForSequenceClassification":
         usual = "regression" if outputs == 1 else "single_label_classification"
         hf["problem_type"] = values.get("problem_type") or usual
-    return FineTuned(hf, read_config(path), labels, tensors, read_ours(path, values.get(OURS, {})))
+    dims, dropout = read_config(path), values.get("classifier_dropout")
+    if HEADS[names[0]] == "classifier":  # as transformers reads it
+        dropout = dims.hidden_dropout_prob if dropout is None else dropout
+    elif OURS not in values:
+        dropout = None  # there is none before the head of theirs
+    return FineTuned(hf, dims, labels, dropout, tensors, read_ours(path, values.get(OURS, {})))
 
 
 def read_ours(path: pathlib.Path, ours: dict) -> dict:
@@ -98,6 +105,9 @@ def read_ours(path: pathlib.Path, ours: dict) -> dict:
     problem = misfit(ours, Ours, OURS)
     if not problem and not LEAST <= ours["temperature"] <= MOST:
         problem = f"{OURS}.temperature is {ours['temperature']!r}, expected a number from {LEAST:g} to {MOST:g}"
+    if not problem:
+        low, high = ours["range"]
+        ours["range"] = [-math.inf if low is None else low, math.inf if high is None else high]
     if not problem and not ours["range"][0] <= ours["range"][1]:
         problem = f"{OURS}.range is {ours['range']!r:.60}, expected the least number first"
     if problem:

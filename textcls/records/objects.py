@@ -9,7 +9,7 @@ from textcls.data.tables import by_position
 from textcls.records.lines import Line, LineReader
 from textcls.records.record import Answer, MakeItem, Record, Records, Value
 from textcls.runtime.errors import InputError
-from textcls.runtime.files import parse_json
+from textcls.runtime.files import json_text, parse_json
 
 
 class ObjectLines(Records):
@@ -56,7 +56,7 @@ def fields(names: Sequence[str] | None, answer: Answer, codec: str) -> bytes:
     """The inside of a JSON object, or of an array where there are no names. What the encoding cannot write (half a
     surrogate pair, too) is escaped."""
     values = [float(f"{value:.6g}") if isinstance(value, float) else value for value in answer]
-    pieces = [json.dumps(value, ensure_ascii=False) for value in values]
+    pieces = [json_text(value, ensure_ascii=False) for value in values]
     if names is not None:
         pieces = [f"{json.dumps(name, ensure_ascii=False)}: {piece}" for name, piece in zip(names, pieces, strict=True)]
     try:

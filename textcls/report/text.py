@@ -44,6 +44,11 @@ def number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
+def in_digits(score: float) -> str:
+    """Four decimals, or four digits of what is smaller."""
+    return f"{score:.4f}" if score == 0 or abs(score) >= 1e-3 else f"{score:.4g}"
+
+
 def interval(value: Interval) -> str:
     if value.low is None:
         return number(value.value)

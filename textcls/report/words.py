@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from textcls.report import html
+from textcls.report.text import in_digits
 
 STRONGEST = 8  # words that are listed
+BELOW = "not predicted: below its threshold"
 FOR, AGAINST = (9, 105, 218), (188, 76, 0)  # blue and orange, which nearly everybody tells apart
 
 
@@ -21,14 +23,22 @@ class Word(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Why a text, of one part or two, was given a label: its `words` in their order, above 0 where they speak for it.
-    `note` says what the numbers are of."""
+    """Why a text, of one part or two, was given an answer: its `words` in their order, above 0 where they speak for it.
+    `value` is the probability of the `label`, which is None where it is a score. `note` says what the words' numbers are
+    of; `predicted`, whether the label reaches its threshold; `document`, which of the texts it was, from 0."""
 
     texts: tuple[str, ...]
-    label: str
-    probability: float
+    label: str | None
+    value: float
     words: Sequence[Word]
     note: str
+    predicted: bool = True
+    document: int = 0
+
+    @property
+    def number(self) -> str:
+        """The value as a report writes it."""
+        return in_digits(self.value) if self.label is None else f"{self.value:.4f}"
 
     def strongest(self) -> list[Word]:
         """The words that count most, in either direction."""
@@ -44,28 +54,40 @@ class Explanation:
 
     def as_json(self) -> dict:
         words = [{"word": self.spelled(word)} | word._asdict() for word in self.words]
-        return {"label": self.label, "probability": self.probability, "words": words, "note": self.note}
+        answer = {"label": self.label, "probability": self.value, "predicted": self.predicted}
+        answer = {"score": self.value} if self.label is None else answer
+        return {"document": self.document, **answer, "words": words, "note": self.note}
 
 
 def in_terminal(explanation: Explanation, coloured: bool) -> str:
-    """Label and probability, the text, its words shaded where the terminal has colours, and the strongest words."""
+    """The answer, the text, its words shaded where the terminal has colours, and the strongest words."""
     texts = [pieces(explanation, part, ansi if coloured else plain) for part in range(len(explanation.texts))]
-    strongest = "  ".join(f"{explanation.spelled(word)} {word.value:+.3f}" for word in explanation.strongest())
-    answer = f"{explanation.label}\t{explanation.probability:.4f}"
+    strongest = "  ".join(f"{explanation.spelled(word)} {signed(word.value)}" for word in explanation.strongest())
+    label = [] if explanation.label is None else [explanation.label]
+    answer = "\t".join([*label, explanation.number, *[BELOW] * (not explanation.predicted)])
     return "\n".join([answer, *texts, f"{strongest or 'no word counts'} ({explanation.note})"])
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """With so many decimals; of what these would call 0, two digits."""
+    return f"{value:+.{decimals}f}" if abs(value) >= 0.5 / 10**decimals or not value else f"{value:+.1e}"
 
 
 def page(explanations: Sequence[Explanation], title: str) -> str:
     """A page without scripts, and nothing to be fetched."""
-    what = "Blue words speak for the label, orange ones against it; the darkest word of each text counts most."
-    return html.page(title, [html.paragraph(what), *map(section, explanations)])
+    scores = all(explanation.label is None for explanation in explanations)
+    do = "raise the score, orange ones lower it" if scores else "speak for the label, orange ones against it"
+    what = html.paragraph(f"Blue words {do}; the darkest word of each text counts most.")
+    return html.page(title, [what, *map(section, explanations)])
 
 
 def section(explanation: Explanation) -> str:
     texts = "\n".join(
         f'<p class="text">{pieces(explanation, part, marked)}</p>' for part in range(len(explanation.texts))
     )
-    answer = f"{html.escaped(explanation.label)} <span>{explanation.probability:.1%}</span>"
+    label, number = explanation.label, f"{explanation.value:.1%}"
+    answer = explanation.number if label is None else f"{html.escaped(label)} <span>{number}</span>"
+    answer += f" <span>{BELOW}</span>" * (not explanation.predicted)
     return (
         f'<section>\n<p class="answer">{answer}</p>\n{texts}\n<p class="note">{html.escaped(explanation.note)}</p>\n'
         "</section>"
@@ -105,4 +127,4 @@ def marked(characters: str, shade: float, value: float) -> str:
     if abs(shade) < 0.05:
         return escaped
     colour = ", ".join(map(str, FOR if shade > 0 else AGAINST))
-    return f'<mark style="background: rgba({colour}, {abs(shade) * 0.6:.2f})" title="{value:+.4f}">{escaped}</mark>'
+    return f'<mark style="background: rgba({colour}, {abs(shade) * 0.6:.2f})" title="{signed(value, 4)}">{escaped}</mark>'

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import secrets
@@ -181,8 +182,23 @@ def write_text(path: pathlib.Path, text: str, by_all: bool = False) -> None:
 
 def write_json(path: pathlib.Path, value: object, by_all: bool = False) -> None:
     """UTF-8. The bytes of a file's name that are no UTF-8 (lone surrogates in Python) become JSON's own escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    text = json_text(value, indent=2, ensure_ascii=False) + "\n"
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"), by_all)
+
+
+def json_text(value: object, **options) -> str:
+    """What json.dumps gives, but nothing that is no JSON: null for a number that is not finite."""
+    return json.dumps(finite(value), allow_nan=False, **options)
+
+
+def finite(value: object) -> object:
+    """The same with None in place of NaN and infinities, wherever they stand: JSON has none, and other readers stop at
+    what Python would write for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def parse_json(text: str | bytes) -> object:
@@ -195,6 +211,7 @@ def parse_json(text: str | bytes) -> object:
 
 def with_checksum(value: dict) -> dict:
     """A JSON object with a digest of what it says, by which damage is seen when it is read again."""
+    value = finite(value)  # as it is written, and read again
     return value | {CHECKSUM: fingerprint(json.dumps(value)).hex()}
 
 
@@ -205,7 +222,7 @@ def checked(text: str | bytes) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object but {str(value)[:60]!r}")
     try:
-        noted, found = value.pop(CHECKSUM, None), with_checksum(value)[CHECKSUM]
+        noted, found = value.pop(CHECKSUM, None), fingerprint(json.dumps(value)).hex()
     except RecursionError:  # just not too deep to be read
         raise ValueError("brackets nested too deep") from None
     if noted not in (None, found):

@@ -50,6 +50,7 @@ class Predictor:
     vocabulary_kind: type[Vocabulary | Words] = Vocabulary
     temperature = 1.0  # that logits are divided by before they become probabilities
     threshold = 0.0  # below which an answer is none
+    unexplained = "it gives a text no label and no score"  # why --explain says nothing of its answers
     described: Callable | None = None  # (split, name, quiet) -> contents.Described, of tasks with items to be counted
 
     def __init__(

@@ -23,7 +23,7 @@ from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
-from textcls.tasks.answers import Asked, ranked
+from textcls.tasks.answers import Asked, Explained, ranked
 from textcls.tasks.distillation import Taught, TaughtBatches, distilled, with_unlabelled
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
 from textcls.tasks.mistakes import mistakes, suspicious_first
@@ -269,6 +269,18 @@ class Predictor(documents.Predictor):
         """The most probable label of one text (C,), or "" where it is less probable than the threshold."""
         best = int(probabilities.argmax())
         return self.labels[best] if probabilities[best] >= self.threshold else ""
+
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        return (logits / self.temperature).softmax(1)
+
+    def explained(self, logits: np.ndarray) -> list[Explained]:
+        probabilities = self.probabilities(logits[None])[0]
+        best = int(probabilities.argmax())
+        return [Explained(best, self.labels[best], predicted=self.answer(probabilities) == self.labels[best])]
+
+    def decisive(self, terms: torch.Tensor) -> tuple[torch.Tensor, str]:
+        """Without what is the same for every class, which changes no probability."""
+        return terms - terms.mean(1, keepdim=True), "the word's terms of the logit, less their mean over the classes"
 
     def calibrate(self, corpus: Corpus, quiet: bool) -> list[str]:
         """Fit the temperature on the dev documents that the model was not trained on, and keep it in the run."""

@@ -6,7 +6,6 @@ Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -29,6 +28,7 @@ from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.progress import through
 from textcls.tasks import base
+from textcls.tasks.answers import Explained
 from textcls.tasks.contents import Described
 from textcls.text.batches import CPU_TOKENS, Batch, Batches
 from textcls.text.characters import Characters
@@ -221,6 +221,18 @@ class Predictor(base.Predictor):
         """How often each label is given; {} where there are none."""
         return {}
 
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        """The numbers of which answers are made, probabilities or scores, with a gradient: logits (N, C) -> (N, C)."""
+        raise NotImplementedError
+
+    def explained(self, logits: np.ndarray) -> list[Explained]:
+        """The outputs that are the answer to a text, by its logits (C,)."""
+        raise NotImplementedError
+
+    def decisive(self, terms: torch.Tensor) -> tuple[torch.Tensor, str]:
+        """Terms of sums that are logits, (F, C): what of them an answer rests on (F, C), and this in words."""
+        return terms, "the word's terms of the logit"
+
     def logits(self, texts: Sequence[Text], quiet: bool = True) -> np.ndarray:
         """float32 (N, C)."""
         batches = self._batches(texts, quiet)
@@ -255,7 +267,7 @@ class Predictor(base.Predictor):
 def in_a_line(labels: Sequence[str], probabilities: Sequence[float], as_json: bool) -> str:
     """The labels of a document with their probabilities: a JSON object, or tab-separated."""
     if as_json:
-        return json.dumps({"labels": labels, "probabilities": probabilities}, ensure_ascii=False)
+        return files.json_text({"labels": labels, "probabilities": probabilities}, ensure_ascii=False)
     pairs = zip(map(in_column, labels), probabilities, strict=True)
     return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs)
 

@@ -23,7 +23,7 @@ from textcls.report.compare import Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
 from textcls.tasks import base, documents
-from textcls.tasks.answers import Asked, ranked
+from textcls.tasks.answers import Asked, Explained, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
@@ -217,6 +217,16 @@ class Predictor(documents.Predictor):
         """Which labels a text gets, the most probable first: probabilities (C,) -> numbers of labels."""
         order = np.argsort(-probabilities, kind="stable")
         return order[probabilities[order] >= self.thresholds[order]]
+
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.sigmoid()
+
+    def explained(self, logits: np.ndarray) -> list[Explained]:
+        """The labels that a text gets; where it gets none, the most probable one."""
+        probabilities = sigmoid(logits)
+        chosen = self.chosen(probabilities)
+        best = chosen if len(chosen) else [probabilities.argmax()]
+        return [Explained(int(i), self.labels[i], predicted=len(chosen) > 0) for i in best]
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         """labels and their probabilities, with the run's separator between; or label and probability of the best ones,

@@ -1,7 +1,6 @@
 """A number for a text, or for a pair of texts, such as how alike two sentences are. Dimensions: B rows of a batch, N
 documents."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,10 +20,12 @@ from textcls.records import stream
 from textcls.records.formats import ending_of
 from textcls.records.record import Value
 from textcls.report.compare import Result
+from textcls.report.text import in_digits
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import json_text
 from textcls.tasks import base, documents
-from textcls.tasks.answers import Asked
+from textcls.tasks.answers import Asked, Explained
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
 from textcls.tasks.mistakes import mistakes, worst_first
 from textcls.text.batches import Batch, Batches
@@ -166,6 +167,15 @@ class Predictor(documents.Predictor):
         texts = self.checked(texts)
         return within(self.logits(texts), self.range) if texts else np.zeros(0)
 
+    def outputs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Within the range of the training scores, as `predict` has them: beyond it they change no more."""
+        return logits.clamp(*self.range)
+
+    def explained(self, logits: np.ndarray) -> list[Explained]:
+        low, high = self.range
+        end = "lowest" if logits[0] < low else "highest" if logits[0] > high else ""
+        return [Explained(0, None, number=f"the score{f', kept at the {end} of the training scores' if end else ''}")]
+
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         if asked != Asked():
             raise InputError(f"{self.run.folder} predicts a number, and no labels: no --top-k, no --all-probabilities")
@@ -190,10 +200,5 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     kind = arguments.format or ending_of(source)
     for texts in stream.items(predictor, source, kind):
         for score in predictor.predict(texts).tolist():
-            print(json.dumps({"score": score}) if kind in documents.OBJECTS else in_digits(score))
+            print(json_text({"score": score}) if kind in documents.OBJECTS else in_digits(score))
         sys.stdout.flush()
-
-
-def in_digits(score: float) -> str:
-    """Four decimals, or four digits of what is smaller."""
-    return f"{score:.4f}" if score == 0 or abs(score) >= 1e-3 else f"{score:.4g}"

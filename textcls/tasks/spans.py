@@ -1,6 +1,5 @@
 """The piece of a passage that answers a question. Dimensions: N questions, W windows, B rows of a batch, T tokens."""
 
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from textcls.report.compare import Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
+from textcls.runtime.files import json_text
 from textcls.runtime.progress import through
 from textcls.tasks import base
 from textcls.tasks.answers import Asked, ranked
@@ -241,6 +241,8 @@ def chance(corpus: Corpus) -> dict:
 class Predictor(base.Predictor):
     """What answers questions about passages."""
 
+    unexplained = "an answer is a piece of its passage, which is another one when a word of it is left out"
+
     def predict(self, question: str | Sequence[tuple[str, str]], context: str | None = None) -> Answer | list[Answer]:
         """The best answer to a question about a context; or to each of a list of pairs (question, context). An answer
         has `text`, `probability`, and `start` and `end`, which are its characters in the context. Raises InputError for
@@ -321,8 +323,7 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
         answers = [[answer._asdict() for answer in best] for best in found]
     if (without := sum(not best for best in found)) and not arguments.quiet:
         print(f"questions without an answer, since their contexts have no word piece: {without:,}", file=sys.stderr)
-    json.dump(dict(zip(asked.names, answers, strict=True)), sys.stdout, ensure_ascii=False, indent=2)
-    print()
+    print(json_text(dict(zip(asked.names, answers, strict=True)), ensure_ascii=False, indent=2))
 
 
 def no_lines(name: str) -> InputError:

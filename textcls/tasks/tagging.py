@@ -250,6 +250,8 @@ def chance(corpus: Corpus) -> dict:
 class Predictor(base.Predictor):
     """A tagger of words."""
 
+    unexplained = "each word has an answer of its own, which is gone when the word is left out"
+
     def predict(self, sentences: Sequence[Sequence[str]], quiet: bool = True) -> list[list[str]]:
         """A tag for every word of every sentence, however long: lists of words -> lists of tags in BIO. Raises
         InputError for a sentence that is no list of words."""

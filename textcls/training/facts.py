@@ -1,5 +1,6 @@
 """What the JSON files of a run folder hold. They are data: somebody may have edited them, or made them up."""
 
+import math
 import pathlib
 from typing import NotRequired, TypedDict
 
@@ -72,13 +73,13 @@ class Epoch(TypedDict):
 
     epoch: int
     seconds: float
-    dev: dict[str, float]
+    dev: dict[str, float | None]
     memory: dict[str, int]
     loss: NotRequired[float]
 
 
 class Interval(TypedDict):
-    value: float
+    value: float | None
     low: float | None
     high: float | None
 
@@ -125,6 +126,11 @@ def check(value: dict, kind: type) -> dict:
     if problem := misfit(value, kind, whole=False):
         raise ValueError(problem)
     return value
+
+
+def numbers(values: dict[str, float | None]) -> dict[str, float]:
+    """Numbers that were written as JSON, which has none that are not finite: those are NaN."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def check_whole(value: dict, kind: type, path: pathlib.Path) -> dict:

@@ -14,7 +14,6 @@ backbone/        the frozen backbone, where the run made it itself
 
 import contextlib
 import errno
-import json
 import os
 import pathlib
 import secrets
@@ -218,7 +217,7 @@ class Run:
         return "ensemble.py, as before" if "members" in self.meta() else f"python train.py --resume {self.folder}"
 
     def write_metrics(self, history: list[dict]) -> None:
-        lines = "".join(json.dumps(files.with_checksum(row)) + "\n" for row in history)
+        lines = "".join(files.json_text(files.with_checksum(row)) + "\n" for row in history)
         files.write_text(self.folder / "metrics.jsonl", lines)
 
     def metrics(self) -> list[dict]:
@@ -227,7 +226,8 @@ class Run:
         try:
             rows = []
             for number, line in enumerate(path.read_bytes().splitlines(), 1):
-                rows.append(facts.check(files.checked(line), facts.Epoch))
+                row = facts.check(files.checked(line), facts.Epoch)
+                rows.append(row | ({"dev": facts.numbers(row["dev"])} if "dev" in row else {}))
             return rows
         except FileNotFoundError:
             raise InputError(f"{path}: missing or damaged") from None
@@ -241,10 +241,14 @@ class Run:
         """Of the test split, as :meth:`write_results` wrote them."""
         path = self.folder / "results.json"
         try:
-            return facts.check(files.checked(path.read_bytes()), facts.Results)
+            results = facts.check(files.checked(path.read_bytes()), facts.Results)
         except ValueError as error:
             advice = f"delete it, and it is made again by: python train.py --resume {self.folder}"
             raise InputError(f"{path}: damaged ({error}); {advice}") from None
+        for metric in results.get("metrics", {}).values():
+            if "value" in metric:
+                metric |= facts.numbers({"value": metric["value"]})
+        return results
 
     def write_calibration(self, values: dict) -> None:
         self._write_calibration(self._name(), values)

@@ -46,8 +46,11 @@ def selected(row: dict, select: str) -> float:
 
 
 def is_better(value: float, best: float | None, select: str) -> bool:
-    """Whether a value of the dev metric beats the best so far, if there is one: the more the better, but for a loss."""
-    return best is None or (value < best if select == "loss" else value > best)
+    """Whether a value of the dev metric beats the best so far, if there is one: the more the better, but for a loss; any
+    number beats NaN."""
+    if best is None or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value < best if select == "loss" else value > best
 
 
 def out_of_patience(state: State, config: TrainConfig) -> bool:
