@@ -138,7 +138,7 @@ def test_a_long_text_is_read_a_part_at_a_time(run, monkeypatch):
     at_once = next(explain(predictor, [text], "leave-one-out"))
     logits, sizes = predictor.logits, []
     monkeypatch.setattr(predictor, "logits", lambda texts: (sizes.append(len(texts)), logits(texts))[1])
-    monkeypatch.setattr("textcls.tasks.base.TOGETHER", 7 * len(text))
+    monkeypatch.setattr("textcls.explain.TOGETHER", 7 * len(text))
     in_parts = next(explain(predictor, [text], "leave-one-out"))
     assert sizes == [7] * 6 + [4] and len(in_parts.words) == 45
     assert [word.value for word in in_parts.words] == pytest.approx([word.value for word in at_once.words], abs=1e-6)

@@ -12,7 +12,6 @@ import pytest
 from textcls.data import conll, decoding, labelled, objects, squad, tables, tabular
 from textcls.data.decoding import LONGEST, decode, held
 from textcls.runtime.errors import InputError
-from textcls.tasks import base
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin1", "utf-16", "utf-32-be"])
@@ -80,12 +79,6 @@ def test_every_format_says_where_a_text_is_too_long(tmp_path):
     assert objects.LARGEST > LONGEST and squad.longest("json") > squad.longest("jsonl") == LONGEST
 
 
-def test_texts_are_predicted_together_until_they_are_long():
-    texts = [("a" * size,) for size in (10, 10, base.TOGETHER, 10, base.TOGETHER - 10, 5, 5, 5)]
-    chunks = base.chunks_of(iter(texts), 3, lambda parts: len(parts[0]))
-    assert [len(chunk) for chunk in chunks] == [3, 2, 3]
-
-
 def test_a_file_of_words_without_blank_lines_is_a_stream():
     """A sentence ends after so many characters, and no more lines than these have been read."""
     taken = itertools.count()
@@ -95,9 +88,9 @@ def test_a_file_of_words_without_blank_lines_is_a_stream():
             next(taken)
             yield "word O\n"
 
-    blocks = conll.sentences(endless(), "a.conll", 0, 1, longest=70)
-    first = [next(blocks) for _ in range(3)]
+    blocks = conll.blocks(endless(), "a.conll", longest=70)
+    first = [next(blocks)[0] for _ in range(3)]
     assert [len(block) for block in first] == [10, 10, 10] and next(taken) == 30
-    assert [line.word for line in first[1]] == ["word"] * 10 and first[2][0].where == "a.conll:21"
+    assert [line.text for line in first[1]] == ["word O"] * 10 and first[2][0].where == "a.conll:21"
     lines = ["a O\n", "b O\n", "\n"] * 5
-    assert list(conll.sentences(lines, "a", 0, 1, 9)) == list(conll.sentences(lines, "a", 0, 1))
+    assert list(conll.blocks(lines, "a", 9)) == list(conll.blocks(lines, "a"))

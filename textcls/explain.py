@@ -31,7 +31,6 @@ from textcls.report.words import Explanation, Word, signed
 from textcls.runtime.errors import InputError
 from textcls.tasks import base
 from textcls.tasks.answers import Explained
-from textcls.tasks.base import CHUNK, chunks_of
 from textcls.tasks.documents import Predictor, Text
 from textcls.text.passages import place
 from textcls.text.sequences import ends
@@ -40,6 +39,7 @@ from textcls.text.vocabulary import Vocabulary
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # what is left out, or counted, as one
 STEPS = 64  # S; the middle of each of so many equal parts of the way
 ROWS = 8  # points whose gradients are computed together
+COPIES, TOGETHER = 64, 1 << 18  # copies of a text without one word that are answered together, and their characters
 MOST_CHARACTERS = 2**30  # of all texts without a word, for one text
 WAYS = ("leave-one-out", "gradients", "weights")
 
@@ -85,8 +85,9 @@ def leave_one_out(predictor: Predictor, texts: tuple[str, ...]) -> list[Explanat
             f"a text of {len(found):,} words and {length:,} characters: to read it once without each word is more than "
             f"{MOST_CHARACTERS:,} characters"
         )
-    others = itertools.chain([texts], (without(texts, *place) for place in found))
-    chunks = chunks_of(map(given, others), CHUNK, lambda text: length)  # a copy of the text for each word
+    copies = map(given, itertools.chain([texts], (without(texts, *place) for place in found)))
+    count = min(COPIES, max(1, TOGETHER // max(1, length)))
+    chunks = iter(lambda: list(itertools.islice(copies, count)), [])
     logits = np.concatenate([predictor.logits(chunk) for chunk in chunks])
     outputs = predictor.outputs(torch.from_numpy(logits).double())  # (1 + N, C)
     changes = outputs[0] - outputs[1:]

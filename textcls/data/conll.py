@@ -132,19 +132,18 @@ class Line(NamedTuple):
         return separator(self.text) + (tag if self.word is not None else filler)
 
 
-def sentences(
-    lines: Iterable[str], name: str, word: int, tag: int, longest: float = float("inf")
-) -> Iterator[list[Line]]:
-    """The lines of each sentence with what ends it: a blank line, or the beginning of a document, or that it has
-    `longest` characters. `name` is what errors call the file; `tag` tells a token # from a comment."""
-    for block, width in blocks(lines, name, longest):
+def sentences(lines: Iterable[str], name: str, word: int, tag: int) -> Iterator[list[Line]]:
+    """The lines of each sentence with their words. `name` is what errors call the file; `tag` tells a token # from a
+    comment."""
+    for block, width in blocks(lines, name):
         yield with_words(block, width, word, tag)
 
 
 def blocks(
     lines: Iterable[str], name: str, longest: float = float("inf")
 ) -> Iterator[tuple[list[Line], int | None]]:
-    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for."""
+    """(the lines of each sentence with what ends it, columns of the sentence before), before words are looked for. A
+    blank line ends a sentence, or the beginning of a document, or that it has `longest` characters."""
     block, width, size = [], None, 0
     for number, text in enumerate(lines, 1):
         text = text.rstrip(f"{BLANKS}\r\n")

@@ -29,8 +29,6 @@ from textcls.training import facts
 from textcls.training.run import Run
 
 BATCH = 32  # items predicted at once
-CHUNK = 64  # texts that are predicted together when reading a stream
-TOGETHER = 1 << 18  # characters after which no other text is predicted with these
 EXAMPLE = 16  # tokens and tags of the example that is shown
 DEFAULTS = {
     "batch_size": 32,
@@ -305,23 +303,3 @@ def check_strings(parts: Sequence, where: str) -> None:
     for part in parts:
         if not isinstance(part, str):
             raise InputError(f"{where}: expected a str, got {type(part).__name__}: {part!r:.60}")
-
-
-def chunks_of(items: Iterable, count: int, size_of: Callable) -> Iterator[list]:
-    """Lists of `count` items, or of fewer that have TOGETHER characters by `size_of`. Where the items end in an
-    InputError, those before it come first: what is right in a file is answered, whatever comes after."""
-    chunk, size = [], 0
-    try:
-        for item in items:
-            chunk.append(item)
-            size += size_of(item)
-            if len(chunk) == count or size >= TOGETHER:
-                yield chunk
-                chunk, size = [], 0
-    except InputError:
-        if chunk:
-            yield chunk
-        raise
-    if chunk:
-        yield chunk
-
