@@ -104,8 +104,8 @@ def test_a_full_disk_only_costs_time(tiny_shape, cache, monkeypatch, full):
     full(monkeypatch)
     assert np.array_equal(cached(model_of(tiny_shape), batches), expected)
     assert not list(cache.iterdir())
-    monkeypatch.setattr(features, "free_memory", lambda: 100)
-    with pytest.raises(InputError, match="the vectors need .* GiB of memory are free; .* with TEXTCLS_CACHE"):
+    monkeypatch.setattr("textcls.runtime.memory.free_memory", lambda: 100)
+    with pytest.raises(InputError, match="what the encoder gives takes .* GiB are free; .* with TEXTCLS_CACHE"):
         cached(model_of(tiny_shape), batches)
 
 

@@ -146,12 +146,12 @@ def test_the_size_of_a_bert_is_known_before_it_is_built(tiny_shape, monkeypatch)
     assert tiny_shape.size == sum(p.numel() for p in bert.parameters())
     assert BertConfig().size == 109_482_240  # bert-base-uncased, with its pooler
     monkeypatch.setattr("textcls.runtime.memory.free_memory", lambda: 4 * tiny_shape.size - 1)
-    with pytest.raises(InputError, match="out of memory: the weights of a BERT of that shape"):
+    with pytest.raises(InputError, match="out of memory: a BERT of that shape takes"):
         backbone.untrained(tiny_shape, 1)
 
 
 @pytest.mark.parametrize("flags, message", [
-    ("--hidden 1000000000", "out of memory: the weights of the bilstm"),
+    ("--hidden 1000000000", "out of memory: a bilstm of these settings takes"),
     ("--layers 1000000000", "--layers 1000000000: must be above 0 and below 1001"),
     ("--seed 18446744073709551616", "--seed 18446744073709551616: must be below 2**63"),
     ("--seeds 1 9223372036854775808", "--seed 9223372036854775808: must be below 2**63"),

@@ -294,9 +294,9 @@ def test_the_embedding_module_has_a_rate_of_its_own(tiny_shape):
 
 
 def test_counts_that_memory_does_not_hold_are_refused(folder, call, monkeypatch):
-    monkeypatch.setattr("textcls.tasks.pretraining.free_memory", lambda: 1000)
+    monkeypatch.setattr("textcls.runtime.memory.free_memory", lambda: 1000)
     error = call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--out", "never", status=2)
-    assert "word pieces stand together takes" in error and "take fewer with --vocab-size" in error
+    assert "word pieces stand together (--init ppmi) takes" in error and "take fewer with --vocab-size" in error
     text = call("train", "--model", "bert", *SCRATCH, "--init", "ppmi", "--plan")
     assert "to count which word pieces stand together" in text
 

@@ -22,7 +22,7 @@ from textcls.runtime.cache import ADVICE, cache_folder, not_kept
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import checked, crc32, in_place_of, read_arrays, with_checksum, write_json
-from textcls.runtime.memory import free_memory
+from textcls.runtime.memory import check_room
 from textcls.runtime.progress import through
 from textcls.text.batches import CPU_TOKENS, Batches
 
@@ -86,7 +86,7 @@ class Features:
         start = time.perf_counter()
         if self.obstacle:
             not_kept(self.obstacle)
-            check_memory(self.bytes, self.obstacle)
+            check_room(self.bytes, "what the encoder gives", f"{self.obstacle}, or choose --encoder tune")
             vectors = np.empty(self.size, np.float16)
             self._encode_all(vectors, device, name, quiet)
             return vectors, time.perf_counter() - start
@@ -147,13 +147,3 @@ def obstacle(folder: pathlib.Path, size: int) -> str | None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot tell
             return f"{folder}: {error.strerror}; {ADVICE}"
     return None
-
-
-def check_memory(size: int, obstacle: str) -> None:
-    """Raise InputError where the memory is too small for what the cache has no place for."""
-    free = free_memory()
-    if free is not None and size > free:
-        raise InputError(
-            f"the vectors need {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; {obstacle}, "
-            "or choose --encoder tune"
-        )

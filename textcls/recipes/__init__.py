@@ -213,7 +213,7 @@ def build(config: TrainConfig, dims: Dims, num_labels: int) -> torch.nn.Module:
     """The model, with random weights. Raises InputError where the memory cannot hold it."""
     recipe = choose(config)
     planned = plan(blocks(config, dims, num_labels), step(config, "cpu", None))
-    check_room(planned.trainable + planned.frozen, f"the {config.model} of these settings")
+    check_room(planned.trainable + planned.frozen, f"a {config.model} of these settings")
     model = recipe["build"](config, dims, num_labels)
     if config.checkpoint_activations:
         model.get_submodule(recipe["encoder"]).encoder.checkpoint_activations = True

@@ -44,15 +44,13 @@ def free_memory() -> int | None:
         return None
 
 
-def check_room(size: int, what: str) -> None:
-    """Raise InputError where `what`, of so many bytes, cannot fit. Linux would give the memory all the same, and kill
-    the process when it is written."""
+def check_room(size: int, what: str, ways: str = WAYS_OUT) -> None:
+    """Raise InputError where `what`, of so many bytes, cannot fit; `ways` out of it. Linux would give the memory all the
+    same, and kill the process when it is written."""
     free = free_memory()
     if free is not None and size > free:
-        raise InputError(
-            f"out of memory: the weights of {what} are {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; "
-            f"{WAYS_OUT}"
-        )
+        gib = f"{size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free"
+        raise InputError(f"out of memory: {what} takes {gib}; {ways}")
 
 
 def reset_peak() -> None:

@@ -30,7 +30,7 @@ from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import make_folder
-from textcls.runtime.memory import free_memory
+from textcls.runtime.memory import check_room
 from textcls.runtime.progress import through
 from textcls.runtime.tensors import load_trainable
 from textcls.tasks import base
@@ -93,12 +93,8 @@ def learn_vectors(backbone: Backbone, passages: Passages, seed: int) -> None:
     """Give the backbone word vectors by the counts of the text (ppmi.py). Of several processes the first one's are
     those that all begin with."""
     size = len(backbone.vocabulary), backbone.dims.hidden_size
-    needed, free = ppmi.memory(*size), free_memory()
-    if free is not None and needed > free:
-        raise InputError(
-            f"--init ppmi: to count which of {size[0]:,} word pieces stand together takes {needed / 2**30:.1f} GiB, "
-            f"and {free / 2**30:.1f} GiB are free; take fewer with --vocab-size"
-        )
+    what = f"to count which of {size[0]:,} word pieces stand together (--init ppmi)"
+    check_room(ppmi.memory(*size), what, "take fewer with --vocab-size")
     made = ppmi.word_vectors(passages.documents(), *size, seed) if parallel.is_first() else None
     backbone.vectors = parallel.from_first(made)
     backbone.description += f"; word vectors from the neighbours of {int(passages.lengths.sum()):,} word pieces"
