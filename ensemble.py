@@ -83,8 +83,7 @@ def read_members(arguments, run: Run) -> Members:
         columns = label_columns(member, read.labels, pathlib.Path(folder))
         check_out_of_sample(member, read.corpus, arguments.in_sample or bool(arguments.out_of_fold))
         if arguments.out_of_fold:
-            folds.append(out_of_fold.read(arguments.out_of_fold[number]))
-            out_of_fold.check_member(member, folds[-1])
+            folds.append(out_of_fold.read(arguments.out_of_fold[number], member, read.kind))
         for name in ("test",) if folds else ("dev", "test"):
             read.logits[name].append(cached_logits(member, getattr(read.corpus, name), arguments.quiet)[0][:, columns])
         member.release()
