@@ -263,6 +263,9 @@ def test_an_ensemble_of_several_labels_is_fitted_on_all_training_documents(folde
     members = ["lstm", "lstm/linear", "--out-of-fold", "multilabel", "multilabel/linear", "--quiet"]
     said = call("ensemble", *members, "--out", "stacked")
     assert "on 90 training documents out of fold" in said and "micro-F1" in said
+    rows = {line.split()[0]: line.split()[1] for line in said.splitlines() if line.startswith("lstm")}
+    for name in ("lstm", "lstm/linear"):  # each at its own thresholds, not at some of folds
+        assert rows[name] == f"{Run(folder / name).results()['metrics']['micro_f1']['value']:.4f}"
     stacked = predictor.load(folder / "stacked", "cpu")
     with np.load(folder / "multilabel" / "linear" / "out-of-fold.npz") as linear:
         both = [kept["logits"], linear["logits"]]

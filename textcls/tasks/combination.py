@@ -50,7 +50,14 @@ class Classes:
         """There is nothing to choose once the model is fitted: its logits (N, C) on the dev documents say all."""
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
+    def thresholds(member: Predictor, columns: list[int]) -> None:
+        """Of a member, in the order of the ensemble's labels: there are none."""
+
+    @staticmethod
+    def judge(
+        dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None,
+        thresholds: np.ndarray | None = None,
+    ) -> Judged:  # fmt: skip
         """How good logits (N, C) of the test documents are, last for comparisons which are right; `known` are their
         metrics, where these need not be computed again."""
         pair, first = (test, corpus.test.labels), classification.asked_for(corpus.facts)
@@ -88,9 +95,18 @@ class SeveralLabels:
         model.thresholds.copy_(torch.from_numpy(of_labels.choose_thresholds(logits, labels)))
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
-        """The same, with thresholds chosen by the logits (N, C) of the dev documents."""
-        thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
+    def thresholds(member: "multilabel.Predictor", columns: list[int]) -> np.ndarray:
+        return member.thresholds[columns]
+
+    @staticmethod
+    def judge(
+        dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None,
+        thresholds: np.ndarray | None = None,
+    ) -> Judged:  # fmt: skip
+        """The same at `thresholds` (C,), or where there are none at those chosen by the logits (N, C) of the dev
+        documents."""
+        if thresholds is None:
+            thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
         scores = of_labels.LabelScores(test, corpus.test.labels, thresholds)
         return known or scores.intervals()[0], of_labels.paired(scores)
 
