@@ -45,7 +45,8 @@ from textcls.training.run import Run, free_folder
 @dataclasses.dataclass
 class Members:
     """What an ensemble is fitted to and judged on. `kind`: what the members give; `logits`: of each (N, C), for "dev"
-    and "test"; `facts`: what the run notes of each; `temperatures`: of each member's own probabilities."""
+    and "test"; `facts`: what the run notes of each; `temperatures` and `thresholds`: of each member's own
+    probabilities."""
 
     kind: Kind | None = None
     corpus: Corpus | None = None
@@ -53,6 +54,7 @@ class Members:
     logits: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=lambda: {"dev": [], "test": []})
     facts: list[dict] = dataclasses.field(default_factory=list)
     temperatures: dict[str, float] = dataclasses.field(default_factory=dict)
+    thresholds: dict[str, np.ndarray | None] = dataclasses.field(default_factory=dict)
 
 
 @exit_on_input_error
@@ -83,12 +85,11 @@ def read_members(arguments, run: Run) -> Members:
         columns = label_columns(member, read.labels, pathlib.Path(folder))
         check_out_of_sample(member, read.corpus, arguments.in_sample or bool(arguments.out_of_fold))
         if arguments.out_of_fold:
-            folds.append(out_of_fold.read(arguments.out_of_fold[number]))
-            out_of_fold.check_member(member, folds[-1])
+            folds.append(out_of_fold.read(arguments.out_of_fold[number], member, read.kind))
         for name in ("test",) if folds else ("dev", "test"):
             read.logits[name].append(cached_logits(member, getattr(read.corpus, name), arguments.quiet)[0][:, columns])
         member.release()
-        read.temperatures[folder] = member.temperature
+        read.temperatures[folder], read.thresholds[folder] = member.temperature, read.kind.thresholds(member, columns)
         path, digest = files.seen_from(run.folder, folder), files.sha256(member.run.folder / "best.pt")
         read.facts.append({"path": path, "sha256": digest, "parameters": member.meta["parameters"]["total"]})
     if folds:
@@ -176,7 +177,7 @@ def test(members: Members, models: dict, arguments) -> None:
         combined = (logits_of(model, inputs) for model in models.values())
         for name, values in zip(ways, (*of_members, average, *combined), strict=True):
             ways[name].append(values / members.temperatures.get(name, 1.0))
-    show(kind, members.corpus, ways, arguments.runs, f"{arguments.combine} ensemble")
+    show(members, ways, arguments.runs, f"{arguments.combine} ensemble")
 
 
 def parse(argv) -> argparse.Namespace:
@@ -276,15 +277,14 @@ def save(
     )
 
 
-def show(
-    kind: Kind, corpus: Corpus, ways: dict[str, tuple[np.ndarray, np.ndarray]], members: list[str], chosen: str
-) -> None:
-    """Every member and every way to combine them, each by its logits on dev and on test, and the best member against
-    the `chosen` one."""
-    judged = {name: kind.judge(*logits, corpus) for name, logits in ways.items()}
+def show(members: Members, ways: dict[str, tuple[np.ndarray, np.ndarray]], runs: list[str], chosen: str) -> None:
+    """Every member, as it is by itself, and every way to combine them, each by its logits on dev and on test; and the
+    best of the `runs` against the `chosen` way."""
+    kind, corpus, own = members.kind, members.corpus, members.thresholds
+    judged = {name: kind.judge(*logits, corpus, thresholds=own.get(name)) for name, logits in ways.items()}
     rows = {name: intervals for name, (intervals, _) in judged.items()}
     say(f"\ntest: {corpus.description}, {len(corpus.test)} documents, 95 % intervals\n{intervals_table(rows)}")
-    best = max(members, key=lambda name: rows[name][kind.MAIN].value)
+    best = max(runs, key=lambda name: rows[name][kind.MAIN].value)
     items = [judged[name][1] for name in (chosen, best)]
     only_ensemble, only_member, p = mcnemar(*(of[-1].right for of in items))
     say(

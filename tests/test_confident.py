@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textcls.metrics.confident import confident_learning
+from textcls.metrics.confident import confident_labels, confident_learning
 
 COUNTS = np.array([[100, 40, 20], [56, 60, 0], [32, 12, 80]])  # figure 1 of Northcutt et al. (2021)
 JOINT = np.array([[0.25, 0.10, 0.05], [0.14, 0.15, 0.00], [0.08, 0.03, 0.20]])
@@ -123,3 +123,30 @@ def test_flipped_labels_are_found_first():
     assert flipped[found.suspicious[:50]].mean() > 0.95
     assert flipped[listed].mean() > 0.8 and listed[flipped].mean() > 0.8
     assert found.wrong == pytest.approx(flipped.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("documents, labels, seed", [(60, 3, 0), (300, 8, 1)])
+def test_several_labels_a_label_at_a_time(documents, labels, seed):
+    """Each label is a question of two classes; all pairs stand in one list, by the probability of what is given."""
+    random = np.random.default_rng(seed)
+    given = random.random((documents, labels)) < 0.3
+    given[:, -1] = True  # which tells nothing
+    probabilities = 1 / (1 + np.exp(random.normal(size=given.shape) - 0.5 * np.where(given, 1, -1)))
+    expected = []
+    for c in range(labels - 1):
+        p = probabilities[:, c]
+        for i in slowly(np.stack([1 - p, p], 1), given[:, c].astype(int))[3]:
+            expected.append((p[i] if given[i, c] else 1 - p[i], i, c))
+    found = confident_labels(probabilities, given)
+    assert found.tolist() == [[i, c] for _, i, c in sorted(expected)] and len(found) > documents / 10
+    assert confident_labels(np.full((4, 2), 0.5), np.ones((4, 2), bool)).shape == (0, 2)
+
+
+def test_labels_that_were_added_or_lost_are_found_first():
+    random = np.random.default_rng(0)
+    true = random.random((2000, 6)) < 0.2
+    probabilities = 1 / (1 + np.exp(-random.normal(size=true.shape) - np.where(true, 4, -4)))
+    flipped = random.random(true.shape) < 0.02
+    found = confident_labels(probabilities, true ^ flipped)
+    right = flipped[found[:, 0], found[:, 1]]
+    assert right[:100].mean() > 0.95 and right.mean() > 0.9 and right.sum() > 0.75 * flipped.sum()

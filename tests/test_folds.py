@@ -9,11 +9,10 @@ import pytest
 from tests.conftest import make_rows, write_csv
 from textcls import recipes
 from textcls.config import TrainConfig
-from textcls.data import folds
-from textcls.data.corpus import documents, split_dev
+from textcls.data.corpus import documents, identify, split_dev
 from textcls.data.folds import Fold, assign, cut, pool_of
 from textcls.runtime.errors import InputError
-from textcls.tasks import classification
+from textcls.tasks import TASKS, classification
 
 
 def load(path, **settings):
@@ -104,7 +103,7 @@ def test_test_documents_of_the_corpus_stay_untouched(tmp_path):
 
 def test_a_built_in_corpus():
     whole = classification.load_whole(recipes.complete(TrainConfig(model="linear")))
-    corpus = cut(whole, Fold(5, 5), 0.1, 1)
+    corpus = cut(whole, "5/5", 0.1, 1, "documents")
     assert len(corpus.train) + len(corpus.dev) + len(corpus.test) == len(whole.train) + len(whole.dev)
     assert not np.isin(whole.test.ids, corpus.test.ids).any() and corpus.description.endswith("documents")
 
@@ -119,7 +118,8 @@ def test_what_is_no_fold(text):
 @pytest.mark.parametrize("settings, message", [
     ({"train": "x.csv", "test": "y.csv"}, "leave out --test y.csv"),
     ({"train": "x.csv", "test": "0.2"}, "leave out --test 0.2"),
-    ({"train": "x", "task": "tagging", "model": "bilstm-scratch"}, "goes with --task classification"),
+    ({"train": "x", "task": "lm", "model": "lstm"}, "is not there for --task lm: its training text runs on"),
+    ({"train": "x", "task": "pretrain", "model": "bert"}, "is not there for --task pretrain: its training text runs on"),
     ({"data": "cola", "data_dir": ".", "protocol": "paper"}, "goes with --protocol honest"),
 ])  # fmt: skip
 @pytest.mark.parametrize("asked", [{"fold": "1/3"}, {"folds": 3}])
@@ -128,11 +128,145 @@ def test_what_does_not_go_with_folds(settings, message, asked):
         recipes.complete(TrainConfig(**asked, **settings))
 
 
+# ---- other tasks ----------------------------------------------------------------------------------------------------
+
+
+def write_sets(path, labels: list[str]):
+    path.write_text("text,topics\n" + "".join(f"text {i} of {own},{own}\n" for i, own in enumerate(labels)), "utf-8")
+    return path
+
+
+def write_scores(path, count: int):
+    path.write_text("text,label\n" + "".join(f"text {i},{i * i}\n" for i in range(count)), "utf-8")
+    return path
+
+
+def write_tags(path, count: int):
+    kinds = [("Ada", "B-PER"), ("Paris", "B-LOC"), ("road", "O")]
+    sentences = [f"word{i} O\n{' '.join(kinds[i % 3])}\n" for i in range(count)]
+    path.write_text("\n".join(sentences), "utf-8")
+    return path
+
+
+def write_questions(path, titles: list[str]):
+    paragraphs = [{"context": f"sun {i} shines", "qas": [{"id": f"{i}-{q}", "question": f"what {q} ?", "answers": [
+        {"text": "sun", "answer_start": 0}]} for q in range(2)]} for i in range(len(titles))]  # fmt: skip
+    data = [{"title": title, "paragraphs": [paragraph]} for title, paragraph in zip(titles, paragraphs, strict=True)]
+    path.write_text(json.dumps({"version": "1.1", "data": data}), "utf-8")
+    return path
+
+
+SETS = ["a|b", "", "b", "c|a"]
+OTHERS = {
+    "multilabel": ({"model": "linear", "label_column": "topics"}, lambda path: write_sets(path, SETS * 20)),
+    "regression": ({"model": "lstm"}, lambda path: write_scores(path, 83)),
+    "tagging": ({"model": "bilstm-scratch"}, lambda path: write_tags(path, 75)),
+    "spans": ({"model": "bert"}, lambda path: write_questions(path, [f"article {i // 3}" for i in range(36)])),
+}
+
+
+def load_other(task: str, path, **settings):
+    config = recipes.complete(TrainConfig(task=task, train=str(path), **OTHERS[task][0], **settings))
+    return TASKS[task].load(config)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A file of a task."""
+    return lambda task: OTHERS[task][1](tmp_path / ("x.json" if task == "spans" else "x.csv"))
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_the_folds_of_every_task_make_it_whole(task, other):
+    path = other(task)
+    whole, seen = load_other(task, path), []
+    every = np.sort(np.concatenate([whole.train.ids, whole.dev.ids]))
+    for number in range(1, 5):
+        corpus = load_other(task, path, fold=f"{number}/4")
+        ids = np.concatenate([part.ids for part in (corpus.train, corpus.dev, corpus.test)])
+        assert np.array_equal(np.sort(ids), every)
+        assert len(corpus.dev) == pytest.approx(0.1 * (len(every) - len(corpus.test)), abs=2)
+        assert len(corpus.test) == pytest.approx(len(every) / 4, rel=0.1)
+        assert corpus.description.endswith(f"; here tested on fold {number}/4 of its training {TASKS[task].UNIT}")
+        assert corpus.labels == whole.labels
+        seen.append(corpus.test.ids)
+    assert np.array_equal(np.sort(np.concatenate(seen)), every)
+    assert np.array_equal(seen[1], load_other(task, path, fold="2/4", dev="0.3").test.ids)
+    assert not np.array_equal(seen[1], load_other(task, path, fold="2/4", seed=2).test.ids)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_can_be_judged_is_kept_and_what_is_suspected_is_judged(task):
+    kept, judge, suspects = (getattr(TASKS[task].Predictor, name, None) for name in ("out_of_fold", "judge", "suspects"))
+    assert (kept is None) == (judge is None) == (task not in OTHERS and task != "classification")
+    assert suspects is None or judge is not None
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_the_pool_of_every_task_is_read_again(task, other):
+    """What was drawn as dev stands where it stood in the file, with its answers."""
+    whole = load_other(task, other(task), dev="0.3")
+    pool, drawn = pool_of(whole)
+    answers = {i: answer for split in (whole.train, whole.dev)
+               for i, answer in zip(split.ids.tolist(), split.answers(whole.labels), strict=True)}  # fmt: skip
+    assert drawn and pool.answers(whole.labels) == [answers[i] for i in pool.ids.tolist()]
+    assert np.array_equal(identify("train", pool.items), pool.ids) and len(pool) == len(whole.train) + len(whole.dev)
+
+
+def test_the_range_of_scores_is_that_of_what_is_trained_on(other):
+    path = other("regression")
+    assert load_other("regression", path, dev=str(path)).facts["range"] == [0, 82**2]
+    for number in (1, 2, 3, 4):
+        corpus = load_other("regression", path, fold=f"{number}/4")
+        assert corpus.facts["range"] == [corpus.train.scores.min(), corpus.train.scores.max()]
+
+
+def test_rare_types_of_entities_are_in_every_fold(tmp_path):
+    """Four sentences with a product among 80, and 20 with a person: one and five a fold."""
+    kinds = ["B-PROD"] * 4 + ["B-PER"] * 20 + ["O"] * 56
+    (tmp_path / "x.csv").write_text("\n".join(f"a{i} {kind}\nb I{kind[1:]}\n" for i, kind in enumerate(kinds))
+                                    .replace("b I\n", "b O\n"), "utf-8")  # fmt: skip
+    for number in (1, 2, 3, 4):
+        test = load_other("tagging", tmp_path / "x.csv", fold=f"{number}/4").test
+        first = [int(words[0][1:]) for words in test.words]
+        assert (sum(i < 4 for i in first), sum(4 <= i < 24 for i in first), len(first)) == (1, 5, 20)
+
+
+def test_no_article_stands_in_two_folds(tmp_path, other):
+    path = other("spans")
+    for number in (1, 2, 3, 4):
+        corpus = load_other("spans", path, fold=f"{number}/4")
+        assert not set(corpus.test.titles) & {*corpus.train.titles, *corpus.dev.titles}
+        assert corpus.description.endswith("training questions")
+    few = write_questions(tmp_path / "few.json", ["all"] * 10 + ["other"] * 10)  # fewer than folds: contexts stay whole
+    corpus = load_other("spans", few, fold="2/4")
+    assert not set(corpus.test.contexts) & {*corpus.train.contexts, *corpus.dev.contexts} and len(corpus.test) == 10
+    assert corpus.description.endswith("articles that are trained on, too (fewer than folds), in other contexts")
+    table = tmp_path / "x.csv"  # without titles contexts stay whole
+    table.write_text("question,context,answer\n" + "".join(f"q{i},sun {i // 2} shines,sun\n" for i in range(24)), "utf-8")
+    for number in (1, 2, 3, 4):
+        corpus = load_other("spans", table, fold=f"{number}/4")
+        assert not set(corpus.test.contexts) & {*corpus.train.contexts, *corpus.dev.contexts} and len(corpus.test) == 6
+
+
+@pytest.mark.parametrize("task, content, folds, message", [
+    ("multilabel", ["a|b", "b", "b", "a", "c", "b"], 3, "every label in two of them at least: 'c' has 1 document(s)"),
+    ("spans", ["one", "one", "two"], 4, "4 folds want as many contexts, which stay whole; there are 3: take fewer"),
+    ("regression", 8, 9, "9 folds of 8: take fewer"),
+])  # fmt: skip
+def test_what_cannot_be_dealt_is_refused(task, content, folds, message, tmp_path):
+    write = {"multilabel": write_sets, "spans": write_questions, "regression": write_scores}[task]
+    path = write(tmp_path / ("x.json" if task == "spans" else "x.csv"), content)
+    pool, _ = pool_of(load_other(task, path, dev=str(path)))
+    with pytest.raises(InputError, match=message.replace("(s)", r"\(s\)")):
+        assign(pool, folds, 1, ["a", "b", "c"])
+
+
 def test_cut_is_the_same_for_every_process_and_seed_of_dev(tmp_path):
     """The pool is put together from any train and dev of it: the fold does not hang on how they were drawn."""
     pool = skewed({"a": 30, "b": 12})
     corpora = [classification.Corpus("x", "x", ["a", "b"], *split_dev(pool, share, seed), None)
                for share, seed in ((0.1, 1), (0.3, 9))]  # fmt: skip
-    first, second = (cut(corpus, folds.Fold(2, 3), 0.1, 5) for corpus in corpora)
+    first, second = (cut(corpus, "2/3", 0.1, 5, "documents") for corpus in corpora)
     for name in ("train", "dev", "test"):
         assert np.array_equal(getattr(first, name).ids, getattr(second, name).ids)

@@ -12,7 +12,8 @@ from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data import multilabel as data
 from textcls.data.corpus import Corpus
-from textcls.data.multilabel import Columns, LabelSets, hold_out, stratified
+from textcls.data.dealing import by_labels
+from textcls.data.multilabel import Columns, LabelSets
 from textcls.runtime.errors import InputError
 from textcls.tasks import multilabel
 from textcls.training.run import Run
@@ -170,8 +171,8 @@ def test_every_label_is_shared_alike(share, seed):
     random = np.random.default_rng(seed)
     labels = random.random((500, 12)) < [0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.03, 0.02, 0.01, 0.01, 0.004]
     labels[0] = True
-    held = stratified(labels, share, seed)
-    assert np.array_equal(held, stratified(labels, share, seed))
+    held = by_labels(labels, np.array([1 - share, share]), seed, whole=0) == 1
+    assert np.array_equal(held, by_labels(labels, np.array([1 - share, share]), seed, whole=0) == 1)
     assert held.sum() == pytest.approx(share * 500, abs=8)
     assert labels[held].sum(0) == pytest.approx(share * labels.sum(0), abs=3.5)
     assert (~labels[held].any(1)).sum() == pytest.approx(share * (~labels.any(1)).sum(), abs=8)
@@ -181,7 +182,7 @@ def test_every_label_is_shared_alike(share, seed):
 def test_shares_are_drawn_by_the_seed():
     labels = np.random.default_rng(0).random((200, 4)) < 0.3
     pool = LabelSets([(str(i),) for i in range(200)], labels, np.arange(200, dtype=np.uint64))
-    (train, dev), (_, same), (_, other) = (hold_out(pool, 0.2, seed) for seed in (1, 1, 2))
+    (train, dev), (_, same), (_, other) = (pool.hold_out(0.2, seed) for seed in (1, 1, 2))
     assert sorted([*train.ids, *dev.ids]) == list(range(200)) and np.array_equal(dev.ids, same.ids)
     assert not np.array_equal(dev.ids, other.ids) and (np.diff(train.ids.astype(int)) > 0).all()
 

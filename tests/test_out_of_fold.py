@@ -15,7 +15,9 @@ from textcls.metrics.classification import Scores, log_softmax
 from textcls.metrics.confident import confident_learning
 from textcls.models.ensemble import WeightedEnsemble
 from textcls.runtime.errors import InputError
-from textcls.suspicious import places
+from textcls.tasks.classification import read_rows
+from textcls.tasks.combination import Classes
+from textcls.tasks.documents import places
 from textcls.tasks.stacking import fit_weights
 from textcls.training.run import Run
 
@@ -191,8 +193,9 @@ def test_places_of_other_data(tmp_path):
         for number in (1, 2):
             (tmp_path / "texts" / label / f"{number}.txt").write_text("x", "utf-8")
     config = TrainConfig(train=str(tmp_path / "texts"), text_column="text", label_column="label")
-    assert places(config, 4) == ["texts/a/1.txt", "texts/a/2.txt", "texts/b/1.txt", "texts/b/2.txt"]
-    assert places(TrainConfig(), 2) == ["pydocs 1", "pydocs 2"]
+    found = places(config, 4, lambda path: read_rows(config, path))
+    assert found == ["texts/a/1.txt", "texts/a/2.txt", "texts/b/1.txt", "texts/b/2.txt"]
+    assert places(TrainConfig(), 2, None) == ["pydocs 1", "pydocs 2"]
 
 
 # ---- ensembles ------------------------------------------------------------------------------------------------------
@@ -226,20 +229,22 @@ def test_members_and_folds_belong_together(folder, folded, members, call):
     assert not (folder / "none").exists()
 
 
-def test_damaged_files_are_seen(folder, folded, tmp_path):
+def test_damaged_files_are_seen(folder, folded, members, tmp_path):
+    member = predictor.load(folder / "linear", "cpu")
+
     def read_again(change) -> str:
         shutil.rmtree(tmp_path / "copy", ignore_errors=True)
         shutil.copytree(folded[0] / "linear", tmp_path / "copy")
         change(tmp_path / "copy" / "out-of-fold.npz", tmp_path / "copy" / "folds.json")
         with pytest.raises(InputError) as error:
-            out_of_fold.read(str(tmp_path / "copy"))
+            out_of_fold.read(str(tmp_path / "copy"), member, Classes)
         return str(error.value)
 
     def other_logits(arrays_of, content):
         kept = arrays(arrays_of.parent)
         np.savez(arrays_of, **kept | {"logits": kept["logits"] + 1})
 
-    assert len(out_of_fold.read(str(folded[0])).ids) == 75
+    assert len(out_of_fold.read(str(folded[0] / "linear"), member, Classes).ids) == 75
     assert "out-of-fold.npz: missing, damaged, or not that of folds.json" in read_again(lambda a, f: a.unlink())
     assert "missing, damaged" in read_again(lambda a, f: a.write_bytes(a.read_bytes()[:-30]))
     assert "not that of folds.json; give the same train.py --folds command again" in read_again(other_logits)

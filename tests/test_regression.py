@@ -201,7 +201,7 @@ def test_every_format_gives_the_same_documents(folder):
 
 def test_a_share_is_drawn_by_the_seed():
     pool = scores.scored("train", [("", (str(i),), float(i)) for i in range(50)])
-    (train, dev), (_, same), (_, other) = (scores.hold_out(pool, 0.3, seed) for seed in (1, 1, 2))
+    (train, dev), (_, same), (_, other) = (pool.hold_out(0.3, seed) for seed in (1, 1, 2))
     assert len(dev) == 15 and sorted([*train.scores, *dev.scores]) == pool.scores.tolist()
     assert np.array_equal(dev.ids, same.ids) and not np.array_equal(dev.ids, other.ids)
     assert train.scores.tolist() == sorted(train.scores) and dev.scores.tolist() == sorted(dev.scores)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from textcls.data import squad
-from textcls.data.squad import Gold, find, hold_out, read
+from textcls.data.squad import Gold, find, read
 from textcls.runtime.errors import InputError
 
 COLUMNS = ("question", "context", "answer")
@@ -143,13 +143,13 @@ def test_contexts_are_held_out_whole(written):
     contexts = [f"{word} shines" for word in ("sun", "moon", "star", "comet", "lamp")]
     rows = [{"question": f"{i}?", "context": contexts[i % 5], "answer": contexts[i % 5].split()[0]} for i in range(20)]
     pool = written("\n".join(map(json.dumps, rows)), "x.jsonl")
-    train, dev = hold_out(pool, 0.2, seed=3)
+    train, dev = pool.hold_out(0.2, seed=3)
     assert len(dev) == 4 and len(train) == 16 and not set(train.contexts) & set(dev.contexts)
-    assert sorted([*train.ids, *dev.ids]) == sorted(pool.ids) and hold_out(pool, 0.2, 3)[1].names == dev.names
-    assert {tuple(hold_out(pool, 0.2, seed)[1].names) for seed in range(8)} != {tuple(dev.names)}
+    assert sorted([*train.ids, *dev.ids]) == sorted(pool.ids) and pool.hold_out(0.2, 3)[1].names == dev.names
+    assert {tuple(pool.hold_out(0.2, seed)[1].names) for seed in range(8)} != {tuple(dev.names)}
     for share in (0.99, 0.01):
         with pytest.raises(InputError, match="about 5 contexts, which stay whole"):
-            hold_out(pool, share, 3)
+            pool.hold_out(share, 3)
 
 
 def test_a_context_that_is_too_large_for_the_share_is_passed_over(written):
@@ -157,7 +157,7 @@ def test_a_context_that_is_too_large_for_the_share_is_passed_over(written):
     contexts = ["sun shines"] * 60 + [f"moon {i // 4} shines" for i in range(40)]
     rows = [{"question": f"{i}?", "context": text, "answer": "shines"} for i, text in enumerate(contexts)]
     pool = written("\n".join(map(json.dumps, rows)), "x.jsonl")
-    assert {len(hold_out(pool, 0.1, seed)[1]) for seed in range(20)} == {8}  # of 10, in fours
+    assert {len(pool.hold_out(0.1, seed)[1]) for seed in range(20)} == {8}  # of 10, in fours
 
 
 @pytest.mark.parametrize("start, place", [("-1", 0), ("8.0", 8), ("7.00", 8), ("-3.0", 0), ("9" * 18, 8), ("3", 0)])

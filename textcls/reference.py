@@ -10,10 +10,10 @@ import torch
 from textcls import predictor, recipes
 from textcls.data.corpus import Corpus
 from textcls.metrics.statistics import Interval
-from textcls.report.compare import pairwise
+from textcls.report.compare import Metrics, pairwise
 from textcls.report.text import intervals_table, title
 from textcls.runtime.errors import InputError
-from textcls.tasks.combination import Kind, Metrics, kind_of
+from textcls.tasks.combination import Kind, kind_of
 from textcls.tasks.documents import cached_logits
 from textcls.tasks.ensemble import is_tested_on_dev, label_columns, member_probabilities
 from textcls.tasks.stacking import fit_weights

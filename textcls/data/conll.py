@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textcls.data.corpus import Corpus, draw, identify
+from textcls.data.dealing import by_labels
 from textcls.data.decoding import BLANKS, UTF8, decoded_lines, is_blank
 from textcls.metrics.entities import spans
 from textcls.runtime.errors import InputError
@@ -50,6 +51,24 @@ class Sentences:
     def take(self, rows: np.ndarray) -> "Sentences":
         return Sentences([self.words[i] for i in rows], [self.tags[i] for i in rows], self.ids[rows])
 
+    @property
+    def items(self) -> list[list[str]]:
+        """The strings by which each sentence is named."""
+        return self.words
+
+    def hold_out(self, share: float, seed: int, name: str = "dev") -> tuple["Sentences", "Sentences"]:
+        """(train, dev), drawn by the seed. `name`: dev, or test."""
+        return draw(self, share, seed, name, "train sentence")
+
+    def deal(self, parts: int, seed: int, labels: list[str]) -> np.ndarray:
+        """The part of each sentence, (N,) from 0, in which those with an entity of each type, and those without any, are
+        spread as evenly as can be."""
+        has = np.zeros((len(self), len(labels)), bool)
+        for sentence, tags in zip(has, self.tags, strict=True):
+            sentence[tags] = True
+        begun = has[:, 1::2]  # the labels are O, then B and I of each type, and every entity begins with B
+        return by_labels(begun, np.full(parts, 1 / parts), seed)
+
 
 def load(
     train: str, dev: str | float, test: str | float | None, word_column: str, tag_column: str, seed: int,
@@ -67,7 +86,7 @@ def load(
     splits = {name: encode(name, part, labels) for name, part in rows.items()}
     for name, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
-            splits["train"], splits[name] = draw(splits["train"], share, seed, name, "train sentence")
+            splits["train"], splits[name] = splits["train"].hold_out(share, seed, name)
     name = files["train"].name
     converted = "" if scheme == "BIO" else f" in {scheme}, converted to BIO"
     description, facts = f"{name}: {len(labels) // 2} types of entities{converted}", {"scheme": scheme}

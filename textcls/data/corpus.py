@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from textcls.data.dealing import by_class
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import fingerprint
 
@@ -31,6 +32,27 @@ class Documents:
 
     def take(self, rows: np.ndarray) -> "Documents":
         return Documents([self.texts[i] for i in rows], self.labels[rows], self.ids[rows])
+
+    @property
+    def items(self) -> list[tuple[str, ...]]:
+        """The strings by which each document is named."""
+        return self.texts
+
+    def hold_out(self, share: float, seed: int, name: str = "dev") -> tuple["Documents", "Documents"]:
+        """See :func:`split_dev`."""
+        return split_dev(self, share, seed, name)
+
+    def deal(self, parts: int, seed: int, labels: list[str]) -> np.ndarray:
+        """The part of each document, (N,) from 0, in which every class is spread evenly."""
+        counts = np.bincount(self.labels, minlength=len(labels))
+        if few := [f"{name!r} has {count}" for name, count in zip(labels, counts, strict=True) if count < parts]:
+            more = f" (and {len(few) - 1} more classes are too small)" if few[1:] else ""
+            fewer = f"take at most {counts.min()} folds, or " * bool(counts.min() > 1)
+            raise InputError(
+                f"{parts} folds want a document of every class in each: class {few[0]} of them{more}; {fewer}leave out "
+                "what is rare"
+            )
+        return by_class(self.labels, parts, seed)
 
     def answers(self, labels: list[str]) -> list[str]:
         """The label of every document."""

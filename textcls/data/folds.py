@@ -1,14 +1,16 @@
-"""Cross-validation: the training documents in K parts, each of which is the test split of one run.
+"""Cross-validation: what there is to train on in K parts, each of which is the test split of one run.
 
-Dimensions: N documents, K folds.
+A pool is documents, sentences or questions that know how they are named (`items`), how dev is drawn from them
+(`hold_out`) and how they are dealt out to parts (`deal`). Dimensions: N of them, K folds.
 """
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
-from textcls.data.corpus import Corpus, Documents, check, number_of, split_dev
+from textcls.data.corpus import Corpus, number_of
 from textcls.runtime.errors import InputError
 
 
@@ -27,9 +29,9 @@ class Fold:
         return cls(int(match[1]), int(match[2]))
 
 
-def pool_of(corpus: Corpus) -> tuple[Documents, bool]:
-    """(the documents that were there to train on, in the order in which they were read; whether dev was drawn from
-    them). An id tells where its document was read (corpus.identify), and so the splits can be put together again."""
+def pool_of(corpus: Corpus) -> tuple[Any, bool]:
+    """(what was there to train on, in the order in which it was read; whether dev was drawn from it). An id tells where
+    its document was read (corpus.identify), and so the splits can be put together again."""
     train, dev = corpus.train, corpus.dev
     for drawn in (True, False):
         order = order_of(train, dev) if drawn else order_of(train, dev.take(np.arange(0)))
@@ -38,19 +40,23 @@ def pool_of(corpus: Corpus) -> tuple[Documents, bool]:
     raise InputError(f"{corpus.name}: folds are parts of all training documents, of which some are held out")
 
 
-def joined(first: Documents, second: Documents) -> Documents:
-    numbers = [np.concatenate(pair) for pair in ((first.labels, second.labels), (first.ids, second.ids))]
-    return Documents([*first.texts, *second.texts], *numbers)
+def joined(first: Any, second: Any) -> Any:
+    """Those of one split, then those of another of its kind: each of its lists and arrays has one of theirs a place."""
+    values = {field.name: [getattr(of, field.name) for of in (first, second)] for field in dataclasses.fields(first)}
+    rows = {name: both for name, both in values.items() if isinstance(both[0], list | np.ndarray)}
+    return type(first)(
+        **{name: a + b if isinstance(a, list) else np.concatenate([a, b]) for name, (a, b) in rows.items()}
+    )
 
 
-def order_of(train: Documents, dev: Documents) -> np.ndarray | None:
-    """Where the documents of one pool, of which each split keeps the order, stand among those of train and then dev;
-    None where they are not a whole pool."""
-    rows, nexts = [], [0, 0]
+def order_of(train: Any, dev: Any) -> np.ndarray | None:
+    """Where the items of one pool, of which each split keeps the order, stand among those of train and then dev; None
+    where they are not a whole pool."""
+    rows, nexts, splits = [], [0, 0], [(split.items, split.ids) for split in (train, dev)]
     for place in range(len(train) + len(dev)):
-        for i, split in enumerate((train, dev)):
+        for i, (items, ids) in enumerate(splits):
             at = nexts[i]
-            if at < len(split) and number_of("train", str(place), *split.texts[at]) == split.ids[at]:
+            if at < len(ids) and number_of("train", str(place), *items[at]) == ids[at]:
                 rows.append(at + i * len(train))
                 nexts[i] += 1
                 break
@@ -59,32 +65,26 @@ def order_of(train: Documents, dev: Documents) -> np.ndarray | None:
     return np.array(rows, np.int64)
 
 
-def assign(pool: Documents, folds: int, seed: int, classes: list[str]) -> np.ndarray:
-    """The fold of every document, (N,) from 1: each class is shuffled, and all are dealt out one after the other, so
-    that neither folds nor the classes in them differ by more than one document. A pure function of (pool, K, seed)."""
-    counts = np.bincount(pool.labels, minlength=len(classes))
-    if few := [f"{name!r} has {count}" for name, count in zip(classes, counts, strict=True) if count < folds]:
-        more = f" (and {len(few) - 1} more classes are too small)" if few[1:] else ""
-        fewer = f"take at most {counts.min()} folds, or " * bool(counts.min() > 1)
-        raise InputError(
-            f"{folds} folds want a document of every class in each: class {few[0]} of them{more}; {fewer}leave out "
-            "what is rare"
-        )
-    random = np.random.default_rng(seed)
-    dealt = np.concatenate([random.permutation(np.flatnonzero(pool.labels == c)) for c in range(len(classes))])
-    numbers = np.empty(len(pool), np.int64)
-    numbers[dealt] = 1 + np.arange(len(pool)) % folds
+def assign(pool: Any, folds: int, seed: int, labels: list[str]) -> np.ndarray:
+    """The fold of each, (N,) from 1, a pure function of (pool, K, seed). `labels` are the names of the numbers in it.
+    Raises InputError where a fold would be empty, or is not to be had otherwise."""
+    if len(pool) < folds:
+        raise InputError(f"{folds} folds of {len(pool)}: take fewer")
+    numbers = 1 + pool.deal(folds, seed, labels)
+    if empty := np.flatnonzero(np.bincount(numbers, minlength=folds + 1)[1:] == 0).tolist():
+        raise InputError(f"{folds} folds of {len(pool)}: nothing is left for fold {empty[0] + 1}; take fewer")
     return numbers
 
 
-def cut(corpus: Corpus, fold: Fold, dev_share: float, seed: int) -> Corpus:
-    """The corpus with that fold of its training documents as the test split, in place of its own if it has one. Dev is
-    drawn from the others, unless it has documents of its own."""
-    pool, drawn = pool_of(corpus)
-    tested = assign(pool, fold.folds, seed, corpus.labels) == fold.number
-    train, dev = pool.take(np.flatnonzero(~tested)), corpus.dev
-    if drawn:
-        train, dev = split_dev(train, dev_share, seed)
-    description = f"{corpus.description}; here tested on fold {fold.number}/{fold.folds} of its training documents"
-    test = pool.take(np.flatnonzero(tested))
-    return check(dataclasses.replace(corpus, description=description, train=train, dev=dev, test=test))
+def cut(corpus: Corpus, fold: str | None, dev: str | float, seed: int, unit: str) -> Corpus:
+    """The corpus with that `fold`, such as 2/5, of what there is to train on as the test split, in place of its own if
+    it has one; as it is where that is None. Of the others dev is drawn anew where it was a share, `dev`. `unit` is what
+    the description calls the items. That the rest can be learned from is for the caller to check."""
+    if fold is None:
+        return corpus
+    wanted, (pool, drawn) = Fold.of(fold), pool_of(corpus)
+    tested = assign(pool, wanted.folds, seed, corpus.labels) == wanted.number
+    rest, test = pool.take(np.flatnonzero(~tested)), pool.take(np.flatnonzero(tested))
+    splits = rest.hold_out(dev, seed) if drawn else (rest, corpus.dev)
+    description = f"{corpus.description}; here tested on fold {fold} of its training {unit}"
+    return dataclasses.replace(corpus, description=description, train=splits[0], dev=splits[1], test=test)

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from textcls.data import scores
-from textcls.data.corpus import Corpus, Documents, check, documents, split_dev
+from textcls.data.corpus import Corpus, Documents, check, documents
 from textcls.data.glue_files import CORPORA, MSR_TEST, Release, Row, Source, labelled_rows, unlabelled_rows
 from textcls.data.scores import Scored
 from textcls.runtime.errors import InputError
@@ -30,7 +30,7 @@ def load(name: str, data_dir: str, protocol: str, dev_share: float, seed: int, p
     if paper:
         train, dev = pool, test
     else:
-        train, dev = (split_dev if source.labels else scores.hold_out)(pool, dev_share, seed)
+        train, dev = pool.hold_out(dev_share, seed)
     for key, file in source.beside.items():
         test.beside[key] = read_split(source, key, folder, (file,), left_out, progress)
     description = describe(source, release, paper, left_out)

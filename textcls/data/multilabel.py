@@ -14,6 +14,7 @@ import numpy as np
 
 from textcls.data import labelled, tabular
 from textcls.data.corpus import Corpus, check_share, identify
+from textcls.data.dealing import by_labels
 from textcls.data.decoding import UTF8
 from textcls.data.tables import by_position
 from textcls.runtime.errors import InputError
@@ -41,6 +42,35 @@ class LabelSets:
     def answers(self, labels: list[str]) -> list[str]:
         """The labels of every document, as one string."""
         return [json.dumps(sorted(labels[i] for i in np.flatnonzero(row))) for row in self.labels]
+
+    @property
+    def items(self) -> list[tuple[str, ...]]:
+        """The strings by which each document is named."""
+        return self.texts
+
+    def hold_out(self, share: float, seed: int, name: str = "dev") -> tuple["LabelSets", "LabelSets"]:
+        """(train, dev): `share` of the documents of every label goes to dev, as nearly as can be, a pure function of
+        what is given; every label keeps a document to train on. `name`: dev, or test."""
+        check_share(share, name)
+        held = by_labels(self.labels, np.array([1.0 - share, share]), seed, whole=0) == 1
+        if not held.any() or held.all():
+            raise InputError(
+                f"--{name} {share:g} of {len(self)} documents leaves no {name} or no training document; give a file "
+                f"with --{name} FILE"
+            )
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+    def deal(self, parts: int, seed: int, labels: list[str]) -> np.ndarray:
+        """The part of each document, (N,) from 0, in which every label is spread as evenly as can be. Raises InputError
+        for a label that only one part has: where that is tested, no document is left to learn it from."""
+        numbers = by_labels(self.labels, np.full(parts, 1 / parts), seed)
+        for name, own in zip(labels, self.labels.T, strict=True):
+            if len(set(numbers[own])) < 2:
+                raise InputError(
+                    f"{parts} folds want every label in two of them at least: {name!r} has {own.sum()} document(s), in "
+                    "one; leave out what is rare"
+                )
+        return numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,48 +195,14 @@ def load(
         found = ", ".join(map(repr, labels)) or "none"
         raise InputError(f"{name}: several labels a text need at least 2 labels, the training data has only {found}")
     splits = {split: encode(split, part, labels) for split, part in rows.items()}
-    missing = [label for label, found in zip(labels, splits["train"].labels.any(0), strict=True) if not found]
-    if missing:
-        raise InputError(f"{name}: no training document has the label {', '.join(map(repr, missing))}; leave it out")
+    check(name, labels, splits["train"])
     for split, share in (("test", test), ("dev", dev)):
         if split not in splits and share is not None:
-            splits["train"], splits[split] = hold_out(splits["train"], share, seed, split)
+            splits["train"], splits[split] = splits["train"].hold_out(share, seed, split)
     return Corpus(name, f"{name} ({len(labels)} labels)", labels, splits["train"], splits["dev"], splits.get("test"))
 
 
-def hold_out(pool: LabelSets, share: float, seed: int, name: str = "dev") -> tuple[LabelSets, LabelSets]:
-    """(train, dev): `share` of the documents of every label goes to dev, as nearly as can be. `name`: dev, or test."""
-    check_share(share, name)
-    held = stratified(pool.labels, share, seed)
-    if not held.any() or held.all():
-        raise InputError(
-            f"--{name} {share:g} of {len(pool)} documents leaves no {name} or no training document; give a file with "
-            f"--{name} FILE"
-        )
-    return pool.take(np.flatnonzero(~held)), pool.take(np.flatnonzero(held))
-
-
-def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which documents are held out, bool (N,), a pure function of what is given: iterative stratification (Sechidis et
-    al., 2011) into two parts, in which to have no label counts as one.
-
-    The label that fewest of the remaining documents have comes first: each of these, in an order drawn by the seed,
-    goes to the part that still wants more of the label, of equals to the one that wants more documents, else to
-    training. Every label keeps a document to train on."""
-    labels = np.column_stack([labels, ~labels.any(1)])
-    order = np.random.default_rng(seed).permutation(len(labels))
-    parts = np.array([1.0 - share, share])  # of training, held out
-    left = labels.sum(0)  # documents of each label that have no place yet
-    wanted, room = parts[:, None] * left, parts * len(labels)
-    held, placed, trained = np.zeros(len(labels), bool), np.zeros(len(labels), bool), np.zeros(labels.shape[1], bool)
-    while left.any():
-        label = np.argmin(np.where(left > 0, left, len(labels) + 1))
-        for document in order[~placed[order] & labels[order, label]]:
-            own = np.flatnonzero(labels[document])
-            more = (wanted[1, label], room[1]) > (wanted[0, label], room[0])
-            part = int(more and (trained[own] | (left[own] > 1)).all())  # a label's last document trains, if none does
-            held[document], placed[document], trained[own] = part, True, trained[own] | (part == 0)
-            left[own] -= 1
-            wanted[part, own] -= 1
-            room[part] -= 1
-    return held
+def check(name: str, labels: list[str], train: LabelSets) -> None:
+    """Raise InputError for a label that has no document to train on."""
+    if missing := [label for label, there in zip(labels, train.labels.any(0), strict=True) if not there]:
+        raise InputError(f"{name}: no training document has the label {', '.join(map(repr, missing))}; leave it out")

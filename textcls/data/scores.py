@@ -10,6 +10,7 @@ import numpy as np
 
 from textcls.data import tabular
 from textcls.data.corpus import Corpus, draw, identify
+from textcls.data.dealing import by_score
 from textcls.data.decoding import UTF8
 from textcls.runtime.errors import InputError
 
@@ -35,6 +36,19 @@ class Scored:
     def answers(self, labels: list[str]) -> list[str]:
         """The score of every document, exactly."""
         return [repr(score) for score in self.scores.tolist()]
+
+    @property
+    def items(self) -> list[tuple[str, ...]]:
+        """The strings by which each document is named."""
+        return self.texts
+
+    def hold_out(self, share: float, seed: int, name: str = "dev") -> tuple["Scored", "Scored"]:
+        """(train, dev), drawn by the seed. `name`: dev, or test."""
+        return draw(self, share, seed, name, "training document")
+
+    def deal(self, parts: int, seed: int, labels: list[str]) -> np.ndarray:
+        """The part of each document, (N,) from 0, in which low and high scores are spread evenly."""
+        return by_score(self.scores, parts, seed)
 
 
 def scored(pool: str, rows: Sequence[tuple[str, tuple[str, ...], float]]) -> Scored:
@@ -71,18 +85,20 @@ def load(
     splits = {name: read(path, columns, encoding, name) for name, path in given.items()}
     for name, share in (("test", test), ("dev", dev)):
         if name not in splits and share is not None:
-            splits["train"], splits[name] = hold_out(splits["train"], share, seed, name)
+            splits["train"], splits[name] = splits["train"].hold_out(share, seed, name)
     name = pathlib.Path(train).name
     return corpus(name, f"{name} (scores)", splits["train"], splits["dev"], splits.get("test"))
 
 
 def corpus(name: str, description: str, train: Scored, dev: Scored, test: Scored | None) -> Corpus:
-    """A corpus of scores. Its `facts` hold the range of the training scores, within which reports keep predictions."""
-    low, high = float(train.scores.min()), float(train.scores.max())
+    """A corpus of scores."""
+    return check(Corpus(name, description, [SCORE], train, dev, test))
+
+
+def check(corpus: Corpus) -> Corpus:
+    """The corpus, whose `facts` hold the range of its training scores, within which reports keep predictions. Raises
+    InputError where they are all the same."""
+    low, high = float(corpus.train.scores.min()), float(corpus.train.scores.max())
     if low == high:
-        raise InputError(f"{name}: every training score is {low:g}: there is nothing to learn")
-    return Corpus(name, description, [SCORE], train, dev, test, facts={"range": [low, high]})
-
-
-def hold_out(pool: Scored, share: float, seed: int, name: str = "dev") -> tuple[Scored, Scored]:
-    return draw(pool, share, seed, name, "training document")
+        raise InputError(f"{corpus.name}: every training score is {low:g}: there is nothing to learn")
+    return dataclasses.replace(corpus, facts=corpus.facts | {"range": [low, high]})

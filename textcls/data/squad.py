@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textcls.data.corpus import Corpus, check_share, identify
+from textcls.data.dealing import by_group, linked, numbered, whole_groups
 from textcls.data.decoding import LARGEST, LONGEST, UTF8, check_length, decoded_lines
 from textcls.data.objects import json_lines, parsed, values_of
 from textcls.data.tables import by_position, read_table
@@ -63,6 +64,33 @@ class Questions:
         lists = self.questions, self.contexts, self.golds, self.names, self.titles
         return Questions(*([part[i] for i in rows] for part in lists), self.ids[rows])
 
+    @property
+    def items(self) -> list[tuple[str, str]]:
+        """The strings by which each question is named."""
+        return list(zip(self.questions, self.contexts, strict=True))
+
+    def hold_out(self, share: float, seed: int, name: str = "dev") -> tuple["Questions", "Questions"]:
+        """(train, dev): the questions of whole contexts, drawn by `seed`, as many as fit into `share` of all; a context
+        that was trained on would tell of the answers to its other questions. `name`: dev, or test."""
+        check_share(share, name)
+        contexts = numbered(self.contexts)
+        held = whole_groups(contexts, round(share * len(self)), seed)
+        if not held.any() or held.all():
+            raise InputError(
+                f"--{name} {share:g} of {len(self)} questions about {contexts.max() + 1} contexts, which stay whole, "
+                f"leaves no {name} or no train question; give a file with --{name} FILE"
+            )
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+    def deal(self, parts: int, seed: int, labels: list[str]) -> np.ndarray:
+        """The part of each question, (N,) from 0: articles stay whole, and where a question has no title its context;
+        what is asked about a context is in one part, whatever the titles are. Where there are fewer articles than parts
+        contexts alone stay whole: some files have one title for all."""
+        groups, contexts = linked(self.titles, self.contexts), numbered(self.contexts)
+        if (count := contexts.max() + 1) < parts:
+            raise InputError(f"{parts} folds want as many contexts, which stay whole; there are {count}: take fewer")
+        return by_group(groups if groups.max() + 1 >= parts else contexts, parts, seed)
+
     def remarks(self) -> list[str]:
         """What a reader of results should know of the answers."""
         mended = sum(any(gold.mended for gold in golds) for golds in self.golds)
@@ -93,10 +121,8 @@ def load(
     description = "; ".join([f"{name}: contexts {len(set(pool.contexts)):,}", *pool.remarks()])
     for part, share in (("test", test), ("dev", dev)):
         if isinstance(share, float):
-            splits["train"], splits[part] = hold_out(splits["train"], share, seed, part)
-    if all(gold.start is None for golds in splits["train"].golds for gold in golds):
-        raise InputError(f"{train}: no answer occurs in its context; there is nothing to learn")
-    return Corpus(name, description, [], splits["train"], splits["dev"], splits.get("test"))
+            splits["train"], splits[part] = splits["train"].hold_out(share, seed, part)
+    return learnable(Corpus(name, description, [], splits["train"], splits["dev"], splits.get("test")))
 
 
 def read(names: str, columns: Sequence[str], encoding: str = UTF8, split: str = "train") -> Questions:
@@ -140,25 +166,16 @@ def questions(pool: str, rows: Sequence[Row], name: str) -> Questions:
     return Questions(*map(list, lists), ids)
 
 
-def hold_out(pool: Questions, share: float, seed: int, name: str = "dev") -> tuple[Questions, Questions]:
-    """(train, dev): the questions of whole contexts, drawn by `seed`, as many as fit into `share` of all; a context that
-    was trained on would tell of the answers to its other questions. `name`: dev, or test."""
-    check_share(share, name)
-    groups: dict[str, list[int]] = {}
-    for number, context in enumerate(pool.contexts):
-        groups.setdefault(context, []).append(number)
-    parts, chosen, room = list(groups.values()), [], round(share * len(pool))
-    for i in np.random.default_rng(seed).permutation(len(parts)):
-        if len(chosen) + len(parts[i]) <= room:
-            chosen += parts[i]
-    if not 0 < len(chosen) < len(pool):
-        raise InputError(
-            f"--{name} {share:g} of {len(pool)} questions about {len(parts)} contexts, which stay whole, leaves no "
-            f"{name} or no train question; give a file with --{name} FILE"
-        )
-    held = np.zeros(len(pool), bool)
-    held[chosen] = True
-    return pool.take(np.flatnonzero(~held)), pool.take(np.flatnonzero(held))
+def is_of_articles_trained_on(corpus: Corpus) -> bool:
+    """Whether some of the test questions are about articles, by their titles, that training questions are about."""
+    return not set(corpus.train.titles).isdisjoint({*corpus.test.titles} - {""})
+
+
+def learnable(corpus: Corpus) -> Corpus:
+    """The corpus, in which there is something to learn. Raises InputError where there is not."""
+    if all(gold.start is None for golds in corpus.train.golds for gold in golds):
+        raise InputError(f"{corpus.name}: no answer occurs in its context; there is nothing to learn")
+    return corpus
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -166,3 +166,9 @@ class AskedScores:
             return ASKED[self.name](self.scores, weights) - ASKED[self.name](other.scores, weights)
 
         return paired_bootstrap(difference, len(self.scores.labels), seed)
+
+
+def paired(scores: Scores, first: Sequence[str]) -> tuple[AskedScores | Correct, ...]:
+    """By what two runs are compared: the first of the metrics that were asked for, if it is one of ASKED, and last which
+    documents are right."""
+    return (*(AskedScores(scores, name) for name in first[:1] if name in ASKED), Correct(scores.correct))

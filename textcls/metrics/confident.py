@@ -39,6 +39,19 @@ def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> Confide
     return Confident(limits, likely, counts, calibrated(counts, labels), worst_first)
 
 
+def confident_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of several labels a document the pairs of a document and a label that look wrong, (P, 2), the worst first:
+    probabilities (N, L), labels bool (N, L). Whether a document has a label is a question of two classes, and each label
+    one of its own; of a label that all documents have, or none, nothing is known."""
+    pairs, given = [np.empty((0, 2), np.int64)], np.where(labels, probabilities, 1 - probabilities)
+    for number in np.flatnonzero(labels.any(0) & ~labels.all(0)):
+        there = probabilities[:, number]
+        found = confident_learning(np.stack([1 - there, there], 1), labels[:, number].astype(np.int64)).suspicious
+        pairs.append(np.stack([found, np.full(len(found), number)], 1))
+    every = np.concatenate(pairs)
+    return every[np.argsort(given[every[:, 0], every[:, 1]], kind="stable")]
+
+
 def thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """t_j (C,), equation 2: the mean probability of class j over the documents labelled j. Every class has some."""
     own = probabilities[np.arange(len(labels)), labels]

@@ -20,14 +20,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 class LabelScores:
     """Logits (N, C) against sets of labels (N, C) bool: every metric, on all documents or under bootstrap weights. A
-    document gets the labels whose probability is at least the label's threshold (C,).
+    document gets the labels whose probability is at least the label's threshold (C,), or the document's own (N, C).
 
     `weights` (..., N) says how often each document counts; None counts each once.
     """
 
     def __init__(self, logits: np.ndarray, labels: np.ndarray, thresholds: np.ndarray):
         assert logits.shape == labels.shape and len(labels), (logits.shape, labels.shape)
-        assert thresholds.shape == labels.shape[1:], (thresholds.shape, labels.shape)
+        assert thresholds.shape in (labels.shape, labels.shape[1:]), (thresholds.shape, labels.shape)
         self.labels, probabilities = labels, sigmoid(logits)
         self.predicted = probabilities >= thresholds
         self.right = (self.predicted == labels).all(1)

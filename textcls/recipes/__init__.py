@@ -168,8 +168,11 @@ def check_fold(config: TrainConfig) -> None:
         return
     if config.fold is not None:
         Fold.of(config.fold)
-    if config.task != "classification":
-        raise InputError(f"{asked} goes with --task classification")
+    if TASKS[config.task].Predictor.judge is None:
+        raise InputError(
+            f"{asked} is not there for --task {config.task}: its training text runs on, and is not made of items with "
+            "answers of their own that could be tested one by one; hold some of it out with --dev and --test"
+        )
     if config.test is not None:
         raise InputError(f"{asked} tests on documents of the training data: leave out --test {config.test}")
     if config.protocol != "honest":

@@ -17,6 +17,10 @@ class Paired(Protocol):
     def against(self, other) -> tuple[Interval, float]: ...
 
 
+Metrics = dict[str, Interval]
+Judged = tuple[Metrics, tuple[Paired, ...]]  # metrics; for comparisons
+
+
 @dataclasses.dataclass
 class Result:
     """Of a run on a test split. `items`, where there are any, are for comparisons item by item; several where they are

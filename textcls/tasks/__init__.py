@@ -14,8 +14,9 @@ evaluate             (batches, corpus, device, precision, quiet) -> (model) -> {
 result               (predictor, split, quiet) -> Result
 chance               (corpus) -> {"metric", "value", "lower_is_better"}: always the commonest answer, on dev
 count_labels         (config) -> how many labels the training data has, without loading the rest; 0 where there are none
-Predictor            what textcls.load gives; by its answer_columns, answers and records evaluate.py --out fills files,
-                     by its outputs and explained --explain speaks of labels and scores; else unexplained says why not
+Predictor            what textcls.load gives; by its answer_columns, answers and records evaluate.py --out fills files, by
+                     out_of_fold, judge and suspects train.py --folds says what came out, by its outputs and explained
+                     --explain speaks of labels and scores; else unexplained says why not
 predict_file         (predictor, source, arguments): what evaluate.py --predict prints; "-" is standard input
 """
 

@@ -50,6 +50,11 @@ class Predictor:
     threshold = 0.0  # below which an answer is none
     unexplained = "it gives a text no label and no score"  # why --explain says nothing of its answers
     described: Callable | None = None  # (split, name, quiet) -> contents.Described, of tasks with items to be counted
+    # Of tasks whose items can be tested in folds: out_of_fold(split, quiet) -> ({name: a value an item}, {name: a value
+    # of the run}), and (the arrays that these become, corpus tested on all) -> compare.Judged; (these, config) ->
+    # suspects.Suspects, where labels can look wrong.
+    judge: Callable | None = None
+    suspects: Callable | None = None
 
     def __init__(
         self,

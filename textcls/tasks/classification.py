@@ -3,7 +3,7 @@
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 from textcls.config import TrainConfig
 from textcls.data import folds, glue, newsgroups, pydocs, tabular
-from textcls.data.corpus import Corpus, Documents
+from textcls.data.corpus import Corpus, Documents, check
 from textcls.metrics import classification as metrics
-from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
+from textcls.metrics.classification import ASKED, Scores, log_softmax
 from textcls.metrics.statistics import Interval, bootstrap
 from textcls.pretrained.backbone import Backbone
 from textcls.records import stream
 from textcls.records.formats import ending_of
 from textcls.records.record import Value
-from textcls.report.compare import Result
+from textcls.report.compare import Judged, Result
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
 from textcls.tasks import base, documents, probabilities
@@ -27,6 +27,7 @@ from textcls.tasks.answers import Asked, Explained, ranked
 from textcls.tasks.distillation import Taught, TaughtBatches, distilled, with_unlabelled
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits, is_glue
 from textcls.tasks.mistakes import mistakes, suspicious_first
+from textcls.tasks.suspects import Suspects, among_classes
 from textcls.text.batches import IGNORED, Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -48,20 +49,14 @@ DATA = {  # the built-in corpora, and how many classes they have
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     """Your own files where --train is given, else a built-in corpus; of a fold that part as the test split. Its `facts`
     name the metrics that it is judged by, where these are not the usual ones."""
-    corpus = load_whole(config, progress)
-    if config.fold is not None:
-        corpus = folds.cut(corpus, folds.Fold.of(config.fold), dev_share(config), config.seed)
-    return with_metric(corpus, config.select)
-
-
-def dev_share(config: TrainConfig) -> float:
-    """What is held out of the training documents, where dev is no file."""
-    return config.dev_split if isinstance(config.dev_split, float) else 0.1
+    corpus = folds.cut(load_whole(config, progress), config.fold, config.dev_split, config.seed, UNIT)
+    return with_metric(check(corpus), config.select)
 
 
 def load_whole(config: TrainConfig, progress: Callable = iter) -> Corpus:
     """The corpus as it is, whatever fold is asked for."""
-    dev, columns, share = config.dev_split, (config.text_column, config.label_column), dev_share(config)
+    dev, columns = config.dev_split, (config.text_column, config.label_column)
+    share = dev if isinstance(dev, float) else 0.1
     if config.train is not None:
         return tabular.load(config.train, dev, config.test_split, *columns, config.seed, config.encoding)
     if is_glue(config):
@@ -69,6 +64,12 @@ def load_whole(config: TrainConfig, progress: Callable = iter) -> Corpus:
     if config.data == "pydocs":
         return pydocs.load(config.seed, share, progress=progress)
     return newsgroups.load(config.data_dir, config.keep_parts, config.seed, share, progress, config.quiet)
+
+
+def read_rows(config: TrainConfig, path: pathlib.Path, split: str = "train") -> Iterator[tabular.Row]:
+    """The rows of a file of your own."""
+    columns = tabular.wanted(config.text_column, config.label_column)
+    return tabular.read(path, columns, config.encoding, split)
 
 
 def with_metric(corpus: Corpus, name: str | None) -> Corpus:
@@ -191,8 +192,8 @@ def result(predictor: "Predictor", split: Documents, quiet: bool) -> Result:
         "documents_per_s": len(split) / seconds,
     }
     summary |= {"remarks": split.remarks} if split.remarks else {}
-    asked = [AskedScores(scores, name) for name in asked_for(predictor.meta)[:1] if name in ASKED]
-    return Result(summary, [*asked, Correct(scores.correct)], lambda: further(predictor, split, logits))
+    items = metrics.paired(scores, asked_for(predictor.meta))
+    return Result(summary, items, lambda: further(predictor, split, logits))
 
 
 def further(predictor: "Predictor", split: Documents, logits: np.ndarray) -> dict:
@@ -293,6 +294,21 @@ class Predictor(documents.Predictor):
         self.temperature = values["temperature"]
         return [probabilities.sentence(values)]
 
+    def out_of_fold(self, split: Documents, quiet: bool) -> tuple[dict, dict]:
+        logits, _ = cached_logits(self, split, quiet)
+        return {"labels": split.labels, "logits": logits}, {"temperatures": self.temperature}
+
+    @staticmethod
+    def judge(arrays: dict[str, np.ndarray], corpus: Corpus) -> Judged:
+        pair, first = (probabilities.calibrated(arrays), arrays["labels"]), asked_for(corpus.facts)
+        return metrics.intervals(*pair, first=first), metrics.paired(Scores(*pair), first)
+
+    @staticmethod
+    def suspects(arrays: dict[str, np.ndarray], corpus: Corpus, config: TrainConfig) -> Suspects:
+        shares = np.exp(log_softmax(probabilities.calibrated(arrays)))
+        places = documents.places(config, len(shares), lambda path: read_rows(config, path))
+        return among_classes(shares, arrays["labels"], corpus.labels, places)
+
     def given(self, split: Documents) -> dict[str, int]:
         return dict(zip(self.labels, np.bincount(split.labels, minlength=len(self.labels)).tolist(), strict=True))
 
@@ -318,9 +334,7 @@ class Predictor(documents.Predictor):
     def read(self, path: str) -> Documents:
         if is_glue(self.config):
             return glue.read(self.config.data, path)
-        columns = tabular.wanted(self.config.text_column, self.config.label_column)
-        rows = tabular.read(pathlib.Path(path), columns, self.config.encoding, "test")
-        return tabular.encode_labels("test", list(rows), self.labels)
+        return tabular.encode_labels("test", list(read_rows(self.config, pathlib.Path(path), "test")), self.labels)
 
 
 def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> None:

@@ -10,17 +10,13 @@ from torch.nn import functional as F
 from textcls.data.corpus import Corpus
 from textcls.metrics import classification as of_classes
 from textcls.metrics import multilabel as of_labels
-from textcls.metrics.classification import ASKED, AskedScores, Correct, Scores, log_softmax
-from textcls.metrics.statistics import Interval
+from textcls.metrics.classification import log_softmax
 from textcls.models.ensemble import ENSEMBLES, LearnedEnsemble, WeightedOdds
 from textcls.models.heads import with_thresholds
-from textcls.report.compare import Paired
+from textcls.report.compare import Judged, Metrics
 from textcls.runtime.errors import InputError
 from textcls.tasks import classification, multilabel
 from textcls.tasks.base import Predictor
-
-Metrics = dict[str, Interval]
-Judged = tuple[Metrics, tuple[Paired, ...]]  # metrics; for comparisons, last the documents that are right
 
 
 class Classes:
@@ -30,6 +26,11 @@ class Classes:
     POOLED = "log-probabilities"  # what a weighted ensemble adds up
     load = staticmethod(classification.load)
     loss = staticmethod(F.cross_entropy)
+
+    @staticmethod
+    def kept_of_folds(N: int, C: int, K: int) -> dict[str, tuple[tuple, type]]:
+        """Shape and kind of what is kept of N documents and K folds beside the logits (N, C)."""
+        return {"labels": ((N,), np.int64), "temperatures": ((K,), np.float64)}
 
     @staticmethod
     def build(combine: str, members: int, labels: int) -> torch.nn.Module:
@@ -49,13 +50,18 @@ class Classes:
         """There is nothing to choose once the model is fitted: its logits (N, C) on the dev documents say all."""
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
-        """How good logits (N, C) of the test documents are; `known` are their metrics, where these need not be computed
-        again."""
-        first, scores = classification.asked_for(corpus.facts), Scores(test, corpus.test.labels)
-        asked = [AskedScores(scores, name) for name in first[:1] if name in ASKED]
-        found = known or of_classes.intervals(test, corpus.test.labels, first=first)
-        return found, (*asked, Correct(scores.correct))
+    def thresholds(member: Predictor, columns: list[int]) -> None:
+        """Of a member, in the order of the ensemble's labels: there are none."""
+
+    @staticmethod
+    def judge(
+        dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None,
+        thresholds: np.ndarray | None = None,
+    ) -> Judged:  # fmt: skip
+        """How good logits (N, C) of the test documents are, last for comparisons which are right; `known` are their
+        metrics, where these need not be computed again."""
+        pair, first = (test, corpus.test.labels), classification.asked_for(corpus.facts)
+        return known or of_classes.intervals(*pair, first=first), of_classes.paired(of_classes.Scores(*pair), first)
 
 
 class SeveralLabels:
@@ -66,6 +72,10 @@ class SeveralLabels:
     load = staticmethod(multilabel.load)
     probabilities = staticmethod(of_labels.sigmoid)
     MODELS = {"learned": LearnedEnsemble, "weighted": WeightedOdds}
+
+    @staticmethod
+    def kept_of_folds(N: int, C: int, K: int) -> dict[str, tuple[tuple, type]]:
+        return {"labels": ((N, C), np.bool_), "thresholds": ((K, C), np.float64)}
 
     @staticmethod
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -85,9 +95,18 @@ class SeveralLabels:
         model.thresholds.copy_(torch.from_numpy(of_labels.choose_thresholds(logits, labels)))
 
     @staticmethod
-    def judge(dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None) -> Judged:
-        """How good logits (N, C) of the test documents are, with thresholds chosen by those of the dev documents."""
-        thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
+    def thresholds(member: "multilabel.Predictor", columns: list[int]) -> np.ndarray:
+        return member.thresholds[columns]
+
+    @staticmethod
+    def judge(
+        dev: np.ndarray, test: np.ndarray, corpus: Corpus, known: Metrics | None = None,
+        thresholds: np.ndarray | None = None,
+    ) -> Judged:  # fmt: skip
+        """The same at `thresholds` (C,), or where there are none at those chosen by the logits (N, C) of the dev
+        documents."""
+        if thresholds is None:
+            thresholds = of_labels.choose_thresholds(dev, corpus.dev.labels)
         scores = of_labels.LabelScores(test, corpus.test.labels, thresholds)
         return known or scores.intervals()[0], of_labels.paired(scores)
 

@@ -6,6 +6,7 @@ Dimensions: N documents, C outputs of the model (classes, labels, or one score).
 
 import contextlib
 import hashlib
+import pathlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -66,6 +67,15 @@ def text_columns(config: TrainConfig) -> list[str]:
     if config.train is not None:
         return tabular.text_columns(config.text_column)
     return list(glue.CORPORA[config.data].texts) if is_glue(config) else ["text"]
+
+
+def places(config: TrainConfig, count: int, read: Callable) -> list[str]:
+    """Where each of the `count` training documents stands: the FILE:LINE of the rows of `read(path)`, seen from the
+    file's folder; of a corpus that is built in its number."""
+    if config.train is None:
+        return [f"{config.data} {number}" for number in range(1, count + 1)]
+    train = pathlib.Path(config.train)
+    return [where.removeprefix(f"{train.parent}/") for where, *_ in read(train)]
 
 
 def prepare(load: Callable, config: TrainConfig, recipe: dict) -> tuple[Corpus, Backbone]:

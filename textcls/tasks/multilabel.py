@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
+from textcls.data import folds
 from textcls.data import multilabel as data
 from textcls.data.corpus import Corpus
 from textcls.data.multilabel import Columns, LabelSets
@@ -19,13 +20,14 @@ from textcls.pretrained.backbone import Backbone
 from textcls.records import stream
 from textcls.records.formats import ending_of
 from textcls.records.record import Value
-from textcls.report.compare import Result
+from textcls.report.compare import Judged, Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
 from textcls.tasks import base, documents
 from textcls.tasks.answers import Asked, Explained, ranked
 from textcls.tasks.documents import Text, cached_logits, collect_logits, document_logits
 from textcls.tasks.mistakes import mistakes, worst_first
+from textcls.tasks.suspects import Suspects, among_labels
 from textcls.text.batches import Batch, Batches
 from textcls.text.vocabulary import Vocabulary
 from textcls.training.run import Run
@@ -44,7 +46,10 @@ DEFAULTS = {name: value for name, value in documents.DEFAULTS.items() if name !=
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     splits = config.train, config.dev_split, config.test_split
-    return data.load(*splits, columns(config), config.seed, config.encoding)
+    whole = data.load(*splits, columns(config), config.seed, config.encoding)
+    corpus = folds.cut(whole, config.fold, config.dev_split, config.seed, UNIT)
+    data.check(corpus.name, corpus.labels, corpus.train)
+    return corpus
 
 
 def columns(config: TrainConfig) -> Columns:
@@ -197,6 +202,22 @@ class Predictor(documents.Predictor):
 
     def given(self, split: LabelSets) -> dict[str, int]:
         return dict(zip(self.labels, split.labels.sum(0).tolist(), strict=True))
+
+    def out_of_fold(self, split: LabelSets, quiet: bool) -> tuple[dict, dict]:
+        logits, _ = cached_logits(self, split, quiet)
+        return {"labels": split.labels, "logits": logits}, {"thresholds": self.thresholds}
+
+    @staticmethod
+    def judge(arrays: dict[str, np.ndarray], corpus: Corpus) -> Judged:
+        """Each document at the thresholds of its fold."""
+        scores = LabelScores(arrays["logits"], arrays["labels"], arrays["thresholds"][arrays["folds"] - 1])
+        return scores.intervals()[0], metrics.paired(scores)
+
+    @staticmethod
+    def suspects(arrays: dict[str, np.ndarray], corpus: Corpus, config: TrainConfig) -> Suspects:
+        shares = sigmoid(arrays["logits"])
+        places = documents.places(config, len(shares), lambda path: data.read(path, columns(config), config.encoding))
+        return among_labels(shares, arrays["labels"], corpus.labels, places)
 
     @property
     def thresholds(self) -> np.ndarray:

@@ -103,3 +103,8 @@ def report(logits: np.ndarray, labels: np.ndarray, temperature: float, threshold
         count, right = answers.at(threshold)
         found["at_threshold"] = {"answered": count, "threshold": threshold, "accuracy": vars(right)}
     return found
+
+
+def calibrated(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The logits of folds, (N, C), at the temperature of each."""
+    return arrays["logits"] / arrays["temperatures"][arrays["folds"] - 1, None]

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
-from textcls.data import glue, scores, tabular
+from textcls.data import folds, glue, scores, tabular
 from textcls.data.corpus import Corpus
 from textcls.data.scores import Scored
 from textcls.metrics import regression as metrics
@@ -19,7 +19,7 @@ from textcls.pretrained.backbone import Backbone
 from textcls.records import stream
 from textcls.records.formats import ending_of
 from textcls.records.record import Value
-from textcls.report.compare import Result
+from textcls.report.compare import Judged, Result
 from textcls.report.text import in_digits
 from textcls.runtime.device import Precision
 from textcls.runtime.errors import InputError
@@ -46,6 +46,12 @@ DEFAULTS = {name: value for name, value in documents.DEFAULTS.items() if name !=
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
     """Your own files where --train is given, else the corpus of GLUE that has scores."""
+    corpus = load_whole(config, progress)
+    return scores.check(folds.cut(corpus, config.fold, config.dev_split, config.seed, UNIT))
+
+
+def load_whole(config: TrainConfig, progress: Callable) -> Corpus:
+    """The corpus as it is, whatever fold is asked for."""
     if is_glue(config):
         share = config.dev_split if isinstance(config.dev_split, float) else 0.1
         return glue.load(config.data, config.data_dir, config.protocol, share, config.seed, progress)
@@ -175,6 +181,14 @@ class Predictor(documents.Predictor):
         low, high = self.range
         end = "lowest" if logits[0] < low else "highest" if logits[0] > high else ""
         return [Explained(0, None, number=f"the score{f', kept at the {end} of the training scores' if end else ''}")]
+
+    def out_of_fold(self, split: Scored, quiet: bool) -> tuple[dict, dict]:
+        return {"labels": split.scores, "scores": within(cached_logits(self, split, quiet)[0], self.range)}, {}
+
+    @staticmethod
+    def judge(arrays: dict[str, np.ndarray], corpus: Corpus) -> Judged:
+        pair = arrays["scores"], arrays["labels"]
+        return metrics.intervals(*pair), (Predicted(Fit(*pair)),)
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         if asked != Asked():

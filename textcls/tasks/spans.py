@@ -10,17 +10,17 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
-from textcls.data import squad, tabular
+from textcls.data import folds, squad, tabular
 from textcls.data.corpus import Corpus
 from textcls.data.decoding import held
 from textcls.data.squad import Questions
 from textcls.metrics.spans import ExactMatches, F1Scores, Scores
 from textcls.pretrained.backbone import Backbone, check_pairs
-from textcls.records.document import SQUAD, Item, JsonDocument, array_items
+from textcls.records.document import JsonDocument
 from textcls.records.formats import ending_of, of_columns
 from textcls.records.lines import LineReader, opened
 from textcls.records.record import Records, Value
-from textcls.report.compare import Result
+from textcls.report.compare import Judged, Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
@@ -30,6 +30,7 @@ from textcls.tasks import base
 from textcls.tasks.answers import Asked, ranked
 from textcls.tasks.contents import Described
 from textcls.tasks.mistakes import mistakes, worst_first
+from textcls.tasks.questions import as_pair, asked_in, no_lines
 from textcls.text.batches import CPU_TOKENS, Batch, Batches, padded
 from textcls.text.passages import Placed, Windows, locate, longest_question, place, place_cached, targets, windows
 from textcls.text.pieces import Pieces
@@ -53,7 +54,12 @@ DEFAULTS = {name: value for name, value in base.DEFAULTS.items() if name != "lab
 
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
-    return squad.load(config.train, config.dev_split, config.test_split, columns(config), config.seed, config.encoding)
+    splits = config.train, config.dev_split, config.test_split
+    whole = squad.load(*splits, columns(config), config.seed, config.encoding)
+    corpus = squad.learnable(folds.cut(whole, config.fold, config.dev_split, config.seed, UNIT))
+    if config.fold is not None and squad.is_of_articles_trained_on(corpus):
+        corpus.description += ", of articles that are trained on, too (fewer than folds), in other contexts"
+    return corpus
 
 
 def columns(config: TrainConfig) -> list[str]:
@@ -203,7 +209,7 @@ def find_answers(
 
 def result(predictor: "Predictor", split: Questions, quiet: bool) -> Result:
     start = time.perf_counter()
-    found = predictor.n_best(list(zip(split.questions, split.contexts, strict=True)), 1, quiet)
+    found = predictor.n_best(split.items, 1, quiet)
     seconds = time.perf_counter() - start
     scores = Scores.of(texts_of(found), gold_texts(split), split.titles)
     unanswered = sum(not answers for answers in found)
@@ -214,7 +220,12 @@ def result(predictor: "Predictor", split: Questions, quiet: bool) -> Result:
         "remarks": remarks + [f"questions without an answer, which count as 0: {unanswered:,}"] * bool(unanswered),
         "documents_per_s": len(split) / seconds,
     }
-    return Result(summary, (F1Scores(scores), ExactMatches(scores.exact)), lambda: further(split, found, scores))
+    return Result(summary, paired(scores), lambda: further(split, found, scores))
+
+
+def paired(scores: Scores) -> tuple[F1Scores, ExactMatches]:
+    """By what two runs are compared."""
+    return F1Scores(scores), ExactMatches(scores.exact)
 
 
 def further(split: Questions, found: list[list[Answer]], scores: Scores) -> dict:
@@ -273,8 +284,20 @@ class Predictor(base.Predictor):
 
     def described(self, split: Questions, name: str, quiet: bool) -> Described:
         lengths = np.array([len(context.split()) for context in split.contexts])
-        items = list(zip(split.questions, split.contexts, strict=True))
-        return Described(items, lengths, "words of the context", 0, 0, {})
+        return Described(split.items, lengths, "words of the context", 0, 0, {})
+
+    def out_of_fold(self, split: Questions, quiet: bool) -> tuple[dict, dict]:
+        """Of a question without an answer both places are 0."""
+        best = [answers[0] if answers else NO_ANSWER for answers in self.n_best(split.items, 1, quiet)]
+        _, probabilities, starts, ends = map(np.array, zip(*best, strict=True))
+        return {"starts": starts, "ends": ends, "probabilities": probabilities}, {}
+
+    @staticmethod
+    def judge(arrays: dict[str, np.ndarray], corpus: Corpus) -> Judged:
+        split, places = corpus.test, zip(arrays["starts"].tolist(), arrays["ends"].tolist(), strict=True)
+        texts = [context[a:b] if b else None for context, (a, b) in zip(split.contexts, places, strict=True)]
+        scores = Scores.of(texts, gold_texts(split), split.titles)
+        return scores.intervals(), paired(scores)
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
         """answer, the place of its first character, and probability, of each of the best answers."""
@@ -324,23 +347,3 @@ def predict_file(predictor: Predictor, source: str | os.PathLike, arguments) -> 
     if (without := sum(not best for best in found)) and not arguments.quiet:
         print(f"questions without an answer, since their contexts have no word piece: {without:,}", file=sys.stderr)
     print(json_text(dict(zip(asked.names, answers, strict=True)), ensure_ascii=False, indent=2))
-
-
-def no_lines(name: str) -> InputError:
-    return InputError(f"{name}: questions and contexts are no lines; give SQuAD's .json, or a table")
-
-
-def as_pair(where: str, texts: Sequence[str]) -> tuple[str, str]:
-    question, context = texts
-    squad.check(where, question, context)
-    return question, context
-
-
-def asked_in(content: object, name: str, wanted: Sequence[str]) -> tuple[tuple, list[Item]]:
-    """What a JSON document asks, for JsonDocument."""
-    if not isinstance(content, dict):
-        return array_items(content, name, wanted, as_pair)
-    rows = list(squad.squad_rows(content, name, answered=False))
-    paragraphs = (paragraph for article in content["data"] for paragraph in article["paragraphs"])
-    objects = [item for paragraph in paragraphs for item in paragraph["qas"]]
-    return SQUAD, [(row.where, item, (row.question, row.context)) for row, item in zip(rows, objects, strict=True)]

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from textcls.config import TrainConfig
-from textcls.data import conll
+from textcls.data import conll, folds
 from textcls.data.conll import Sentences
 from textcls.data.corpus import Corpus
 from textcls.metrics import entities
@@ -23,7 +23,7 @@ from textcls.records.conll import NO_TAG, SentenceRecords
 from textcls.records.formats import ending_of
 from textcls.records.lines import LineReader
 from textcls.records.record import Value
-from textcls.report.compare import Result
+from textcls.report.compare import Judged, Metrics, Result
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, copies_kept
 from textcls.runtime.errors import InputError
@@ -57,8 +57,9 @@ DECODED = 256  # sentences that are decoded together
 
 
 def load(config: TrainConfig, progress: Callable = iter, vocabulary: Vocabulary | None = None) -> Corpus:
-    columns = config.text_column, config.label_column
-    return conll.load(config.train, config.dev_split, config.test_split, *columns, config.seed, config.encoding)
+    columns, splits = (config.text_column, config.label_column), (config.train, config.dev_split, config.test_split)
+    corpus = conll.load(*splits, *columns, config.seed, config.encoding)
+    return folds.cut(corpus, config.fold, config.dev_split, config.seed, UNIT)
 
 
 def count_labels(config: TrainConfig) -> int:
@@ -200,21 +201,26 @@ def result(predictor: "Predictor", split: Sentences, quiet: bool) -> Result:
     predicted = predictor.predict(split.words, quiet)
     seconds = time.perf_counter() - start
     true = [[predictor.labels[tag] for tag in tags] for tags in split.tags]
-    counts = {sense: entities.count(predicted, true, sense == "strict") for sense in entities.SENSES}
+    counts = counted(predicted, true)
     right = [guess == truth for guess, truth in zip(predicted, true, strict=True)]
-    precision, recall, _ = counts["conlleval"].overall()
     summary = {
-        "metrics": {
-            "f1": vars(counts["conlleval"].interval()),
-            "strict_f1": vars(counts["strict"].interval()),
-            "precision": vars(Interval(precision)),
-            "recall": vars(Interval(recall)),
-        },
+        "metrics": {name: vars(value) for name, value in intervals(counts).items()},
         "sentences_right": float(np.mean(right)),
         "per_type": {sense: part.per_type() for sense, part in counts.items()},
         "documents_per_s": len(split) / seconds,
     }
     return Result(summary, counts["conlleval"], lambda: further(split.words, predicted, true, counts["conlleval"]))
+
+
+def counted(predicted: list[list[str]], true: list[list[str]]) -> dict[str, entities.Counts]:
+    """The entities in both senses."""
+    return {sense: entities.count(predicted, true, sense == "strict") for sense in entities.SENSES}
+
+
+def intervals(counts: dict[str, entities.Counts]) -> Metrics:
+    precision, recall, _ = counts["conlleval"].overall()
+    f1 = {"f1": counts["conlleval"].interval(), "strict_f1": counts["strict"].interval()}
+    return f1 | {"precision": Interval(precision), "recall": Interval(recall)}
 
 
 def further(
@@ -266,6 +272,17 @@ class Predictor(base.Predictor):
         self.model.to(self.device)
         tags = iter(predict_tags(self.model, batches, self.device, self.precision, quiet))
         return [[self.labels[tag] for tag in next(tags)] if len(words) else [] for words in sentences]
+
+    def out_of_fold(self, split: Sentences, quiet: bool) -> tuple[dict, dict]:
+        numbers = {name: number for number, name in enumerate(self.labels)}
+        tags = [np.array([numbers[tag] for tag in tags], np.int64) for tags in self.predict(split.words, quiet)]
+        return {"labels": split.tags, "tags": tags}, {}
+
+    @staticmethod
+    def judge(arrays: dict[str, np.ndarray], corpus: Corpus) -> Judged:
+        ends, names = np.cumsum(arrays["lengths"])[:-1], np.array(corpus.labels)
+        counts = counted(*([part.tolist() for part in np.split(names[arrays[of]], ends)] for of in ("tags", "labels")))
+        return intervals(counts), (counts["conlleval"],)
 
     def described(self, split: Sentences, name: str, quiet: bool) -> Described:
         lengths = np.array([len(words) for words in split.words])
