@@ -245,6 +245,7 @@ def watch(child: Child, work: Work, found: dict, results: dict, out: pathlib.Pat
     except Failed as error:
         return f"failed: {error}"
     except EOFError:
+        child.process.join(10)  # its end of the pipe is closed a moment before it has an exit code
         return f"failed: its process died (exit code {child.process.exitcode})"
     except KeyboardInterrupt:
         found["state"] = f"cut off after {len(found['rows'])} rows: Ctrl-C"
