@@ -28,10 +28,10 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
 def whole(flags: dict) -> TrainConfig:
     """The complete settings of a new run."""
     config = complete(absolute(told(flags)))
-    return dataclasses.replace(config, pooling=pooling(flags, config)[0])
+    return dataclasses.replace(config, pooling=chosen_pooling(flags, config)[0])
 
 
-def pooling(flags: dict, config: TrainConfig) -> tuple[str | None, list[str]]:
+def chosen_pooling(flags: dict, config: TrainConfig) -> tuple[str | None, list[str]]:
     """(--pooling, why in words). A model that pools BERT's tokens does it as the backbone's files say, unless the flags
     do, or the backbone begins at random; where it cannot, or they say nothing, as its recipe says."""
     poolings = choose(config).get("poolings", ())
