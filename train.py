@@ -31,7 +31,7 @@ from textcls.ledger.plan import Model, Step, plan
 from textcls.planning import plan_of
 from textcls.pretrained.backbone import Backbone
 from textcls.pretrained.features import Features
-from textcls.recipes.command import absolute, better, next_command, settings, told
+from textcls.recipes.command import better, chosen_pooling, next_command, settings, whole
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare
@@ -70,6 +70,7 @@ def command(flags: dict) -> None:
     if flags.keys() & {"seeds", "folds"} or isinstance(flags.get("lr"), list):
         return many(flags)
     config, run, last = settings(flags)
+    say(*chosen_pooling(flags, config)[1])
     if config.plan:
         return say(*plan_of(config))
     with run.claimed(new=not config.resume):
@@ -272,7 +273,8 @@ def many(flags: dict) -> None:
     """A run for each learning rate and each seed, or each fold, and what came out together. Given again, it goes on
     where it was stopped."""
     flags, rates, seeds = sweep.asked(flags)
-    config = recipes.complete(absolute(told(flags)))
+    config = whole(flags)
+    say(*chosen_pooling(flags, config)[1])
     folder = parallel.from_first(pathlib.Path(flags.pop("out", None) or sweep.find_folder(config, rates)))
     members = sweep.members(folder, config, rates, seeds)
     with sweep.claimed(folder, members):

@@ -27,7 +27,7 @@ import train as script
 from textcls import recipes
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus, Documents, split_dev
-from textcls.recipes.command import told
+from textcls.recipes.command import told, whole
 from textcls.runtime.device import choose_precision, prepare_cpu
 from textcls.runtime.files import fingerprint
 from textcls.runtime.progress import silence
@@ -97,7 +97,7 @@ def divided(pool: Documents, fold: int | str, share: float, seed: int) -> tuple[
 
 def run(flags: dict, pool: Corpus, fold: int | str, seed: int) -> dict:
     """What came out of one run: for each way to choose the epoch its number, accuracy and NLL on the fold."""
-    config = recipes.complete(told(flags | {"seed": seed, "quiet": True}))
+    config = whole(flags | {"seed": seed, "quiet": True})
     recipe, task, device = recipes.choose(config), TASKS[config.task], torch.device("cpu")
     parts = divided(pool.train, fold, config.dev_split, seed)
     corpus = Corpus(pool.name, pool.description, pool.labels, *parts)

@@ -383,6 +383,25 @@ def test_a_run_notes_the_revision_and_goes_on_with_it(tmp_path, hub, bert):
     assert Hub.asked and not any("main" in path for path in Hub.asked)
 
 
+def test_what_a_sentence_encoder_says_of_its_pooling_is_fetched(tmp_path, hub):
+    """For a plan without the weights; a model that has no such file is as before."""
+    variables = {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": hub}
+
+    def plan(cache: str) -> str:
+        arguments = "--model bert --bert tiny/bert --max-length 8 --plan".split()
+        process = Launched(tmp_path, train_on, *arguments, HF_HOME=str(tmp_path / cache), **variables)
+        assert process.wait(120) == 0, process.stderr
+        return process.stdout
+
+    Hub.asked.clear()
+    assert "pooling: " not in plan("without")
+    Hub.files["1_Pooling/config.json"] = b'{"pooling_mode": "mean"}'
+    assert plan("with").startswith("pooling: mean, as tiny/bert/1_Pooling/config.json says\n")
+    assert Hub.asked and not any("model.safetensors" in path for path in Hub.asked)
+    fetched = fetch("tiny/bert", tmp_path / "all", HF_ENDPOINT=hub)
+    assert fetched.returncode == 0 and list((tmp_path / "all").rglob("1_Pooling/config.json"))
+
+
 def test_a_revision_is_asked_for_by_name(tmp_path, hub):
     result = fetch(f"tiny/bert@{'c' * 40}", tmp_path / "home", HF_ENDPOINT=hub)
     assert result.returncode == 0, result.stderr

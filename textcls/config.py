@@ -121,7 +121,7 @@ class TrainConfig:
     hidden: int | None = option(None, "LSTM units per direction", "model", above=0)
     layers: int | None = option(None, "LSTM layers", "model", above=0, below=1001)
     pooling: str | None = option(
-        None, "how the vectors of a text become one; cls: BERT's pooler over [CLS]", "model"
+        None, "how a text's vectors become one; cls: BERT's pooler over [CLS] (default: as --bert's files say)", "model"
     )
     encoder: str | None = option(None, "whether the encoder below an LSTM is trained too", "model", ("frozen", "tune"))
     features: str | None = option(

@@ -12,6 +12,7 @@ import re
 from textcls.runtime import files
 from textcls.runtime.errors import InputError
 
+POOLING = "1_Pooling/config.json"  # of sentence encoders
 FILES = (
     "config.json",
     "model.safetensors",
@@ -23,6 +24,7 @@ FILES = (
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
+    POOLING,
 )
 INDEX = ".index.json"  # model.safetensors.index.json: which of several files holds which tensor
 SHARDS = ("model-*.safetensors", "pytorch_model-*.bin")
@@ -36,6 +38,11 @@ NANO = pathlib.Path(__file__).parent.parent / "assets" / "nano"  # the small BER
 
 def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
     """The folder itself, nano's, what a pre-training run has in it, or the hub's files in huggingface_hub's cache."""
+    return local_folder(folder_or_name) or fetch_from_hub(str(folder_or_name))
+
+
+def local_folder(folder_or_name: str | os.PathLike) -> pathlib.Path | None:
+    """The same without the hub; None for what may be a name there. Raises InputError for what can be neither."""
     if folder_or_name == "nano":
         return NANO
     path = pathlib.Path(folder_or_name)
@@ -46,12 +53,18 @@ def find_folder(folder_or_name: str | os.PathLike) -> pathlib.Path:
     name = str(folder_or_name)
     if path.exists() or not NAME.fullmatch(name):
         raise InputError(f"--bert {name}: no such folder (a folder with {FILES[0]}, {FILES[1]} and {FILES[3]})")
-    return fetch_from_hub(name)
+    return None
 
 
 def find_config(name: str) -> pathlib.Path:
     """config.json of a name on the hub, from huggingface_hub's cache or fetched without the weights."""
     return fetch(name, [FILES[0]]) / FILES[0]
+
+
+def find_pooling(folder_or_name: str | os.PathLike) -> pathlib.Path | None:
+    """POOLING of a model, from the hub without the weights; None where it has none."""
+    folder = local_folder(folder_or_name) or fetch(str(folder_or_name), [POOLING])
+    return folder / POOLING if (folder / POOLING).is_file() else None
 
 
 def fetch_from_hub(name: str) -> pathlib.Path:

@@ -5,8 +5,9 @@ import os
 import shlex
 
 from textcls.config import OPTIONS, RUN, TrainConfig, flag
-from textcls.pretrained.hub import pinned
-from textcls.recipes import RECIPES, REFERENCE, complete, read_dims
+from textcls.pretrained.hub import POOLING, pinned
+from textcls.pretrained.pooling import SAME, read_pooling
+from textcls.recipes import RECIPES, REFERENCE, choose, complete, read_dims
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
@@ -17,11 +18,32 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     """(complete settings, run folder, what to resume from) for the flags that were given."""
     if "resume" in flags:
         return resumed(flags)
-    config = complete(absolute(told(flags)))
+    config = whole(flags)
     name = config.model if config.task == TrainConfig.task else f"{config.model}-{config.task}"
     claim = not config.plan and parallel.is_first()
     run = Run(parallel.from_first(str(config.out or free_folder(name, claim))))
     return dataclasses.replace(config, out=str(run.folder)), run, None
+
+
+def whole(flags: dict) -> TrainConfig:
+    """The complete settings of a new run."""
+    config = complete(absolute(told(flags)))
+    return dataclasses.replace(config, pooling=chosen_pooling(flags, config)[0])
+
+
+def chosen_pooling(flags: dict, config: TrainConfig) -> tuple[str | None, list[str]]:
+    """(--pooling, why in words). A model that pools BERT's tokens does it as the backbone's files say, unless the flags
+    do, or the backbone begins at random; where it cannot, or they say nothing, as its recipe says."""
+    poolings = choose(config).get("poolings", ())
+    if flags.keys() & {"pooling", "resume"} or config.scratch or not poolings:
+        return config.pooling, []
+    said = parallel.from_first(read_pooling(config.bert) if parallel.is_first() else None)
+    if said is None:
+        return config.pooling, []
+    where = f"{os.path.join(flags['bert'], POOLING)} says"
+    if said in SAME and said in poolings:
+        return said, [f"pooling: {said}, as {where}"]
+    return config.pooling, [f"pooling: {config.pooling}, while {where} {said}: --model {config.model} has no such"]
 
 
 def told(flags: dict) -> TrainConfig:
