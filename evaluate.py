@@ -35,7 +35,7 @@ from textcls import reference
 from textcls.arguments import check_given, of_runs
 from textcls.config import check_bounds
 from textcls.export.size import needed
-from textcls.records import command, stream
+from textcls.records import command
 from textcls.records.formats import ending_of
 from textcls.report import words
 from textcls.report.compare import compare
@@ -135,7 +135,7 @@ def parse(argv) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
-    check_given(arguments, but="prefix")
+    check_given(arguments, but=["prefix"])
     arguments.typed = sys.argv[1:] if argv is None else argv
     check_arguments(parser, arguments)
     check_out(parser, arguments)
@@ -186,8 +186,10 @@ def check_one_thing(parser: argparse.ArgumentParser, arguments: argparse.Namespa
         parser.error(f"--{name} does not go with --{asked[0]}")
     if arguments.html is not None and asked not in ([], ["explain"]):
         parser.error(f"--html goes with evaluation and with --explain, not with --{asked[0]}")
+    if arguments.explain is not None and arguments.top_k is not None:
+        parser.error("--top-k goes with --predict")
     if arguments.json and asked not in ([], ["explain"]):
-        jsonl = "; its output is JSON with --format jsonl" * (asked == ["predict"])
+        jsonl = "; the answers to a file of JSON Lines are JSON" * (asked == ["predict"])
         parser.error(f"--json does not go with --{asked[0]}{jsonl}")
 
 
@@ -224,7 +226,7 @@ def set_threshold(predictor: Predictor, arguments) -> list[str]:
         return []
     if not isinstance(predictor, classification.Predictor):
         flag = "--threshold" if arguments.threshold is not None else "--target-accuracy"
-        raise InputError(f"{predictor.run.folder}: {flag} is for classifiers, this is a {predictor.config.task}")
+        raise InputError(f"{predictor.run.folder}: {flag} is for classifiers, and this a run of --task {predictor.config.task}")
     if arguments.threshold is not None:
         predictor.threshold = arguments.threshold
         return []
@@ -307,21 +309,21 @@ def predict(arguments) -> None:
 
 def explain(predictor: Predictor, arguments) -> None:
     """What each word of each text counts, as lines, JSON objects or a page."""
-    explanations.check_task(predictor)  # before a file is read as another task would
-    rows = stream.items(predictor, arguments.explain, arguments.format or ending_of(arguments.explain))
-    texts = [row if len(row) > 1 else row[0] for chunk in rows for row in chunk]
-    found = explanations.explain(predictor, texts, arguments.by)
-    if arguments.html:
-        written = words.page(list(found), f"{arguments.runs[0]}: {file_names(arguments.explain)}")
-        write_text(pathlib.Path(arguments.html), written)
-        print(f"{arguments.html}: {len(texts)} texts")
-        return
+    kind, kept = arguments.format or ending_of(arguments.explain), []
+    found = explanations.explain_file(predictor, arguments.explain, kind, arguments.by)
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for number, explanation in enumerate(found):
+        if arguments.html:
+            kept.append(explanation)
         if arguments.json:
             print(json_text(explanation.as_json(), ensure_ascii=False))
-        else:
+        elif not arguments.html:
             print("\n" * (number > 0) + words.in_terminal(explanation, coloured))
+    if arguments.html:
+        written = words.page(kept, f"{arguments.runs[0]}: {file_names(arguments.explain)}")
+        write_text(pathlib.Path(arguments.html), written)
+        count = len({explanation.document for explanation in kept})
+        print(f"{arguments.html}: {count} texts", file=sys.stderr if arguments.json else sys.stdout)
 
 
 # ---- words from a language model ------------------------------------------------------------------------------------

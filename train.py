@@ -22,7 +22,7 @@ import torch
 
 import textcls
 from textcls import out_of_fold, predictor, recipes, reference, sweep
-from textcls.arguments import parser
+from textcls.arguments import check_given, parser
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus
 from textcls.ledger import history, tables
@@ -31,7 +31,7 @@ from textcls.ledger.plan import Model, Step, plan
 from textcls.planning import plan_of
 from textcls.pretrained.backbone import Backbone
 from textcls.pretrained.features import Features
-from textcls.recipes.command import better, chosen_pooling, next_command, settings, whole
+from textcls.recipes.command import are_several, better, chosen_pooling, next_command, settings, whole
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare
@@ -48,12 +48,14 @@ from textcls.training.run import Run
 
 @exit_on_input_error
 def main(argv=None):
-    flags = vars(arguments().parse_args(argv))
+    given = arguments().parse_args(argv)
+    check_given(given, but=("keep", "label_separator"))
+    flags = vars(given)
     parallel.join()
     try:
         return command(flags)
     except InterruptedRun as stop:
-        say(str(stop))
+        say("stopped and saved; go on with: the same command again" if are_several(flags) else str(stop))
         return 130
     except parallel.LostProcess as error:
         raise InputError(f"another process of this run has died, or cannot be reached ({error})") from None
@@ -67,7 +69,7 @@ def arguments():
 
 
 def command(flags: dict) -> None:
-    if flags.keys() & {"seeds", "folds"} or isinstance(flags.get("lr"), list):
+    if are_several(flags):
         return many(flags)
     config, run, last = settings(flags)
     say(*chosen_pooling(flags, config)[1])

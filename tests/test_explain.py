@@ -1,13 +1,11 @@
 """What words count for a class, a label, a score: left out, by integrated gradients, and by a linear model's weights."""
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 import torch
 
-import evaluate
 import textcls
 from tests.conftest import save_tiny
 from textcls import explain as explanations
@@ -372,7 +370,7 @@ def test_every_task_is_explained_or_says_why_not(name):
         assert own.outputs is not documents.Predictor.outputs and own.explained is not documents.Predictor.explained
         return
     with pytest.raises(InputError, match=f"this is a run of --task {name}: (each word|an answer is|it gives)"):
-        evaluate.explain(predictor, argparse.Namespace(explain="nowhere.txt", format=None))
+        next(explanations.explain_file(predictor, "nowhere.txt", "lines", None))
 
 
 def test_colours():

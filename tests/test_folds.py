@@ -252,7 +252,7 @@ def test_no_article_stands_in_two_folds(tmp_path, other):
 @pytest.mark.parametrize("task, content, folds, message", [
     ("multilabel", ["a|b", "b", "b", "a", "c", "b"], 3, "every label in two of them at least: 'c' has 1 document(s)"),
     ("spans", ["one", "one", "two"], 4, "4 folds want as many contexts, which stay whole; there are 3: take fewer"),
-    ("regression", 8, 9, "9 folds of 8: take fewer"),
+    ("regression", 8, 9, "9 folds want as many to deal out, and there are 8: take fewer"),
 ])  # fmt: skip
 def test_what_cannot_be_dealt_is_refused(task, content, folds, message, tmp_path):
     write = {"multilabel": write_sets, "spans": write_questions, "regression": write_scores}[task]

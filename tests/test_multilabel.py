@@ -249,8 +249,12 @@ def test_it_predicts_sets_and_rankings(folder, call, run):
     assert first == ["\t".join(cells[:2]) for cells in ranked]
     call("evaluate", run, *"--predict in.jsonl --out out.jsonl --quiet".split())
     found = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
-    assert [row["labels"] for row in found] == ["|".join(names) for names in labels]
-    assert [row["text"] for row in found] == texts and found[1]["probabilities"] == ""
+    assert [row["labels"] for row in found] == labels  # lists, whatever stands in a name
+    assert [row["text"] for row in found] == texts and found[1]["probabilities"] == []
+    (folder / "in.csv").write_text("text\n" + "\n".join(texts) + "\n", "utf-8")
+    call("evaluate", run, *"--predict in.csv --out out.csv --quiet".split())
+    rows = [line.split(",")[1] for line in (folder / "out.csv").read_text("utf-8").splitlines()]
+    assert rows == ["labels", *("|".join(names) for names in labels)]
     call("evaluate", run, *"--predict in.jsonl --out all.jsonl --all-probabilities --quiet".split())
     every = [json.loads(line) for line in (folder / "all.jsonl").read_text("utf-8").splitlines()]
     assert [row[f"probability_{NAMES[0]}"] for row in every] == pytest.approx(probabilities[:, 0], abs=1e-5)

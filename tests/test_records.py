@@ -333,7 +333,7 @@ def test_a_document_may_be_one_long_line(monkeypatch):
 
 
 @pytest.mark.parametrize("text, message", [
-    ('{"data": 1}', "expected an array of objects"), ("[1]", "expected an array of objects"), ("[", "mine:1: not JSON"),
+    ('{"data": 1}', "expected an array of objects"), ("[{}, 1]", "mine: row 2: expected an object, found int"), ("[", "mine:1: not JSON"),
     ('[{"text": "a", "probability": 0}]', "there is a column 'probability' already"),
 ])  # fmt: skip
 def test_documents_that_are_refused(text, message):

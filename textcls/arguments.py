@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textcls.config import OPTIONS, TrainConfig, flag
 from textcls.runtime.errors import InputError
@@ -35,10 +35,10 @@ def of_runs(runs: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(usage=usage, description=description, formatter_class=kind)
 
 
-def check_given(arguments: argparse.Namespace, but: str = "") -> None:
-    """Raise InputError for a value that is nothing (an unset variable of a shell?), `but` for one that may be."""
+def check_given(arguments: argparse.Namespace, but: Sequence[str] = ()) -> None:
+    """Raise InputError for a value that is nothing (an unset variable of a shell?), but for those that may be."""
     for name, value in vars(arguments).items():
-        if name != but and "" in (value if isinstance(value, list) else [value]):
+        if name not in but and "" in (value if isinstance(value, list) else [value]):
             what = "RUN" if name == "runs" else flag(name)
             raise InputError(f"{what} '': expected a name; leave it out, or say what")
 

@@ -16,6 +16,7 @@ Dimensions: T tokens, H size of a vector, S points on the way, C outputs, N word
 import contextlib
 import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,6 +27,7 @@ from textcls.models.bert import Embeddings
 from textcls.models.linear import LinearClassifier
 from textcls.models.lstm import FrozenEmbeddings
 from textcls.models.recurrent import WordVectors
+from textcls.records import stream
 from textcls.report.text import in_digits
 from textcls.report.words import Explanation, Word, signed
 from textcls.runtime.errors import InputError
@@ -56,6 +58,17 @@ def explain(predictor: Predictor, texts: Sequence[Text], by: str | None = None) 
     for number, text in enumerate(predictor.checked(texts)):
         for explanation in way(predictor, (text,) if isinstance(text, str) else tuple(text)):
             yield dataclasses.replace(explanation, document=number)
+
+
+def explain_file(predictor: Predictor, source: str | os.PathLike, kind: str, by: str | None) -> Iterator[Explanation]:
+    """Of the texts of a file in a format `kind`, as they are read: those before a row that cannot be read come first."""
+    check_task(predictor)  # before it is read as another task would
+    before = 0
+    for rows in stream.items(predictor, source, kind):
+        texts = [row if len(row) > 1 else row[0] for row in rows]
+        for explanation in explain(predictor, texts, by):
+            yield dataclasses.replace(explanation, document=before + explanation.document)
+        before += len(texts)
 
 
 def check_task(predictor: base.Predictor) -> None:

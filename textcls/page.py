@@ -46,7 +46,7 @@ def of_run(predictor: Predictor, test: Any, chosen: Sequence[str], arguments) ->
     where = run.folder / "metrics.jsonl"
     return {
         "command": command(meta),
-        "settings": {"textcls": meta.get("textcls", "?"), "data": meta.get("data", "?")} | settings,
+        "settings": settings | {"textcls": meta.get("textcls", "?"), "data": meta.get("data", "?")},
         "data": data(predictor, test, arguments),
         "history": [] if "members" in meta else [facts.check_whole(row, facts.Epoch, where) for row in run.metrics()],
         "select": predictor.config.select,

@@ -69,7 +69,7 @@ def assign(pool: Any, folds: int, seed: int, labels: list[str]) -> np.ndarray:
     """The fold of each, (N,) from 1, a pure function of (pool, K, seed). `labels` are the names of the numbers in it.
     Raises InputError where a fold would be empty, or is not to be had otherwise."""
     if len(pool) < folds:
-        raise InputError(f"{folds} folds of {len(pool)}: take fewer")
+        raise InputError(f"{folds} folds want as many to deal out, and there are {len(pool):,}: take fewer")
     numbers = 1 + pool.deal(folds, seed, labels)
     if empty := np.flatnonzero(np.bincount(numbers, minlength=folds + 1)[1:] == 0).tolist():
         raise InputError(f"{folds} folds of {len(pool)}: nothing is left for fold {empty[0] + 1}; take fewer")

@@ -14,6 +14,11 @@ from textcls.runtime.files import paths_of
 from textcls.training.run import Run, free_folder
 
 
+def are_several(flags: dict) -> bool:
+    """Whether the flags ask for several runs."""
+    return bool(flags.keys() & {"seeds", "folds"}) or isinstance(flags.get("lr"), list)
+
+
 def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     """(complete settings, run folder, what to resume from) for the flags that were given."""
     if "resume" in flags:

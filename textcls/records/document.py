@@ -65,8 +65,11 @@ class JsonDocument(Records):
 
 def array_items(content: object, name: str, wanted: Sequence[str], make_item: MakeItem) -> tuple[tuple, list[Item]]:
     """Of an array of objects."""
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+    if not isinstance(content, list):
         raise InputError(f"{name}: expected an array of objects")
+    for number, row in enumerate(content, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{name}: row {number}: expected an object, found {type(row).__name__}")
     items = []
     for number, row in enumerate(content, 1):
         where = f"{name}: row {number}"

@@ -7,7 +7,7 @@ from textcls.data.decoding import is_blank
 from textcls.data.objects import values_of
 from textcls.data.tables import by_position
 from textcls.records.lines import Line, LineReader
-from textcls.records.record import Answer, MakeItem, Record, Records, Value
+from textcls.records.record import Answer, MakeItem, Record, Records, Several, Value
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import json_text, parse_json
 
@@ -55,7 +55,7 @@ class ObjectLines(Records):
 def fields(names: Sequence[str] | None, answer: Answer, codec: str) -> bytes:
     """The inside of a JSON object, or of an array where there are no names. What the encoding cannot write (half a
     surrogate pair, too) is escaped."""
-    values = [float(f"{value:.6g}") if isinstance(value, float) else value for value in answer]
+    values = list(map(in_json, answer))
     pieces = [json_text(value, ensure_ascii=False) for value in values]
     if names is not None:
         pieces = [f"{json.dumps(name, ensure_ascii=False)}: {piece}" for name, piece in zip(names, pieces, strict=True)]
@@ -63,6 +63,12 @@ def fields(names: Sequence[str] | None, answer: Answer, codec: str) -> bytes:
         return ", ".join(pieces).encode(codec)
     except UnicodeEncodeError:
         return ", ".join(map(escaped, pieces)).encode(codec)
+
+
+def in_json(value: Value) -> str | float | int | list | None:
+    if isinstance(value, Several):
+        return list(map(in_json, value.values))
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def escaped(text: str) -> str:

@@ -8,7 +8,16 @@ from textcls.records.lines import LineReader
 from textcls.runtime.errors import InputError
 
 SEPARATING = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-Value = str | float | int | None
+
+
+class Several(NamedTuple):
+    """Values that are one column: a list in JSON, elsewhere texts with `between` between them."""
+
+    values: Sequence[str | float]
+    between: str
+
+
+Value = str | float | int | Several | None
 Answer = Sequence[Value]  # a value for each new column
 MakeItem = Callable[[str, Sequence[str]], Any]  # (FILE:LINE, a record's texts) -> what is predicted; InputError: cannot
 
@@ -81,6 +90,8 @@ class Records:
 
 def cell(value: Value) -> str:
     """A value as text: numbers with six significant digits, nothing for None."""
+    if isinstance(value, Several):
+        return value.between.join(map(cell, value.values))
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)

@@ -19,7 +19,7 @@ from textcls.metrics.multilabel import METRICS, LabelScores, choose_thresholds, 
 from textcls.pretrained.backbone import Backbone
 from textcls.records import stream
 from textcls.records.formats import ending_of
-from textcls.records.record import Value
+from textcls.records.record import Several, Value
 from textcls.report.compare import Judged, Result
 from textcls.runtime.device import Precision
 from textcls.runtime.progress import say
@@ -250,27 +250,27 @@ class Predictor(documents.Predictor):
         return [Explained(int(i), self.labels[i], predicted=len(chosen) > 0) for i in best]
 
     def answer_columns(self, asked: Asked) -> dict[str, Value]:
-        """labels and their probabilities, with the run's separator between; or label and probability of the best ones,
-        where it was said how many; or labels, and then the probability of every label."""
+        """labels and their probabilities, lists in JSON, elsewhere with the run's separator between; or label and
+        probability of the best ones, where it was said how many; or labels, and then the probability of every label."""
         if asked.all_probabilities:
-            return {"labels": ""} | {f"probability_{label}": None for label in self.labels}
+            return {"labels": None} | {f"probability_{label}": None for label in self.labels}
         if asked.ranked:
             return ranked({"label": "", "probability": None}, min(asked.top_k, len(self.labels)))
-        return {"labels": "", "probabilities": ""}
+        return {"labels": None, "probabilities": None}
 
     def answers(self, texts: Sequence[Text], asked: Asked) -> list[list[Value]]:
         """A value of each of these columns for each text."""
         separator, answers = columns(self.config).separator, []
         for row in self.predict(texts)[1]:
             best = self.chosen(row)
-            names = separator.join(self.labels[i] for i in best)
+            names = Several([self.labels[i] for i in best], separator)
             if asked.all_probabilities:
                 answers.append([names, *row.tolist()])
             elif asked.ranked:
                 best = np.argsort(-row, kind="stable")[: asked.top_k]
                 answers.append([value for i in best for value in (self.labels[i], float(row[i]))])
             else:
-                answers.append([names, separator.join(f"{probability:.6f}" for probability in row[best])])
+                answers.append([names, Several(row[best].tolist(), separator)])
         return answers
 
     def read(self, path: str) -> LabelSets:

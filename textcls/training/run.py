@@ -144,7 +144,9 @@ class Run:
             meta = files.checked(path.read_bytes())
             version = meta["format"]
         except FileNotFoundError:
-            raise InputError(f"{self.folder}: not a run folder (it has no config.json)") from None
+            inside = sorted(path.parent.name for path in self.folder.glob("*/config.json"))
+            several = f"; it has runs in it: {', '.join(inside[:9])}{', …' * (len(inside) > 9)}" * bool(inside)
+            raise InputError(f"{self.folder}: not a run folder (it has no config.json){several}") from None
         except KeyError:
             raise InputError(f"{path}: damaged, or not written by textcls") from None
         except ValueError as error:
