@@ -61,7 +61,7 @@ def test_a_wrong_encoding_and_an_empty_name_are_refused():
         with pytest.raises(InputError, match=f"--encoding {name}: unknown"):
             TrainConfig(train="x", encoding=name).check()
     for name in ("train", "dev", "test", "bert", "data_dir", "out"):
-        with pytest.raises(InputError, match=f"{flag(name)} '': expected the name of a file, or folder"):
+        with pytest.raises(InputError, match=f"{flag(name)} '': expected a name; leave it out, or say what"):
             TrainConfig(**{"train": "x", name: ""}).check()
 
 

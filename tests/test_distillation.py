@@ -350,7 +350,7 @@ def test_columns_are_those_of_the_students_labels(folder, call, monkeypatch):
     (["--teacher-weight", "0"], "--teacher-weight 0.0: must be above 0"),
     (["--teacher-weight", "1.5"], "--teacher-weight 1.5: must be above 0 and at most 1"),
     (["--unlabelled", "none.txt"], "none.txt: no such file"),
-    (["--unlabelled", ""], "--unlabelled '': expected the name of a file, or folder"),
+    (["--unlabelled", ""], "--unlabelled '': expected a name; leave it out, or say what"),
 ])  # fmt: skip
 def test_what_does_not_teach_is_refused(folder, call, more, message):
     said = call("train", *student("refused", *more), status=2)

@@ -322,4 +322,4 @@ def test_a_model_that_no_memory_holds_is_said_so(folder, call, monkeypatch):
 def test_an_empty_name_is_none(folder, call, flag):
     task = ("--task", "lm", "--model", "elmo", "--train", "train.txt") if flag == "--elmo-options" else (
         "--model", "elmo-bilstm", "--train", "train.csv")  # fmt: skip
-    assert f"{flag} '': expected the name of a file, or folder" in call("train", *task, flag, "", "--quiet", status=2)
+    assert f"{flag} '': expected a name; leave it out, or say what" in call("train", *task, flag, "", "--quiet", status=2)

@@ -219,7 +219,7 @@ def test_a_folder_is_new_and_whole(call, trained, folder, monkeypatch):
     ("--predict x --sample 3", "--sample does not go with --predict"),
     ("--predict x --explain x", "--explain does not go with --predict"),
     ("--predict x --test x", "--test does not go with --predict"),
-    ("--predict x --json", "--json does not go with --predict; its output is JSON with --format jsonl"),
+    ("--predict x --json", "--json does not go with --predict; the answers to a file of JSON Lines are JSON"),
     ("--sample 3 --json", "--json does not go with --sample"),
 ])  # fmt: skip
 def test_flags(call, flags, error):

@@ -262,7 +262,7 @@ class TrainConfig:
         check_encoding(self.encoding)
         for name in PATHS:
             if getattr(self, name) == "":
-                raise InputError(f"{flag(name)} '': expected the name of a file, or folder")
+                raise InputError(f"{flag(name)} '': expected a name; leave it out, or say what")
         if self.train is None:
             self.check_built_in()
         for name in ("nodes", "gpus", "updates"):
