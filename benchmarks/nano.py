@@ -2,6 +2,7 @@
 
 python benchmarks/nano.py text > python.txt                          documentation of Python that is not in pydocs
 python benchmarks/nano.py vectors wikipedia.txt,python.txt shape     vocabulary, word vectors and shape to begin with
+python benchmarks/nano.py join runs/nano-2 runs/long-2 joined        embeddings of the first, layers of the second
 python benchmarks/nano.py pack runs/nano-2 textcls/assets/nano       a published model in a third of its size
 """
 
@@ -13,6 +14,8 @@ from pydoc_data.topics import topics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
 
 from textcls.data import pydocs, shards  # noqa: E402
 from textcls.data.plain import Lines  # noqa: E402
@@ -60,6 +63,28 @@ def vectors(names: str, folder: pathlib.Path) -> None:
     write(folder / "vectors.txt", [vocabulary.tokenizer.id_to_token(place) for place in places.tolist()], rows)
 
 
+def join(words: str, layers: str, target: pathlib.Path) -> None:
+    """The embedding module of one published model, as :func:`pack` keeps it, with the layers and heads of another, whose
+    vocabulary and shape it has. (What pre-training makes of the vectors is of use to its layers, not to others.)"""
+    source, tensors = find_folder(layers), read_weights(weights_file(find_folder(layers)))
+    for name, tensor in read_weights(weights_file(find_folder(words))).items():
+        if ".embeddings." in name:
+            assert tensor.shape == tensors[name].shape, (name, tensor.shape, tensors[name].shape)
+            tensors[name] = as_packed(name, tensor)
+    target.mkdir(parents=True, exist_ok=True)
+    write_safetensors(tensors, target / "model.safetensors")
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "config.json"):
+        (target / name).write_bytes((source / name).read_bytes())
+
+
+def as_packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """What is read of it again, in float32."""
+    if not name.endswith("word_embeddings.weight"):
+        return tensor.half().float()
+    numbers, scales = in_8_bits(name, tensor).values()
+    return numbers.float() * scales.float()
+
+
 def pack(folder: str, target: pathlib.Path) -> None:
     """A quarter of the size and a little more: vocabulary and config.json as they are, word vectors in 8 bits a number
     with a scale a row, the other weights in float16."""
@@ -82,6 +107,10 @@ def main() -> None:
     counting = commands.add_parser("vectors")
     counting.add_argument("text")
     counting.add_argument("folder", type=pathlib.Path)
+    joining = commands.add_parser("join")
+    joining.add_argument("words")
+    joining.add_argument("layers")
+    joining.add_argument("target", type=pathlib.Path)
     packing = commands.add_parser("pack")
     packing.add_argument("folder")
     packing.add_argument("target", type=pathlib.Path)
@@ -90,6 +119,8 @@ def main() -> None:
         print(text(), end="")
     elif arguments.command == "vectors":
         vectors(arguments.text, arguments.folder)
+    elif arguments.command == "join":
+        join(arguments.words, arguments.layers, arguments.target)
     else:
         pack(arguments.folder, arguments.target)
 
