@@ -30,6 +30,8 @@ def test_dev_is_a_pure_function_of_data_and_seed():
 def test_a_class_of_one_stays_in_train():
     train, dev = split_dev(pool((5, 1)), 0.5, seed=0)
     assert np.bincount(train.labels).tolist() == [3, 1] and len(dev) == 2
+    with pytest.raises(InputError, match="leaves no dev document: each class has one. Is it the right --label-column?"):
+        split_dev(pool((1, 1, 1)), 0.5, seed=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 3.0])

@@ -113,6 +113,7 @@ def test_names_in_a_column(folder, text, names):
     ("text,topics,y\na,1,0\n", "--label-column topics,y --label-separator ;", "--label-separator goes with one"),
     ("text,topics\na,x|y\nb,y\n", "--dev 1.5", "--dev 1.5: a share must lie between 0 and 1"),
     ("text,topics\na,x|y\nb,y\n", "--dev 0.1", "--dev 0.1 of 2 documents leaves no dev or no training document"),
+    ("text,topics\na,x\nb,y\n", "--dev 0.1", "training document: every label has one. Is it the right --label-column?"),
     ("text,topics\na,x|y\nb,y\n", "--label-smoothing 0.1", "--label-smoothing does not apply to --model lstm"),
     ("text,topics\na,x|y\nb,y\n", "--select accuracy", "--select accuracy is not measured for --task multil"),
     ("text,topics\na,x|y\nb,y\n", "--task classification", "--label-separator does not apply to --model lstm"),

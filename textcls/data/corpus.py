@@ -140,7 +140,8 @@ def split_dev(pool: Documents, share: float, seed: int, name: str = "dev") -> tu
         in_dev[random.permutation(rows)[:count]] = True
     if not in_dev.any():
         raise InputError(
-            f"--{name} {share:g} of {len(pool)} documents leaves no {name} document; give a file with --{name} FILE"
+            f"--{name} {share:g} of {len(pool)} documents leaves no {name} document: each class has one. Is it the right "
+            f"--label-column? Else give a file with --{name} FILE"
         )
     return pool.take(np.flatnonzero(~in_dev)), pool.take(np.flatnonzero(in_dev))
 

@@ -54,9 +54,10 @@ class LabelSets:
         check_share(share, name)
         held = by_labels(self.labels, np.array([1.0 - share, share]), seed, whole=0) == 1
         if not held.any() or held.all():
+            why = ": every label has one. Is it the right --label-column? Else" * bool((self.labels.sum(0) == 1).all())
             raise InputError(
-                f"--{name} {share:g} of {len(self)} documents leaves no {name} or no training document; give a file "
-                f"with --{name} FILE"
+                f"--{name} {share:g} of {len(self)} documents leaves no {name} or no training document{why or ';'} give a "
+                f"file with --{name} FILE"
             )
         return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
 
