@@ -22,7 +22,7 @@ import torch
 
 import textcls
 from textcls import out_of_fold, predictor, recipes, reference, sweep
-from textcls.arguments import check_given, parser
+from textcls.arguments import parser
 from textcls.config import TrainConfig
 from textcls.data.corpus import Corpus
 from textcls.ledger import history, tables
@@ -31,7 +31,7 @@ from textcls.ledger.plan import Model, Step, plan
 from textcls.planning import plan_of
 from textcls.pretrained.backbone import Backbone
 from textcls.pretrained.features import Features
-from textcls.recipes.command import are_several, better, chosen_pooling, next_command, settings, whole
+from textcls.recipes.command import are_several, better, next_command, settings, whole
 from textcls.report.text import headline
 from textcls.runtime import parallel
 from textcls.runtime.device import Precision, choose_device, choose_precision, prepare
@@ -48,9 +48,7 @@ from textcls.training.run import Run
 
 @exit_on_input_error
 def main(argv=None):
-    given = arguments().parse_args(argv)
-    check_given(given, but=("keep", "label_separator"))
-    flags = vars(given)
+    flags = vars(arguments().parse_args(argv))
     parallel.join()
     try:
         return command(flags)
@@ -72,7 +70,6 @@ def command(flags: dict) -> None:
     if are_several(flags):
         return many(flags)
     config, run, last = settings(flags)
-    say(*chosen_pooling(flags, config)[1])
     if config.plan:
         return say(*plan_of(config))
     with run.claimed(new=not config.resume):
@@ -276,7 +273,7 @@ def many(flags: dict) -> None:
     where it was stopped."""
     flags, rates, seeds = sweep.asked(flags)
     config = whole(flags)
-    say(*chosen_pooling(flags, config)[1])
+    flags = flags | {"pooling": config.pooling}  # of each of them, without looking again
     folder = parallel.from_first(pathlib.Path(flags.pop("out", None) or sweep.find_folder(config, rates)))
     members = sweep.members(folder, config, rates, seeds)
     with sweep.claimed(folder, members):

@@ -13,7 +13,7 @@ RUN, EITHER, COMMAND = "run", "either", "command"
 GLUE = ("cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte")  # corpora that data/glue.py reads
 SCORES = ("sts-b",)  # those of them that have scores in place of classes
 LARGEST = 3e38  # about what float32 holds
-PATHS = "data_dir train dev test bert vectors elmo elmo_options teacher unlabelled out resume".split()
+NOTHING = ("keep", "label_separator", "fold")  # that may be empty, or are refused in words of their own
 MOST = 2**63  # whole numbers lie below it
 
 
@@ -260,9 +260,6 @@ class TrainConfig:
         if self.memory is not None:
             parse_memory(self.memory)
         check_encoding(self.encoding)
-        for name in PATHS:
-            if getattr(self, name) == "":
-                raise InputError(f"{flag(name)} '': expected a name; leave it out, or say what")
         if self.train is None:
             self.check_built_in()
         for name in ("nodes", "gpus", "updates"):
@@ -324,6 +321,8 @@ def check_kind(name: str, value) -> None:
     if not fits(value, HINTS[name]):
         kind = next(kind for kind in typing.get_args(HINTS[name]) or [HINTS[name]] if kind in KINDS)
         raise InputError(f"{flag(name)} {value!r:.60}: expected {KINDS[kind]}")
+    if value == "" and name not in NOTHING:
+        raise InputError(f"{flag(name)} '': expected a name; leave it out, or say what")
     choices = OPTIONS[name]["choices"]
     if choices and value is not None and value not in choices:
         raise known(flag(name), value, choices)

@@ -4,13 +4,14 @@ import dataclasses
 import os
 import shlex
 
-from textcls.config import OPTIONS, RUN, TrainConfig, flag
+from textcls.config import OPTIONS, RUN, TrainConfig, check_kind, flag
 from textcls.pretrained.hub import POOLING, pinned
 from textcls.pretrained.pooling import SAME, read_pooling
 from textcls.recipes import RECIPES, REFERENCE, choose, complete, read_dims
 from textcls.runtime import parallel
 from textcls.runtime.errors import InputError
 from textcls.runtime.files import paths_of
+from textcls.runtime.progress import say
 from textcls.training.run import Run, free_folder
 
 
@@ -33,22 +34,24 @@ def settings(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
 def whole(flags: dict) -> TrainConfig:
     """The complete settings of a new run."""
     config = complete(absolute(told(flags)))
-    return dataclasses.replace(config, pooling=chosen_pooling(flags, config)[0])
+    return dataclasses.replace(config, pooling=chosen_pooling(flags, config))
 
 
-def chosen_pooling(flags: dict, config: TrainConfig) -> tuple[str | None, list[str]]:
-    """(--pooling, why in words). A model that pools BERT's tokens does it as the backbone's files say, unless the flags
+def chosen_pooling(flags: dict, config: TrainConfig) -> str | None:
+    """--pooling. A model that pools BERT's tokens does it as the backbone's files say, which is told, unless the flags
     do, or the backbone begins at random; where it cannot, or they say nothing, as its recipe says."""
     poolings = choose(config).get("poolings", ())
-    if flags.keys() & {"pooling", "resume"} or config.scratch or not poolings:
-        return config.pooling, []
+    if "pooling" in flags or config.scratch or not poolings:
+        return config.pooling
     said = parallel.from_first(read_pooling(config.bert) if parallel.is_first() else None)
     if said is None:
-        return config.pooling, []
+        return config.pooling
     where = f"{os.path.join(flags['bert'], POOLING)} says"
     if said in SAME and said in poolings:
-        return said, [f"pooling: {said}, as {where}"]
-    return config.pooling, [f"pooling: {config.pooling}, while {where} {said}: --model {config.model} has no such"]
+        say(f"pooling: {said}, as {where}")
+        return said
+    say(f"pooling: {config.pooling}, while {where} {said}: --model {config.model} has no such")
+    return config.pooling
 
 
 def told(flags: dict) -> TrainConfig:
@@ -81,6 +84,7 @@ def resumed(flags: dict) -> tuple[TrainConfig, Run, dict | None]:
     fixed = [name for name in flags if OPTIONS[name]["belongs"] == RUN]
     if fixed:
         raise InputError(f"--resume keeps the settings of its run; leave out {', '.join(map(flag, sorted(fixed)))}")
+    check_kind("resume", flags["resume"])
     run = Run(flags["resume"])
     meta = run.whole_meta()
     if "members" in meta:
