@@ -3,6 +3,7 @@ each of them does (this file is the script that torchrun starts)."""
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,8 +41,7 @@ def launched(work: Work, kind: str, count: int) -> Iterator[Row]:
     done = subprocess.run([*torchrun, __file__, kind], capture_output=True, text=True, timeout=left(work))
     lines = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
     if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        yield Row(what, None, rule="yes", note=f"exit status {done.returncode}: {last[:200]}")
+        yield Row(what, None, rule="yes", note=f"exit status {done.returncode}: {first_error(done.stderr)[:200]}")
         return
     found = lines[0]
     yield Row(f"{what}: tensors travel by", found["backend"])
@@ -50,6 +50,12 @@ def launched(work: Work, kind: str, count: int) -> Iterator[Row]:
     yield Row(f"{what}: share of the gradient's norm by which it differs from one process's", apart, SAME, "at most",
               "order of sums")  # fmt: skip
     yield Row(f"{what}: a step", found["milliseconds"], unit="ms", note="of a tiny model: the exchange's least cost")
+
+
+def first_error(stderr: str) -> str:
+    """Of what torchrun leaves: the first exception of a process, not the frame around its own summary."""
+    lines = stderr.strip().splitlines() or ["no word"]
+    return next((line for line in lines if re.search(r"\b\w*(Error|Exception)\b: ", line)), lines[-1])
 
 
 # ---- in each process ------------------------------------------------------------------------------------------------

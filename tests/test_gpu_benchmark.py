@@ -25,6 +25,7 @@ import gpu_device  # noqa: E402
 import gpu_lstm  # noqa: E402
 import gpu_memory  # noqa: E402
 import gpu_page  # noqa: E402
+import gpu_processes  # noqa: E402
 import gpu_work  # noqa: E402
 from gpu_page import Row  # noqa: E402
 
@@ -100,6 +101,13 @@ def test_given_again_it_does_what_is_missing(rehearsed, tmp_path):
 def test_what_cannot_be_is_one_line(arguments, message, tmp_path):
     refused = Launched(tmp_path, run, *arguments)
     assert refused.wait() == 2 and refused.stderr.count("error: ") == 1 and message in refused.stderr
+
+
+def test_of_a_torchrun_that_failed_the_reason_is_said():
+    said = "Traceback (most recent call last):\n  File \"a.py\", line 1\ntorch.AcceleratorError: out of memory\n"
+    frame = "ChildFailedError: \n=====\nRoot Cause: exitcode: 1\n====="
+    assert gpu_processes.first_error(said + frame) == "torch.AcceleratorError: out of memory"
+    assert gpu_processes.first_error("one\n=====\n") == "=====" and gpu_processes.first_error("") == "no word"
 
 
 # ---- parts that fail ------------------------------------------------------------------------------------------------
