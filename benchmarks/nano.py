@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from textcls.data import pydocs, shards  # noqa: E402
 from textcls.data.plain import Lines  # noqa: E402
 from textcls.pretrained import ppmi  # noqa: E402
-from textcls.pretrained.bert import in_8_bits, read_weights  # noqa: E402
+from textcls.pretrained.bert import in_8_bits, read_weights, scaled  # noqa: E402
 from textcls.pretrained.hub import find_folder, weights_file  # noqa: E402
 from textcls.pretrained.safetensors import write_safetensors  # noqa: E402
 from textcls.pretrained.vectors import write  # noqa: E402
@@ -66,38 +66,34 @@ def vectors(names: str, folder: pathlib.Path) -> None:
 def join(words: str, layers: str, target: pathlib.Path) -> None:
     """The embedding module of one published model, as :func:`pack` keeps it, with the layers and heads of another, whose
     vocabulary and shape it has. (What pre-training makes of the vectors is of use to its layers, not to others.)"""
-    source, tensors = find_folder(layers), read_weights(weights_file(find_folder(layers)))
-    for name, tensor in read_weights(weights_file(find_folder(words))).items():
-        if ".embeddings." in name:
-            assert tensor.shape == tensors[name].shape, (name, tensor.shape, tensors[name].shape)
-            tensors[name] = as_packed(name, tensor)
+    source, kept = find_folder(layers), read_weights(weights_file(find_folder(words)))
+    tensors = read_weights(weights_file(source))
+    for name, tensor in scaled(packed({name: kept[name] for name in kept if ".embeddings." in name})).items():
+        assert tensor.shape == tensors[name].shape, (name, tensor.shape, tensors[name].shape)
+        tensors[name] = tensor.float()
     target.mkdir(parents=True, exist_ok=True)
     write_safetensors(tensors, target / "model.safetensors")
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "config.json"):
         (target / name).write_bytes((source / name).read_bytes())
 
 
-def as_packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """What is read of it again, in float32."""
-    if not name.endswith("word_embeddings.weight"):
-        return tensor.half().float()
-    numbers, scales = in_8_bits(name, tensor).values()
-    return numbers.float() * scales.float()
-
-
 def pack(folder: str, target: pathlib.Path) -> None:
-    """A quarter of the size and a little more: vocabulary and config.json as they are, word vectors in 8 bits a number
-    with a scale a row, the other weights in float16."""
+    """A quarter of the size and a little more: vocabulary and config.json as they are, weights :func:`packed`."""
     source = find_folder(folder)
     target.mkdir(parents=True, exist_ok=True)
-    tensors = {}
-    for name, tensor in read_weights(weights_file(source)).items():
-        words = name.endswith("word_embeddings.weight")
-        tensors |= in_8_bits(name, tensor) if words else {name: tensor.half()}
-    write_safetensors(tensors, target / "model.safetensors")
+    write_safetensors(packed(read_weights(weights_file(source))), target / "model.safetensors")
     for name in ("vocab.txt", "tokenizer_config.json", "config.json"):
         (target / name).write_bytes((source / name).read_bytes())
     note_digests(target)
+
+
+def packed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Word vectors in 8 bits a number with a scale a row, the others in float16."""
+    result = {}
+    for name, tensor in tensors.items():
+        words = name.endswith("word_embeddings.weight")
+        result |= in_8_bits(name, tensor) if words else {name: tensor.half()}
+    return result
 
 
 def main() -> None:
