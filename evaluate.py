@@ -226,7 +226,8 @@ def set_threshold(predictor: Predictor, arguments) -> list[str]:
         return []
     if not isinstance(predictor, classification.Predictor):
         flag = "--threshold" if arguments.threshold is not None else "--target-accuracy"
-        raise InputError(f"{predictor.run.folder}: {flag} is for classifiers, and this a run of --task {predictor.config.task}")
+        task = predictor.config.task
+        raise InputError(f"{predictor.run.folder}: {flag} is for classifiers, and this a run of --task {task}")
     if arguments.threshold is not None:
         predictor.threshold = arguments.threshold
         return []

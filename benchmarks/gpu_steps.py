@@ -58,7 +58,8 @@ def suite(work: Work) -> Iterator[Row]:
     report = work.folder / "suite.xml"
     flags = ["-q", "-k", "cuda", "-p", "no:cacheprovider", f"--junitxml={report}"]
     command = [sys.executable, "-m", "pytest", *flags, *files]
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # not the caller's options
+    # What the caller has set for pytest is not for this one.
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     subprocess.run(command, cwd=ROOT, env=alone, stdout=subprocess.DEVNULL, timeout=left(work))
     cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
     wrong = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
